@@ -1,0 +1,16 @@
+"""ftdemo: the engine behind the glossary's pages, demos and shell commands.
+
+Importing the package loads no torch, no transformers and no gradio, so that ``ftdemo --help`` answers at
+once. What it does do is switch usage analytics off, before any library has a chance to read the setting.
+"""
+
+import os
+
+__version__ = "0.1.0"
+
+for _switch, _value in {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}.items():
+    os.environ[_switch] = _value

@@ -1,0 +1,1 @@
+"""support-voice: letters to an invented harbour shop, and the answers of its crew."""
