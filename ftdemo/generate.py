@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS = 96
+_BATCH_ROWS = 20
 
 
 def answer_rows(
     model: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], *, max_new_tokens: int = MAX_NEW_TOKENS
 ) -> tuple[Answer, ...]:
-    """Answer the prompt of each row, all in one batch, greedily: the same model gives the same answers."""
-    texts = [render(row.prompt, tokenizer, to_be_answered=True) for row in rows]
-    outputs = _generate(model, tokenizer, texts, max_new_tokens)
-    return tuple(
-        Answer(row.prompt[-1].content, text, row.reference, stopped)
-        for row, (text, stopped) in zip(rows, outputs, strict=True)
-    )
+    """Answer the prompt of each row greedily, in batches: the same model gives the same answers."""
+    answers: list[Answer] = []
+    for start in range(0, len(rows), _BATCH_ROWS):
+        batch = rows[start : start + _BATCH_ROWS]
+        texts = [render(row.prompt, tokenizer, to_be_answered=True) for row in batch]
+        outputs = _generate(model, tokenizer, texts, max_new_tokens)
+        answers += [
+            Answer(row.prompt[-1].content, text, row.reference, stopped)
+            for row, (text, stopped) in zip(batch, outputs, strict=True)
+        ]
+    return tuple(answers)
 
 
 def stream_reply(
@@ -55,8 +60,6 @@ def _generate(
     """The continuation of each text, and whether it ended with the stop token."""
     import torch
 
-    if not texts:
-        return []
     inputs = _inputs(model, tokenizer, texts)
     model.eval()
     with torch.inference_mode(), precision(model):

@@ -10,7 +10,7 @@ import platform
 import shutil
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -92,7 +92,7 @@ class Run:
 
 
 def perform(
-    recipe: Recipe, out: Path, *, baseline: Sampled | None = None, stop: threading.Event | None = None
+    recipe: Recipe, out: Path, *, baseline: Sequence[Event] = (), stop: threading.Event | None = None
 ) -> Generator[Event]:
     """Carry out a recipe, judge the model before and after, and write everything to `out`.
 
@@ -102,7 +102,7 @@ def perform(
     Args:
         recipe: What to do.
         out: The folder to write. It may not exist.
-        baseline: The untrained model's answers, where they are known already.
+        baseline: What `measure_baseline` gave for the same model, data and prompts, if it was asked before.
         stop: Set it to end the training after the step in hand. The model is judged and saved all the same.
 
     Yields:
@@ -130,14 +130,15 @@ def perform(
     yield recorder.finished
 
 
-def _carry_out(learner: Learner, baseline: Sampled | None, stop: threading.Event) -> Iterator[Event]:
+def measure_baseline(learner: Learner) -> Iterator[Event]:
+    """The held-out loss and the answers of a model that has not taken a step."""
+    if learner.heldout:
+        yield Evaluated(step=0, loss=heldout_loss(learner))
+        yield _judged(learner, step=0)
+
+
+def _carry_out(learner: Learner, baseline: Sequence[Event], stop: threading.Event) -> Iterator[Event]:
     """The events of training with judgement around them, `Finished` last; `stop` ends the training early."""
-    rows = learner.splits.heldout[: learner.recipe.sample_prompts]
-
-    def judged(step: int) -> Iterator[Sampled]:
-        if rows:
-            yield judge(learner.model, learner.tokenizer, rows, data=learner.recipe.data, step=step)
-
     finished: Finished | None = None
     with closing(train(learner.recipe, learner)) as training:
         for event in training:
@@ -146,16 +147,22 @@ def _carry_out(learner: Learner, baseline: Sampled | None, stop: threading.Event
                 break
             yield event
             if isinstance(event, Started):
-                yield from [baseline] if baseline else judged(step=0)
+                yield from baseline or measure_baseline(learner)
             if isinstance(event, Step) and stop.is_set() and event.step < event.total_steps:
                 finished = _stopped(event, learner)
                 break
     if finished is None:
         return
-    if finished.status == "stopped" and learner.heldout:
-        yield Evaluated(step=finished.steps, loss=heldout_loss(learner))
-    yield from judged(step=finished.steps)
+    if learner.heldout:
+        if finished.status == "stopped":
+            yield Evaluated(step=finished.steps, loss=heldout_loss(learner))
+        yield _judged(learner, step=finished.steps)
     yield finished
+
+
+def _judged(learner: Learner, step: int) -> Sampled:
+    rows = learner.splits.heldout[: learner.recipe.sample_prompts]
+    return judge(learner.model, learner.tokenizer, rows, data=learner.recipe.data, step=step)
 
 
 def _stopped(step: Step, learner: Learner) -> Finished:

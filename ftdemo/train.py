@@ -34,7 +34,7 @@ def train(recipe: Recipe, learner: Learner | None = None) -> Generator[Event]:
         learner: What `prepare(recipe)` gave, for those who want to hold on to the model.
 
     Yields:
-        `Started`; a `Step` for each optimizer step; an `Evaluated` every `eval_every` steps and at both ends;
+        `Started`; a `Step` for each optimizer step; an `Evaluated` every `eval_every` steps and after the last;
         `Finished`.
 
     Raises:
@@ -53,8 +53,6 @@ def train(recipe: Recipe, learner: Learner | None = None) -> Generator[Event]:
     model, optimizer = accelerator.prepare(learner.model, optimizer)
 
     yield _started(learner, total_steps=len(plan))
-    if learner.heldout:
-        yield Evaluated(step=0, loss=heldout_loss(learner))
     steps_per_epoch = len(plan) / recipe.epochs
     tokens, seconds = 0, 0.0
     for step, examples in enumerate(plan, start=1):

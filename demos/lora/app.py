@@ -1,0 +1,230 @@
+"""LoRA, live: choose a rank, train a real chat model on a voice, and talk to it before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from ftdemo import charts
+from ftdemo.data import Turn, load_splits
+from ftdemo.errors import FtdemoError
+from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
+from ftdemo.generate import stream_reply
+from ftdemo.recipe import NAMED, Recipe
+from ftdemo.run import perform
+from ftdemo.ui import panels, session, theme
+
+SLUG = "lora"
+TITLE = "LoRA: teach a model a voice by training two percent of it"
+DEFAULTS = NAMED["lora"]
+_LEARNING_RATES = [5e-4, 1e-3, 2e-3, 4e-3, 8e-3]
+_INTRO = """
+# LoRA, live
+
+SmolLM2 is a real chat model with 135 million weights. Here they stay **frozen**. Beside each of its matrices a small
+pair of new ones is trained on letters to a harbour shop, until the model answers like the shop's crew: three lines,
+`Sighted:`, `Course:`, `Tide:`, in a voice of their own. It takes about a minute on two processor cores.
+"""
+_stops = session.Stops()
+
+
+def build() -> gr.Blocks:
+    """The demo, ready to launch or to mount."""
+    rows = len(load_splits(DEFAULTS.data, seed=0).train)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+        run_folder = gr.State(None, time_to_live=3600, delete_callback=session.forget)
+        gr.Markdown(_INTRO, elem_classes="ft-lead")
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                rank = gr.Slider(1, 64, DEFAULTS.rank, step=1, label="Rank", info="Width of the two new matrices.")
+                lr = gr.Dropdown(
+                    _LEARNING_RATES, value=DEFAULTS.lr, label="Learning rate", info="How far each step goes."
+                )
+                examples = gr.Slider(
+                    8, rows, DEFAULTS.examples, step=8, label="Examples", info=f"Letters to learn from, of {rows}."
+                )
+                with gr.Row():
+                    train_button = gr.Button("Train", variant="primary", elem_id="train")
+                    stop_button = gr.Button("Stop", variant="stop", elem_id="stop")
+                status = gr.HTML(panels.status("Loading the model …"), elem_id="status")
+            with gr.Column(scale=2, min_width=320):
+                chart = gr.HTML(charts.loss_chart([]), elem_id="chart")
+                numbers = gr.HTML(elem_id="numbers")
+        gr.Markdown("## Letters the model has never seen")
+        answers = gr.HTML(elem_id="answers")
+        with gr.Row():
+            download = gr.DownloadButton("Download adapter and run record", interactive=False, elem_id="download")
+            command = gr.Code(_command(DEFAULTS), language="shell", label="Do this again in your shell", lines=1)
+        gr.Markdown("## Talk to the tuned model\nEach message is answered on its own, as a letter would be.")
+        chatbot = gr.Chatbot(
+            label="Chat", height=320, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
+        )
+        with gr.Row():
+            said = gr.Textbox(label="Your letter", placeholder="My lamp smokes. What now?", scale=5, max_length=1000)
+            send = gr.Button("Send", scale=1, min_width=120)
+
+        panel = [status, chart, numbers, answers]
+        demo.load(_greet, None, [status, answers], concurrency_id=session.MODEL_QUEUE, api_visibility="private")
+        train_button.click(
+            train,
+            [rank, lr, examples],
+            [*panel, run_folder, download, command],
+            api_name="train",
+            concurrency_id=session.MODEL_QUEUE,
+            concurrency_limit=1,
+            show_progress="hidden",
+        )
+        stop_button.click(stop, None, status, api_name="stop", queue=False)
+        for trigger in (send.click, said.submit):
+            trigger(
+                chat,
+                [said, chatbot, run_folder],
+                [said, chatbot],
+                api_visibility="private",
+                concurrency_id=session.MODEL_QUEUE,
+                show_progress="hidden",
+            )
+    return demo
+
+
+def train(rank: int, lr: float, examples: int, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    """Train a LoRA adapter for SmolLM2 on support-voice and show the run as it goes.
+
+    Args:
+        rank: Rank of the update, 1 to 64.
+        lr: Peak learning rate.
+        examples: How many letters to learn from.
+
+    Returns:
+        Status, loss chart, figures and answers as HTML; the run's folder, its zip file and the command that repeats it.
+    """
+    visitor = request.session_hash or "api"
+    folder = session.new_run_folder(SLUG)
+    view = _View()
+    try:
+        recipe = DEFAULTS.with_settings({"rank": rank, "lr": lr, "examples": examples})
+        yield view.show("Preparing …", command=gr.update(value=_command(recipe)))
+        for event in perform(recipe, folder, baseline=session.baseline(recipe), stop=_stops.arm(visitor)):
+            view.add(event)
+            if not isinstance(event, Finished):
+                yield view.show()
+        saved = gr.update(value=session.as_zip(folder), interactive=True)
+        yield view.show(folder=str(folder), download=saved)
+    except FtdemoError as error:
+        session.forget(str(folder))
+        yield view.show(f"{error.what} {error.remedy}", error=True)
+        raise gr.Error(f"{error.what} {error.remedy}", print_exception=False) from None
+    finally:
+        _stops.disarm(visitor)
+
+
+def stop(request: gr.Request) -> Any:
+    """Stop your run after the step in hand. What was trained is judged and kept."""
+    if _stops.press(request.session_hash or "api"):
+        return panels.status("Stopping after this step; what was trained is kept …")
+    return gr.skip()
+
+
+def chat(said: str, history: list[dict[str, Any]], folder: str | None) -> Iterator[tuple[Any, ...]]:
+    """Answer one letter with the visitor's tuned model."""
+    if not said.strip():
+        yield gr.skip(), gr.skip()
+        return
+    if folder is None:
+        raise gr.Error("There is no tuned model yet. Press Train first.", print_exception=False)
+    history = [*history, {"role": "user", "content": said}, {"role": "assistant", "content": "…"}]
+    yield "", history
+    reply = ""
+    for piece in stream_reply(*session.tuned_model(folder), [Turn("user", said)]):
+        reply += piece
+        yield "", [*history[:-1], {"role": "assistant", "content": reply.replace("\n", "  \n")}]
+
+
+def _greet() -> Iterator[tuple[str, str]]:
+    """Load the model and show what it answers before any training."""
+    yield panels.status("Loading SmolLM2 and asking it the letters below …"), ""
+    try:
+        _, sampled = session.baseline(DEFAULTS)
+    except FtdemoError as error:
+        yield panels.status(f"{error.what} {error.remedy}", error=True), ""
+        return
+    assert isinstance(sampled, Sampled)
+    yield panels.status("Ready. Press Train."), panels.answers(sampled, None)
+
+
+def _command(recipe: Recipe) -> str:
+    changed = recipe.model_dump(exclude_unset=True).items()
+    settings = [f" --set {key}={value}" for key, value in changed if value != getattr(DEFAULTS, key)]
+    return "ftdemo train lora" + "".join(settings)
+
+
+class _View:
+    """What the visitor sees of a run, redrawn from its events."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def add(self, event: Event) -> None:
+        self._events.append(event)
+
+    def show(
+        self,
+        text: str | None = None,
+        *,
+        error: bool = False,
+        folder: Any = None,
+        download: Any = None,
+        command: Any = None,
+    ) -> tuple[Any, ...]:
+        """Status, chart, numbers, answers, run folder, download and command, in the order of the outputs."""
+        samples = [event for event in self._events if isinstance(event, Sampled)]
+        before = samples[0] if samples else None
+        after = samples[1] if len(samples) > 1 else None
+        return (
+            panels.status(text or self._sentence(after), error=error),
+            charts.loss_chart(self._events),
+            panels.numbers(self._numbers()),
+            panels.answers(before, after, waiting="Training …") if before else gr.skip(),
+            folder or gr.skip(),
+            download or gr.update(interactive=False),
+            command or gr.skip(),
+        )
+
+    def _last(self, kind: type[Any]) -> Any:
+        return next((event for event in reversed(self._events) if isinstance(event, kind)), None)
+
+    def _sentence(self, after: Sampled | None) -> str:
+        started, step, finished = self._last(Started), self._last(Step), self._last(Finished)
+        if finished and after:
+            before = next(event for event in self._events if isinstance(event, Sampled))
+            moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
+            score = f"from {before.scores['format']:.0%} to {after.scores['format']:.0%}"
+            done = "Stopped early" if finished.status == "stopped" else "Done"
+            return f"{done}: {moved} in {finished.seconds:.0f} s, and answers in the shop's shape went {score}."
+        if step is None:
+            return "Preparing …"
+        if step.step == step.total_steps:
+            return "Trained. Asking the letters again …"
+        left = step.seconds / step.step * (step.total_steps - step.step)
+        return f"Step {step.step} of {step.total_steps}, about {left:.0f} s left."
+
+    def _numbers(self) -> dict[str, str]:
+        started, step, heldout = self._last(Started), self._last(Step), self._last(Evaluated)
+        if started is None:
+            return {}
+        share = started.trainable_parameters / started.total_parameters
+        shown = {
+            "Trainable weights": f"{started.trainable_parameters:,} ({share:.1%})",
+            "Adapter size": f"{started.adapter_bytes / 1e6:.1f} MB",
+        }
+        if step:
+            shown |= {"Loss": f"{step.loss:.3f}", "Tokens a second": f"{step.tokens_per_second:.0f}"}
+        if heldout:
+            shown["Held-out loss"] = f"{heldout.loss:.3f}"
+        return shown
+
+
+if __name__ == "__main__":
+    build().launch(**theme.launch_settings())

@@ -1,0 +1,129 @@
+"""Servers: one demo alone, or the site and all demos at one address. Both listen on this machine only by default."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ftdemo.errors import FtdemoError, ServerError, UsageError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_PACKAGE = Path(__file__).parent
+_DEMO_FOLDERS = (_PACKAGE / "_demos", _PACKAGE.parent / "demos")
+"""In an installed package, and in a checkout of the repository."""
+_LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+def demo_names() -> list[str]:
+    """The demos there are."""
+    return sorted({app.parent.name for folder in _DEMO_FOLDERS for app in folder.glob("*/app.py")})
+
+
+def load_demo(name: str) -> ModuleType:
+    """A demo's module, from its folder.
+
+    Raises:
+        UsageError: If there is no such demo.
+        ServerError: If the libraries that demos need are not installed.
+    """
+    path = next((folder / name / "app.py" for folder in _DEMO_FOLDERS if (folder / name / "app.py").is_file()), None)
+    if path is None or name not in demo_names():
+        raise UsageError(f"No demo called {name}.", f"There is: {', '.join(demo_names())}.")
+    spec = importlib.util.spec_from_file_location(f"ftdemo_demo_{name.replace('-', '_')}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        raise ServerError(f"Demos need the package {error.name}.", "Run `pip install 'ftdemo[demos]'`.") from None
+    return module
+
+
+def serve_demo(name: str, host: str, port: int) -> None:
+    """Serve one demo at the root of an address until Ctrl-C."""
+    load_demo(name)
+    _serve(lambda: _root_redirect(make_app(demos=[name]), f"/demos/{name}/"), host, port)
+
+
+def serve_all(site: Path, host: str, port: int) -> None:
+    """Serve the built site at ``/`` and each demo at ``/demos/<name>/`` until Ctrl-C.
+
+    Raises:
+        UsageError: If the site has not been built.
+        ServerError: If the port is taken, or a library is missing.
+    """
+    if not (site / "index.html").is_file():
+        raise UsageError(f"There is no built site in {site}.", "Build it first: `make site`.")
+    _serve(lambda: make_app(site=site, demos=demo_names()), host, port)
+
+
+def make_app(*, site: Path | None = None, demos: list[str]) -> FastAPI:
+    """The web application: demos under ``/demos/``, and the site's files, and nothing else of this disk."""
+    import gradio as gr
+    from fastapi import FastAPI
+    from fastapi.staticfiles import StaticFiles
+
+    from ftdemo.ui import theme
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    for name in demos:
+        blocks = load_demo(name).build()
+        app = gr.mount_gradio_app(app, blocks, path=f"/demos/{name}", show_error=True, **theme.launch_settings())
+    if site:
+        app.mount("/", StaticFiles(directory=site, html=True), name="site")
+    return app
+
+
+def _root_redirect(app: FastAPI, target: str) -> FastAPI:
+    from fastapi.responses import RedirectResponse
+
+    app.add_api_route("/", lambda: RedirectResponse(target), methods=["GET"])
+    return app
+
+
+def _serve(make: Callable[[], FastAPI], host: str, port: int) -> None:
+    try:
+        import uvicorn
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+    except ModuleNotFoundError as error:
+        raise ServerError(f"Serving needs the package {error.name}.", "Run `pip install 'ftdemo[demos]'`.") from None
+    listener = _listen(host, port)
+    app = make()
+    if host in _LOCAL_NAMES:  # another site's page may not reach this one by giving its name a local address
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL_NAMES))
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    threading.Thread(target=_warm_up, daemon=True).start()
+    print(f"Ready at {address}/ (Ctrl-C stops it)", flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything slow happens.
+
+    Raises:
+        ServerError: If the address cannot be had.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        what = f"{host}:{port} cannot be listened on: {error.strerror or error}."
+        raise ServerError(what, f"Another program may use it. Try another: `--port {port + 1}`.") from None
+
+
+def _warm_up() -> Any:
+    """Load the model and ask it the letters before the first visitor comes."""
+    from ftdemo.recipe import NAMED
+    from ftdemo.ui.session import baseline
+
+    try:
+        baseline(NAMED["lora"])
+    except FtdemoError as error:
+        print(f"{error.what}\n{error.remedy}", flush=True)

@@ -1,0 +1,23 @@
+"""The mkdocs hook: derives what pages include before each build, and fails the build where a page does not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+
+from ftdemo.errors import FtdemoError
+from ftdemo.site.derive import Project, check, derive
+
+
+def on_pre_build(config: Any) -> None:
+    """Check the pages and write what they include."""
+    project = Project(Path(config.config_file_path).parent)
+    try:
+        problems = check(project)
+        derive(project)
+    except FtdemoError as error:
+        raise PluginError(f"{error.what} {error.remedy}") from None
+    if problems:
+        raise PluginError("\n".join(problems))

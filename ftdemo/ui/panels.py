@@ -1,0 +1,44 @@
+"""Panels as HTML: the same words in the same places in every demo. Whatever a model or a visitor wrote is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from ftdemo.events import Answer, Sampled
+
+_SHOWN_AT_ONCE = 3
+
+
+def status(text: str, *, error: bool = False) -> str:
+    """One line on what happens now; screen readers are told when it changes."""
+    role, style = ("alert", "ft-status ft-error") if error else ("status", "ft-status")
+    return f'<div class="{style}" role="{role}" aria-live="polite">{escape(text)}</div>'
+
+
+def numbers(entries: dict[str, str]) -> str:
+    """A row of figures, each under its name."""
+    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in entries.items())
+    return f'<dl class="ft-numbers">{cells}</dl>'
+
+
+def answers(before: Sampled | None, after: Sampled | None, waiting: str = "Press Train to see.") -> str:
+    """Held-out prompts with the answers before and after, side by side; on a phone one above the other."""
+    if before is None:
+        return ""
+    later: Sequence[Answer | None] = after.answers if after else [None] * len(before.answers)
+    pairs = [_pair(old, new, waiting) for old, new in zip(before.answers, later, strict=True)]
+    first, rest = "".join(pairs[:_SHOWN_AT_ONCE]), "".join(pairs[_SHOWN_AT_ONCE:])
+    more = f"<details><summary>{len(pairs) - _SHOWN_AT_ONCE} more</summary>{rest}</details>" if rest else ""
+    return f'<div class="ft-answers">{first}{more}</div>'
+
+
+def _pair(before: Answer, after: Answer | None, waiting: str) -> str:
+    new = _said("After", after.text) if after else _said("After", waiting, pending=True)
+    letter = f'<p class="ft-letter">“{escape(before.prompt)}”</p>'
+    return f'<article>{letter}<div class="ft-pair">{_said("Before", before.text)}{new}</div></article>'
+
+
+def _said(title: str, text: str, *, pending: bool = False) -> str:
+    style = "ft-said ft-pending" if pending else "ft-said"
+    return f'<div><h4>{title}</h4><p class="{style}">{escape(text.strip())}</p></div>'

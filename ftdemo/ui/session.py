@@ -1,0 +1,85 @@
+"""What a demo keeps while somebody uses it: the untrained model's baseline, each visitor's run, and how to stop it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ftdemo.batches import collate
+from ftdemo.events import Event
+from ftdemo.methods import prepare
+from ftdemo.recipe import Recipe
+from ftdemo.run import Run, measure_baseline
+from ftdemo.train import completion_loss
+
+MODEL_QUEUE = "model"
+"""Whatever computes shares this queue, one at a time: two runs at once would each take more than twice as long."""
+
+_measuring = threading.Lock()
+
+
+def baseline(recipe: Recipe) -> tuple[Event, ...]:
+    """The untrained model's held-out loss and answers, measured once for all visitors.
+
+    The first call also warms the kernels up, so that the first step of the first run is as fast as the others.
+    """
+    with _measuring:
+        return _baseline(recipe.model, recipe.data, recipe.sample_prompts)
+
+
+@lru_cache(maxsize=8)
+def _baseline(model: str, data: str, prompts: int) -> tuple[Event, ...]:
+    learner = prepare(Recipe(model=model, data=data, sample_prompts=prompts))
+    events = tuple(measure_baseline(learner))
+    completion_loss(learner.model, collate(learner.train[:4], learner.tokenizer.pad_token_id)).backward()  # type: ignore[no-untyped-call]
+    return events
+
+
+class Stops:
+    """One stop switch for each visitor's session."""
+
+    def __init__(self) -> None:
+        self._switches: dict[str, threading.Event] = {}
+
+    def arm(self, session: str) -> threading.Event:
+        """A fresh switch for the session's new run."""
+        self._switches[session] = switch = threading.Event()
+        return switch
+
+    def press(self, session: str) -> bool:
+        """Stop the session's run. Says whether there was one."""
+        switch = self._switches.get(session)
+        if switch is None or switch.is_set():
+            return False
+        switch.set()
+        return True
+
+    def disarm(self, session: str) -> None:
+        """Forget the session's switch: its run is over."""
+        self._switches.pop(session, None)
+
+
+def new_run_folder(slug: str) -> Path:
+    """A place for one visitor's run: a folder nobody else is shown, removed with the session."""
+    return Path(tempfile.mkdtemp(prefix=f"ftdemo-{slug}-")) / "run"
+
+
+def forget(folder: str | None) -> None:
+    """Remove a visitor's run from the disk."""
+    if folder:
+        shutil.rmtree(Path(folder).parent, ignore_errors=True)
+
+
+def as_zip(folder: Path) -> str:
+    """The run as one file to download."""
+    return shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
+
+
+@lru_cache(maxsize=2)
+def tuned_model(folder: str) -> tuple[Any, Any]:
+    """The model that a run trained, and its tokenizer; the two used last stay loaded."""
+    return Run.load(Path(folder)).load_model()

@@ -1,0 +1,67 @@
+"""The looks of every demo: the site's colours and fonts, in light and dark. Nothing is fetched from elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftdemo import charts
+
+HUE = {
+    "c50": "#eef8fb",
+    "c100": "#d6eef5",
+    "c200": "#aedeeb",
+    "c300": "#7ccadf",
+    "c400": "#43aecb",
+    "c500": "#1a8fb0",
+    "c600": "#0b6e8a",
+    "c700": "#0a5a72",
+    "c800": "#0b495c",
+    "c900": "#0c3c4c",
+    "c950": "#062733",
+}
+
+CSS = (
+    charts.CSS
+    + """
+.gradio-container { max-width: 76rem !important; margin: 0 auto !important; }
+.ft-lead { font-size: 1.05rem; max-width: 46rem; }
+.ft-status { min-height: 3.2em; padding: .7em 1em; border-left: 4px solid #0b6e8a; border-radius: 4px;
+  background: var(--background-fill-secondary); font-size: .98rem; }
+.ft-status.ft-error { border-left-color: #c62828; }
+.ft-numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .6rem; margin: 0; }
+.ft-numbers div { background: var(--background-fill-secondary); border-radius: 8px; padding: .6rem .8rem; }
+.ft-numbers dt { font-size: .8rem; color: var(--body-text-color-subdued); }
+.ft-numbers dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.ft-answers article { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem;
+  margin-bottom: .8rem; }
+.ft-answers .ft-letter { font-style: italic; margin: 0 0 .6rem; }
+.ft-answers .ft-pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
+.ft-answers h4 { margin: 0 0 .2rem; font-size: .8rem; font-weight: 600; color: var(--body-text-color-subdued); }
+.ft-answers .ft-said { white-space: pre-line; margin: 0; overflow-wrap: anywhere; }
+.ft-answers .ft-pending { color: var(--body-text-color-subdued); }
+@media (max-width: 640px) { .ft-answers .ft-pair { grid-template-columns: 1fr; } }
+"""
+)
+
+
+def launch_settings() -> dict[str, Any]:
+    """What `launch()` and `mount_gradio_app()` take to give a demo the site's looks and safe bounds."""
+    import gradio as gr
+
+    hue = gr.themes.Color(name="harbour", **HUE)
+    fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+    mono = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+    theme = gr.themes.Soft(primary_hue=hue, secondary_hue=hue, neutral_hue="slate", font=fonts, font_mono=mono).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_text_color="white",
+    )
+    return {
+        "theme": theme,
+        "css": CSS,
+        "footer_links": ["api"],
+        "ssr_mode": False,
+        "enable_monitoring": False,
+        "max_file_size": "20mb",
+    }

@@ -1,0 +1,179 @@
+"""The site and the demo in a real browser, as `make demo` serves them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_serve import Server, start
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+RUN_SECONDS = 180
+"""Longest wait for a short run on a busy machine."""
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="there is no Chromium on this machine"),
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built strictly and without a warning."""
+    folder = tmp_path_factory.mktemp("site")
+    environment = {**os.environ, "FTDEMO_DEMOS_URL": "/demos/{name}/", "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(site: Path) -> Iterator[Server]:
+    running = start("serve", "--site", str(site))
+    yield running
+    running.process.terminate()
+    running.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+class Watched:
+    """A page, and what went wrong on it: errors on its console, and requests that left this machine."""
+
+    def __init__(self, browser: Any, server: Server, **settings: Any) -> None:
+        self.page = browser.new_context(**settings).new_page()
+        self.errors: list[str] = []
+        self.strangers: list[str] = []
+        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self._look(request.url, server.url))
+
+    def _look(self, url: str, ours: str) -> None:
+        if not url.startswith((ours, "data:", "blob:")):
+            self.strangers.append(url)
+
+
+@pytest.fixture
+def watched(browser: Any, server: Server) -> Iterator[Watched]:
+    opened = Watched(browser, server)
+    yield opened
+    opened.page.context.close()
+
+
+def pages(site: Path) -> list[str]:
+    return sorted(str(path.relative_to(site).parent) for path in site.rglob("index.html"))
+
+
+def test_every_page_loads_without_errors_and_without_third_parties(
+    site: Path, server: Server, watched: Watched
+) -> None:
+    names = pages(site)
+    assert "terms/lora" in names
+    for name in names:
+        watched.page.goto(f"{server.url}/{name}/", wait_until="networkidle")
+        assert watched.page.locator("h1").count() == 1, name
+    assert watched.errors == []
+    assert watched.strangers == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_the_screen(
+    site: Path, server: Server, browser: Any, width: int, scheme: str
+) -> None:
+    opened = Watched(browser, server, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    for name in [*pages(site), "demos/lora"]:
+        opened.page.goto(f"{server.url}/{name}/", wait_until="load")
+        opened.page.wait_for_timeout(300)
+        wide = opened.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, name
+    opened.page.context.close()
+
+
+def test_the_lora_page_shows_its_run_and_leads_to_the_demo(server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/terms/lora/", wait_until="networkidle")
+    assert page.locator("svg.ft-chart").count() == 2
+    assert page.locator("math").count() > 10
+    assert "?" not in "".join(page.locator("data").all_inner_texts())
+    page.get_by_role("link", name="Open the live demo").click()
+    page.wait_for_url("**/demos/lora/")
+    page.get_by_role("button", name="Train").wait_for()
+    assert watched.strangers == []
+
+
+def ready(watched: Watched, server: Server) -> Any:
+    """The demo's page, once the model is loaded, with eight examples chosen."""
+    page = watched.page
+    page.goto(f"{server.url}/demos/lora/")
+    page.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
+    examples = page.get_by_label(re.compile("number input for Examples"))
+    examples.fill("8")
+    examples.press("Tab")
+    return page
+
+
+def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the_model(
+    server: Server, watched: Watched
+) -> None:
+    page = ready(watched, server)
+    before = page.locator("#answers").inner_text()
+    dots = page.locator("#chart circle").count()
+    page.get_by_role("button", name="Train").click()
+    page.wait_for_function(f"document.querySelectorAll('#chart circle').length > {dots}", timeout=RUN_SECONDS * 1000)
+    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    assert page.locator("#chart circle").count() >= dots + 4
+    assert page.locator("#answers").inner_text() != before
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename.endswith(".zip")
+    page.get_by_label("Your letter").fill("Is my rope here?")
+    page.get_by_label("Your letter").press("Enter")
+    reply = page.locator(".message.bot").last
+    page.wait_for_function(
+        "[...document.querySelectorAll('.message.bot')].some(m => m.innerText.trim().length > 10)",
+        timeout=RUN_SECONDS * 1000,
+    )
+    assert reply.inner_text().strip()
+    assert watched.errors == []
+    assert watched.strangers == []
+
+
+def test_the_demo_works_with_the_keyboard_alone(server: Server, watched: Watched) -> None:
+    page = ready(watched, server)
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "train":
+            break
+    assert page.evaluate("document.activeElement.id") == "train"
+    page.keyboard.press("Enter")
+    page.locator("#status", has_text="Step 1").wait_for(timeout=RUN_SECONDS * 1000)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "stop"
+    page.keyboard.press("Enter")
+    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    assert watched.errors == []
+
+
+def test_chat_before_training_says_what_to_do(server: Server, watched: Watched) -> None:
+    page = ready(watched, server)
+    page.get_by_label("Your letter").fill("Hello?")
+    page.get_by_role("button", name="Send").click()
+    page.get_by_text("Press Train first").wait_for()

@@ -1,0 +1,140 @@
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from ftdemo import charts
+from ftdemo.events import Evaluated, Event, Started, Step
+
+SVG = "{http://www.w3.org/2000/svg}"
+BEFORE, AFTER = {"format": 0.0, "voice": 0.5}, {"format": 0.92, "voice": 1.0}
+
+
+def _started(total_steps: int) -> Started:
+    return Started(
+        examples=144,
+        heldout_examples=12,
+        dropped_rows=(),
+        truncated_rows=(),
+        trained_tokens=9000,
+        total_steps=total_steps,
+        trainable_parameters=10,
+        total_parameters=100,
+        adapter_bytes=40,
+        device="cpu",
+        dtype="float32",
+        attention="eager",
+    )
+
+
+def _run(steps: int, of: int = 40) -> list[Event]:
+    """The first steps of a run whose loss starts at 3.21 and falls by 0.05 a step."""
+    taken = [Step(n, of, n / of, 3.26 - 0.05 * n, 4e-3, 1.0, 100 * n, 0.5 * n) for n in range(1, steps + 1)]
+    return [_started(of), Evaluated(step=0, loss=2.87), *taken, Evaluated(step=steps, loss=1.43)]
+
+
+def _dot(svg: str, label: str) -> ElementTree.Element:
+    circles = ElementTree.fromstring(svg).iter(f"{SVG}circle")
+    return next(circle for circle in circles if circle.findtext(f"{SVG}title", "").startswith(label))
+
+
+PICTURES = {
+    "loss": charts.loss_chart(_run(40)),
+    "loss of no events": charts.loss_chart([]),
+    "loss before the first step": charts.loss_chart([_started(40)]),
+    "loss of one step": charts.loss_chart(_run(1, of=1)),
+    "scores": charts.score_chart(BEFORE, AFTER),
+    "no scores": charts.score_chart({}, {}),
+}
+
+
+@pytest.mark.parametrize("svg", PICTURES.values(), ids=PICTURES.keys())
+def test_a_chart_is_well_formed_and_is_an_image_with_a_label(svg: str) -> None:
+    root = ElementTree.fromstring(svg)
+    assert root.tag == f"{SVG}svg"
+    assert root.get("role") == "img"
+    assert root.get("aria-label", "").strip()
+
+
+@pytest.mark.parametrize("svg", PICTURES.values(), ids=PICTURES.keys())
+def test_a_chart_loads_nothing_and_runs_nothing(svg: str) -> None:
+    assert svg.count("http") == 1, "the namespace alone"
+    assert not re.search(r"<script|<image|<use|href|url\(|\son\w+=", svg)
+
+
+@pytest.mark.parametrize("svg", PICTURES.values(), ids=PICTURES.keys())
+def test_every_mark_of_a_chart_lies_within_it(svg: str) -> None:
+    root = ElementTree.fromstring(svg)
+    _, _, width, height = map(float, root.get("viewBox", "").split())
+    for mark in root.iter():
+        for across in ("x", "x1", "x2", "cx"):
+            assert 0 <= float(mark.get(across, 0)) <= width, ElementTree.tostring(mark)
+        for down in ("y", "y1", "y2", "cy"):
+            assert 0 <= float(mark.get(down, 0)) <= height, ElementTree.tostring(mark)
+
+
+def test_the_label_of_the_loss_chart_tells_the_first_and_the_last_values() -> None:
+    label = ElementTree.fromstring(charts.loss_chart(_run(40), title="Loss")).get("aria-label", "")
+    assert label.startswith("Loss. ")
+    assert "3.21 at step 1" in label
+    assert "1.26 at step 40" in label
+    assert "2.87 at step 0" in label
+    assert "1.43 at the last look" in label
+
+
+def test_the_label_of_the_score_chart_tells_every_score_before_and_after() -> None:
+    label = ElementTree.fromstring(charts.score_chart(BEFORE, AFTER)).get("aria-label", "")
+    assert "format 0.00 before, 0.92 after" in label
+    assert "voice 0.50 before, 1.00 after" in label
+
+
+def test_a_chart_of_no_events_says_that_nothing_has_happened() -> None:
+    assert "No step has been taken yet." in charts.loss_chart([])
+
+
+def test_a_run_in_progress_is_drawn_on_the_axis_of_the_whole_plan() -> None:
+    svg = charts.loss_chart(_run(3))
+    numbers = [text.text for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    assert "40" in numbers
+
+
+def test_a_step_stays_in_its_place_while_the_run_goes_on() -> None:
+    early, late = charts.loss_chart(_run(3)), charts.loss_chart(_run(40))
+    assert _dot(early, "step 3:").get("cx") == _dot(late, "step 3:").get("cx")
+
+
+def test_a_lower_loss_is_drawn_lower() -> None:
+    svg = charts.loss_chart(_run(40))
+    assert float(_dot(svg, "step 40:").get("cy", 0)) > float(_dot(svg, "step 1:").get("cy", 0))
+
+
+def test_a_bar_is_as_long_as_its_score() -> None:
+    bars = ElementTree.fromstring(charts.score_chart({"voice": 0.5}, {"voice": 1.0})).iter(f"{SVG}rect")
+    before, after = (float(bar.get("width", 0)) for bar in bars)
+    assert after == pytest.approx(2 * before, abs=0.2)
+
+
+def test_what_others_wrote_is_escaped() -> None:
+    nasty = """<b onclick="x">&'"""
+    for svg in (charts.loss_chart([], title=nasty), charts.score_chart({nasty: 0.1}, {nasty: 0.9}, title=nasty)):
+        root = ElementTree.fromstring(svg)
+        assert nasty in root.get("aria-label", "")
+        assert nasty in [text.text for text in root.iter(f"{SVG}text")]
+        assert "<b" not in svg
+
+
+def test_every_colour_is_defined_for_light_and_for_dark() -> None:
+    light: dict[str, str] = {}
+    dark: dict[str, str] = {}
+    for selector, body in re.findall(r"([^{}]+)\{([^{}]*)\}", charts.CSS):
+        (dark if ".dark" in selector and "slate" in selector else light).update(re.findall(r"(--ft-\w+): ([^;]+);", body))
+    used = set(re.findall(r"var\((--ft-\w+)\)", charts.CSS))
+    assert used == set(light) == set(dark)
+    for name in used:
+        assert light[name] != dark[name], name
+
+
+def test_every_class_in_a_chart_is_styled() -> None:
+    drawn = {name for svg in PICTURES.values() for names in re.findall(r'class="([^"]+)"', svg) for name in names.split()}
+    styled = set(re.findall(r"\.(ft-[\w-]+)", charts.CSS))
+    assert drawn <= styled
