@@ -15,22 +15,22 @@ CSS = """
 .ft-chart { --ft-ink: #1b2a33; --ft-soft: #5a6b75; --ft-grid: #dbe3e7; --ft-a: #0b6e8a; --ft-b: #b4530a; }
 .dark .ft-chart, [data-md-color-scheme="slate"] .ft-chart {
   --ft-ink: #e8eef1; --ft-soft: #a9bac4; --ft-grid: #37474f; --ft-a: #5cc4e0; --ft-b: #f2a65a; }
-.ft-chart { display: block; width: 100%; max-width: 44rem; height: auto; margin: 0 auto;
-  font: 13px system-ui, sans-serif; }
-.ft-chart text { fill: var(--ft-soft); } .ft-chart .ft-title { fill: var(--ft-ink); font-weight: 600; font-size: 15px; }
+.ft-chart { display: block; width: 100%; max-width: 680px; height: auto; margin: 0 auto;
+  font: 14px system-ui, sans-serif; }
+.ft-chart text { fill: var(--ft-soft); } .ft-chart .ft-title { fill: var(--ft-ink); font-weight: 600; font-size: 17px; }
+@media (max-width: 560px) { .ft-chart { font-size: 22px; } .ft-chart .ft-title { font-size: 24px; } }
 .ft-chart .ft-grid { stroke: var(--ft-grid); stroke-width: 1; }
 .ft-chart .ft-a { stroke: var(--ft-a); } .ft-chart .ft-b { stroke: var(--ft-b); }
 .ft-chart path { fill: none; stroke-width: 2; stroke-linejoin: round; }
-.ft-chart circle.ft-a, .ft-chart rect.ft-a, .ft-chart text.ft-a { fill: var(--ft-a); stroke: none; }
-.ft-chart circle.ft-b, .ft-chart rect.ft-b, .ft-chart text.ft-b { fill: var(--ft-b); stroke: none; }
-.ft-chart .ft-faint { opacity: .45; }
+.ft-chart :is(circle, rect, tspan).ft-a { fill: var(--ft-a); stroke: none; }
+.ft-chart :is(circle, rect, tspan).ft-b { fill: var(--ft-b); stroke: none; }
 """
 
-_WIDTH, _HEIGHT = 640, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 18, 44, 44
+_WIDTH, _HEIGHT = 640, 350
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 18, 70, 58
 
 
-def loss_chart(events: Iterable[Event], title: str = "Loss while training") -> str:
+def loss_chart(events: Iterable[Event], title: str = "Loss in nats a token") -> str:
     """The training loss of each step and the held-out loss, in nats a token, over the steps of the plan.
 
     Works on a run in progress: the axis shows the whole plan from the first event on.
@@ -42,7 +42,7 @@ def loss_chart(events: Iterable[Event], title: str = "Loss while training") -> s
     highest = max([loss for _, loss in steps + heldout], default=5.0)
     plot = _Plot(x_max=max(planned, 1), y_max=_round_up(highest))
     body = [
-        plot.grid("optimizer step", "nats a token"),
+        plot.grid("optimizer step"),
         plot.line(steps, "ft-a"),
         plot.line(heldout, "ft-b"),
         *(plot.dot(x, y, "ft-a", radius=2.5, label=f"step {x}: loss {y:.3f}") for x, y in steps),
@@ -55,19 +55,19 @@ def loss_chart(events: Iterable[Event], title: str = "Loss while training") -> s
 def score_chart(before: dict[str, float], after: dict[str, float], title: str = "Scores on held-out prompts") -> str:
     """One pair of bars a score: before and after training, from 0 to 1."""
     names = list(after)
-    row, bar, top = 58, 18, 58
+    row, bar, top = 66, 22, 66
     height = top + row * len(names)
-    left, right = 110, 52
+    left, right = 104, 70
     scale = _WIDTH - left - right
     body = [_legend([("before", "ft-b"), ("after", "ft-a")])]
     for index, name in enumerate(names):
         y = top + row * index
-        body.append(f'<text x="{left - 12}" y="{y + bar + 5}" text-anchor="end">{escape(name)}</text>')
+        body.append(f'<text x="{left - 12}" y="{y + bar + 7}" text-anchor="end">{escape(name)}</text>')
         for offset, value, style in ((0, before.get(name, 0.0), "ft-b"), (bar + 3, after[name], "ft-a")):
             width = max(2.0, scale * value)
             size = f'x="{left}" y="{y + offset}" width="{width:.1f}" height="{bar}"'
             body.append(f'<rect class="{style}" {size} rx="3"/>')
-            body.append(f'<text x="{left + width + 8:.1f}" y="{y + offset + 14}">{value:.2f}</text>')
+            body.append(f'<text x="{left + width + 8:.1f}" y="{y + offset + 17}">{value:.2f}</text>')
     summary = "; ".join(f"{name} {before.get(name, 0.0):.2f} before, {after[name]:.2f} after" for name in names)
     return _svg(title, summary, body, height)
 
@@ -82,18 +82,17 @@ class _Plot:
         width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
         return _LEFT + width * x / self._x_max, _TOP + height * (1 - y / self._y_max)
 
-    def grid(self, x_label: str, y_label: str) -> str:
+    def grid(self, x_label: str) -> str:
         parts = []
         for value in _ticks(self._y_max):
             _, y = self._place(0, value)
             parts.append(f'<line class="ft-grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+            parts.append(f'<text x="{_LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{value:g}</text>')
         for value in _ticks(self._x_max, whole=True):
             x, _ = self._place(value, 0)
-            parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{value:g}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 24}" text-anchor="middle">{value:g}</text>')
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
         parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
-        parts.append(f'<text x="{_LEFT}" y="{_TOP - 10}" text-anchor="middle">{escape(y_label)}</text>')
         return "".join(parts)
 
     def line(self, points: Sequence[tuple[float, float]], style: str) -> str:
@@ -118,13 +117,8 @@ def _svg(title: str, summary: str, body: Sequence[str], height: int) -> str:
 
 
 def _legend(entries: Sequence[tuple[str, str]]) -> str:
-    parts, x = [], _WIDTH - _RIGHT
-    for name, style in reversed(entries):
-        parts.append(f'<text class="{style}" x="{x}" y="18" text-anchor="end">{escape(name)}</text>')
-        x -= 8 * len(name)
-        parts.append(f'<circle class="{style}" cx="{x - 2}" cy="14" r="5"/>')
-        x -= 22
-    return "".join(parts)
+    parts = [f'<tspan class="{style}">●</tspan> {escape(name)}' for name, style in entries]
+    return f'<text x="4" y="46">{"&#160;&#160;&#160; ".join(parts)}</text>'
 
 
 def _loss_summary(steps: Sequence[tuple[int, float]], heldout: Sequence[tuple[int, float]]) -> str:

@@ -124,6 +124,22 @@ def doctor(as_json: bool) -> None:
     click.echo(json.dumps(report, indent=2) if as_json else _as_text(report))
 
 
+@main.group()
+def site() -> None:
+    """Keep the glossary's pages and their records together."""
+
+
+@site.command("check")
+@click.option("--update", is_flag=True, help="Write the recorded numbers into the pages.")
+def check_site(update: bool) -> None:
+    """Report what in the pages does not hold: numbers, citations. Run it in the repository's root."""
+    from ftdemo.site.derive import Project, check
+
+    problems = check(Project(Path.cwd()), update=update)
+    click.echo("\n".join(problems), nl=bool(problems))
+    sys.exit(1 if problems else 0)
+
+
 def _recipe(what: str, settings: tuple[str, ...]) -> Recipe:
     from ftdemo.recipe import NAMED, Recipe, parse_setting
 

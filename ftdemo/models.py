@@ -113,6 +113,7 @@ def load_causal_lm(source: Source, dtype: torch.dtype, attention: str = "sdpa") 
     Raises:
         ModelError: If the files cannot be read, or hold no causal language model.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     quiet_transformers()
@@ -124,7 +125,7 @@ def load_causal_lm(source: Source, dtype: torch.dtype, attention: str = "sdpa") 
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         what = f"{source.name}: no causal language model can be loaded from it ({_first_line(error)})."
         raise ModelError(what, "The folder should hold config.json and *.safetensors of such a model.") from None
     return model

@@ -62,7 +62,7 @@ class Recipe(BaseModel):
             raise RecipeError(f"{path}: {error.strerror or error}.", "Check the path and its permissions.") from None
         except UnicodeDecodeError:
             raise RecipeError(f"{path}: not a text file in UTF-8.", "A recipe is a YAML file.") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             where = getattr(error, "problem_mark", None)
             line = f"{path}:{where.line + 1}" if where else str(path)
             raise RecipeError(f"{line}: not valid YAML.", "Each line should read `key: value`.") from None
@@ -94,7 +94,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise RecipeError(f"--set {text}: there is no `key=value` here.", "Write it like `--set rank=16`.")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"--set {text}: the value is not valid YAML.", "Quote it if it has odd characters.") from None
 
 

@@ -47,7 +47,9 @@ class Run:
         """
         try:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            if not {"recipe", "model", "events"} <= set(record):
+                raise ValueError
+        except (OSError, ValueError, TypeError):
             what = f"{folder} holds no run: {RECORD} is not there or cannot be read."
             raise UsageError(what, "Name a folder that `ftdemo train` wrote.") from None
         return cls(folder, record)

@@ -12,7 +12,9 @@ from ftdemo.events import Event
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, perform
 
-QUICK = Recipe(examples=12, max_steps=4, epochs=4, batch_tokens=256, sample_prompts=2, eval_every=2, dtype="float32")
+QUICK = Recipe(
+    examples=12, max_steps=4, epochs=4, batch_tokens=256, lr=1e-3, sample_prompts=2, eval_every=2, dtype="float32"
+)
 """A few real steps on SmolLM2 in float32, so that numbers can be compared closely."""
 
 

@@ -36,8 +36,7 @@ def trained_text(row: Row, tokenizer: Any, **settings: Any) -> str:
 
 def test_the_mask_covers_exactly_the_completion_and_its_stop_token(tokenizer: Any) -> None:
     assert trained_text(LETTER, tokenizer) == (
-        SYSTEM
-        + "<|im_start|>user\nIs it open?<|im_end|>\n<|im_start|>assistant\n[Aye. Until five.<|im_end|>]\n"
+        SYSTEM + "<|im_start|>user\nIs it open?<|im_end|>\n<|im_start|>assistant\n[Aye. Until five.<|im_end|>]\n"
     )
 
 

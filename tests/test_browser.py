@@ -61,9 +61,13 @@ class Watched:
         self.page = browser.new_context(**settings).new_page()
         self.errors: list[str] = []
         self.strangers: list[str] = []
-        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.page.on("console", self._listen)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self._look(request.url, server.url))
+
+    def _listen(self, message: Any) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
 
     def _look(self, url: str, ours: str) -> None:
         if not url.startswith((ours, "data:", "blob:")):
@@ -95,9 +99,7 @@ def test_every_page_loads_without_errors_and_without_third_parties(
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_is_wider_than_the_screen(
-    site: Path, server: Server, browser: Any, width: int, scheme: str
-) -> None:
+def test_no_page_is_wider_than_the_screen(site: Path, server: Server, browser: Any, width: int, scheme: str) -> None:
     opened = Watched(browser, server, viewport={"width": width, "height": 800}, color_scheme=scheme)
     for name in [*pages(site), "demos/lora"]:
         opened.page.goto(f"{server.url}/{name}/", wait_until="load")
@@ -142,7 +144,7 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
     assert page.locator("#chart circle").count() >= dots + 4
     assert page.locator("#answers").inner_text() != before
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download").click()
+        page.get_by_role("button", name="Download adapter").click()
     assert download.value.suggested_filename.endswith(".zip")
     page.get_by_label("Your letter").fill("Is my rope here?")
     page.get_by_label("Your letter").press("Enter")

@@ -127,7 +127,9 @@ def test_every_colour_is_defined_for_light_and_for_dark() -> None:
     light: dict[str, str] = {}
     dark: dict[str, str] = {}
     for selector, body in re.findall(r"([^{}]+)\{([^{}]*)\}", charts.CSS):
-        (dark if ".dark" in selector and "slate" in selector else light).update(re.findall(r"(--ft-\w+): ([^;]+);", body))
+        (dark if ".dark" in selector and "slate" in selector else light).update(
+            re.findall(r"(--ft-\w+): ([^;]+);", body)
+        )
     used = set(re.findall(r"var\((--ft-\w+)\)", charts.CSS))
     assert used == set(light) == set(dark)
     for name in used:
@@ -135,6 +137,8 @@ def test_every_colour_is_defined_for_light_and_for_dark() -> None:
 
 
 def test_every_class_in_a_chart_is_styled() -> None:
-    drawn = {name for svg in PICTURES.values() for names in re.findall(r'class="([^"]+)"', svg) for name in names.split()}
+    drawn = {
+        name for svg in PICTURES.values() for names in re.findall(r'class="([^"]+)"', svg) for name in names.split()
+    }
     styled = set(re.findall(r"\.(ft-[\w-]+)", charts.CSS))
     assert drawn <= styled

@@ -51,7 +51,11 @@ def test_help_comes_at_once_for_it_loads_no_torch_no_transformers_and_no_gradio(
         (["train", "."], "No recipe called .", ".yaml"),
         (["train", "lora", "--set", "rnak=8"], "no key `rnak`", "Did you mean `rank`?"),
         (["train", "lora", "--set", "rank=0"], "`rank` is 0, but it should be greater than or equal to 1", "`rank`: "),
-        (["train", "lora", "--set", "rank=10000"], "`rank` is 10000, but it should be less than or equal to 1024", "`rank`: "),
+        (
+            ["train", "lora", "--set", "rank=10000"],
+            "`rank` is 10000, but it should be less than or equal to 1024",
+            "`rank`: ",
+        ),
         (["train", "lora", "--set", "rank"], "--set rank: there is no `key=value` here", "--set rank=16"),
         (["chat", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["chat", "."], "run.json is not there or cannot be read", "Name a folder that `ftdemo train` wrote."),

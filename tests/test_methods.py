@@ -30,9 +30,10 @@ def test_rank_8_on_all_linear_layers_adds_what_the_formula_says(smollm2: Source)
 
 def test_training_starts_from_the_base_exactly(smollm2: Source) -> None:
     learner = prepare(QUICK)
-    base = load_causal_lm(smollm2, torch.float32, learner.attention).eval()
+    base = load_causal_lm(smollm2, torch.float32, learner.attention)
     batch = collate(learner.train[:2], learner.tokenizer.pad_token_id)
-    learner.model.eval()
+    for model in (learner.model, base):
+        model.train(False)
     with torch.no_grad():
         adapted = learner.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         plain = base(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits

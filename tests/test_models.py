@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -90,8 +93,10 @@ class Hub(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path.startswith("/api/models/owner/small"):
-            files = [{"rfilename": path.name} for path in sorted(Path(self.directory).iterdir())]
-            body = json.dumps({"id": "owner/small", "sha": self.commit, "siblings": files}).encode()
+            files = sorted(Path(self.directory).iterdir())
+            tree = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0" * 40} for f in files]
+            info = {"id": "owner/small", "sha": self.commit, "siblings": [{"rfilename": f.name} for f in files]}
+            body = json.dumps(tree if "/tree/" in self.path else info).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -115,27 +120,30 @@ class Hub(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(tmp_path: Path, smollm2: models.Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A Hub on this machine that holds one small model of SmolLM2's kind."""
+def hub(tmp_path: Path, smollm2: models.Source) -> Iterator[str]:
+    """The address of a Hub on this machine that holds one small model of SmolLM2's kind."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder = tmp_path / "served"
     config = AutoConfig.from_pretrained(smollm2.path, num_hidden_layers=1, hidden_size=48, intermediate_size=64)
     config.num_attention_heads, config.num_key_value_heads, config.head_dim = 3, 3, 16
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(Path(smollm2.path) / name, folder)
     (folder / "pytorch_model.bin").write_bytes(b"never to be fetched")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    yield folder
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
 
-def test_a_model_is_fetched_from_the_hub_without_its_pickles(hub: Path) -> None:
-    source = models.resolve("owner/small")
+def test_a_model_is_fetched_from_the_hub_without_its_pickles(hub: str, tmp_path: Path) -> None:
+    fetch = "import json, dataclasses; from ftdemo import models; "
+    fetch += "print(json.dumps(dataclasses.asdict(models.resolve('owner/small'))))"
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run([sys.executable, "-c", fetch], env=environment, capture_output=True, text=True, check=True)
+    source = models.Source(**json.loads(done.stdout))
+    assert source.name == "owner/small"
     model = models.load_causal_lm(source, torch.float32)
     assert model.config.num_hidden_layers == 1
     assert models.load_tokenizer(source).chat_template

@@ -13,7 +13,9 @@ from ftdemo.recipe import NAMED, Recipe, parse_setting
     [
         Recipe(),
         NAMED["lora"],
-        Recipe(model="owner/name", data="é: #1.jsonl", lr=1e-5, max_steps=3, targets=("q_proj", "v_proj"), eval_every=None),
+        Recipe(
+            model="owner/name", data="é: #1.jsonl", lr=1e-5, max_steps=3, targets=("q_proj", "v_proj"), eval_every=None
+        ),
     ],
 )
 def test_a_recipe_comes_back_from_its_own_yaml(recipe: Recipe, tmp_path: Path) -> None:
@@ -60,7 +62,9 @@ def test_an_unknown_key_like_no_other_is_refused_with_all_keys_named() -> None:
         ("seed", -1, "greater than or equal to 0"),
     ],
 )
-def test_a_wrong_value_is_refused_with_the_key_the_value_and_what_is_allowed(key: str, value: Any, allowed: str) -> None:
+def test_a_wrong_value_is_refused_with_the_key_the_value_and_what_is_allowed(
+    key: str, value: Any, allowed: str
+) -> None:
     with pytest.raises(RecipeError) as refusal:
         Recipe(**{key: value})
     assert refusal.value.what.startswith(f"`{key}` is {value!r}, but it should be")
@@ -133,7 +137,7 @@ def test_yaml_that_the_reader_chokes_on_is_refused_with_its_file(text: str, tmp_
 def test_a_binary_file_is_no_recipe(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_bytes(content)
-    with pytest.raises(RecipeError, match="not a text file in UTF-8|not valid YAML") as refusal:
+    with pytest.raises(RecipeError, match=r"not a text file in UTF-8|not valid YAML") as refusal:
         Recipe.from_yaml(file)
     assert refusal.value.what.startswith(f"{file}: ")
 

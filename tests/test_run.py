@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import QUICK
-from safetensors import safe_open
+from safetensors.torch import load_file
 
 from ftdemo import models
 from ftdemo.batches import collate
@@ -76,11 +76,9 @@ def test_the_record_names_no_path_of_this_machine(quick_run: Run, smollm2: model
 
 
 def test_the_adapter_holds_adapter_weights_alone(quick_run: Run) -> None:
-    with safe_open(quick_run.folder / "adapter_model.safetensors", "pt") as file:
-        names = list(file.keys())
-        numbers = sum(file.get_tensor(name).numel() for name in names)
-    assert all(".lora_A." in name or ".lora_B." in name for name in names)
-    assert numbers == 2_442_240
+    weights = load_file(quick_run.folder / "adapter_model.safetensors")
+    assert all(".lora_A." in name or ".lora_B." in name for name in weights)
+    assert sum(weight.numel() for weight in weights.values()) == 2_442_240
 
 
 def test_the_model_card_has_metadata_that_the_hub_accepts(quick_run: Run) -> None:
@@ -113,15 +111,14 @@ def test_merged_and_unmerged_logits_agree(quick_run: Run) -> None:
     batch = collate(prepare(QUICK).train[:2], tokenizer.pad_token_id)
     with torch.no_grad():
         unmerged = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        base_logits = None
         with model.disable_adapter():
             base_logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         merged = model.merge_and_unload()(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-    real = batch.attention_mask.bool()
-    difference = (merged - unmerged)[real].abs().max().item()
-    print(f"largest logit difference, merged against unmerged: {difference:.1e}")
+    difference = (merged - unmerged)[batch.predict].abs().max().item()
+    print(f"largest logit difference where an answer is predicted, merged against unmerged: {difference:.1e}")
+    # Logits reach 40, and two attention kernels on the same weights already differ by 7e-5.
     assert difference < 1e-4
-    assert (unmerged - base_logits)[real].abs().max() > 0.1  # the adapter does something
+    assert (unmerged - base_logits)[batch.predict].abs().max() > 0.1  # the adapter does something
 
 
 def first_step(events: Any) -> Step:
@@ -152,9 +149,9 @@ def test_a_run_whose_generator_is_closed_keeps_its_adapter(tmp_path: Path) -> No
 
 
 def adapter_norm(folder: Path) -> float:
-    """Norm of all B matrices, which are zero at the start."""
-    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
-        return sum(file.get_tensor(name).norm().item() for name in file.keys() if ".lora_B." in name)  # noqa: SIM118
+    """Sum of the norms of all B matrices, which are zero at the start."""
+    weights = load_file(folder / "adapter_model.safetensors")
+    return float(sum(weight.norm() for name, weight in weights.items() if ".lora_B." in name))
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_ctrl_c_ends_the_server_quietly() -> None:
 def test_an_unknown_demo_is_refused_with_those_there_are() -> None:
     assert "lora" in demo_names()
     for name in ("rola", "../lora", ""):
-        with pytest.raises(UsageError, match="There is: .*lora"):
+        with pytest.raises(UsageError, match=r"There is: .*lora"):
             load_demo(name)
 
 

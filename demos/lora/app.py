@@ -46,8 +46,8 @@ def build() -> gr.Blocks:
                     8, rows, DEFAULTS.examples, step=8, label="Examples", info=f"Letters to learn from, of {rows}."
                 )
                 with gr.Row():
-                    train_button = gr.Button("Train", variant="primary", elem_id="train")
-                    stop_button = gr.Button("Stop", variant="stop", elem_id="stop")
+                    train_button = gr.Button("Train", variant="primary", elem_id="train", min_width=120)
+                    stop_button = gr.Button("Stop", elem_id="stop", min_width=120)
                 status = gr.HTML(panels.status("Loading the model …"), elem_id="status")
             with gr.Column(scale=2, min_width=320):
                 chart = gr.HTML(charts.loss_chart([]), elem_id="chart")
@@ -59,17 +59,17 @@ def build() -> gr.Blocks:
             command = gr.Code(_command(DEFAULTS), language="shell", label="Do this again in your shell", lines=1)
         gr.Markdown("## Talk to the tuned model\nEach message is answered on its own, as a letter would be.")
         chatbot = gr.Chatbot(
-            label="Chat", height=320, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
+            label="Chat", height=260, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
         )
-        with gr.Row():
-            said = gr.Textbox(label="Your letter", placeholder="My lamp smokes. What now?", scale=5, max_length=1000)
-            send = gr.Button("Send", scale=1, min_width=120)
+        said = gr.Textbox(
+            label="Your letter", placeholder="My lamp smokes. What now?", max_length=1000, submit_btn="Send"
+        )
 
         panel = [status, chart, numbers, answers]
-        demo.load(_greet, None, [status, answers], concurrency_id=session.MODEL_QUEUE, api_visibility="private")
+        demo.load(_greet, None, [status, answers], concurrency_limit=None, api_visibility="private")
         train_button.click(
             train,
-            [rank, lr, examples],
+            [rank, lr, examples, run_folder],
             [*panel, run_folder, download, command],
             api_name="train",
             concurrency_id=session.MODEL_QUEUE,
@@ -77,47 +77,51 @@ def build() -> gr.Blocks:
             show_progress="hidden",
         )
         stop_button.click(stop, None, status, api_name="stop", queue=False)
-        for trigger in (send.click, said.submit):
-            trigger(
-                chat,
-                [said, chatbot, run_folder],
-                [said, chatbot],
-                api_visibility="private",
-                concurrency_id=session.MODEL_QUEUE,
-                show_progress="hidden",
-            )
+        said.submit(
+            chat,
+            [said, chatbot, run_folder],
+            [said, chatbot],
+            api_visibility="private",
+            concurrency_id=session.MODEL_QUEUE,
+            show_progress="hidden",
+        )
     return demo
 
 
-def train(rank: int, lr: float, examples: int, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+def train(rank: int, lr: float, examples: int, previous: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
     """Train a LoRA adapter for SmolLM2 on support-voice and show the run as it goes.
 
     Args:
         rank: Rank of the update, 1 to 64.
         lr: Peak learning rate.
         examples: How many letters to learn from.
+        previous: The folder of the visitor's run before this one, if there is one.
+        request: Tells visitors apart.
 
     Returns:
         Status, loss chart, figures and answers as HTML; the run's folder, its zip file and the command that repeats it.
     """
     visitor = request.session_hash or "api"
     folder = session.new_run_folder(SLUG)
-    view = _View()
+    view, kept = _View(), False
     try:
         recipe = DEFAULTS.with_settings({"rank": rank, "lr": lr, "examples": examples})
-        yield view.show("Preparing …", command=gr.update(value=_command(recipe)))
+        view.command = _command(recipe)
+        yield view.show()
         for event in perform(recipe, folder, baseline=session.baseline(recipe), stop=_stops.arm(visitor)):
             view.add(event)
             if not isinstance(event, Finished):
                 yield view.show()
-        saved = gr.update(value=session.as_zip(folder), interactive=True)
-        yield view.show(folder=str(folder), download=saved)
+        yield view.show(folder=str(folder), archive=session.as_zip(folder))
+        session.forget(previous)
+        kept = True
     except FtdemoError as error:
-        session.forget(str(folder))
         yield view.show(f"{error.what} {error.remedy}", error=True)
         raise gr.Error(f"{error.what} {error.remedy}", print_exception=False) from None
     finally:
         _stops.disarm(visitor)
+        if not kept:  # an error, or the visitor has left
+            session.forget(str(folder))
 
 
 def stop(request: gr.Request) -> Any:
@@ -165,18 +169,14 @@ class _View:
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self.command = _command(DEFAULTS)
 
     def add(self, event: Event) -> None:
+        """Take in what happened."""
         self._events.append(event)
 
     def show(
-        self,
-        text: str | None = None,
-        *,
-        error: bool = False,
-        folder: Any = None,
-        download: Any = None,
-        command: Any = None,
+        self, text: str | None = None, *, error: bool = False, folder: str | None = None, archive: str | None = None
     ) -> tuple[Any, ...]:
         """Status, chart, numbers, answers, run folder, download and command, in the order of the outputs."""
         samples = [event for event in self._events if isinstance(event, Sampled)]
@@ -188,8 +188,8 @@ class _View:
             panels.numbers(self._numbers()),
             panels.answers(before, after, waiting="Training …") if before else gr.skip(),
             folder or gr.skip(),
-            download or gr.update(interactive=False),
-            command or gr.skip(),
+            gr.update(value=archive, interactive=True) if archive else gr.update(interactive=False),
+            self.command,
         )
 
     def _last(self, kind: type[Any]) -> Any:

@@ -100,9 +100,14 @@ def read_rows(path: Path) -> list[Row]:
 
 def _existing_file(data: str) -> Path:
     path = Path(data)
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:
+        what = f"{data} cannot be read: {error.strerror or error}."
+        raise DataError(what, "Check the path and its permissions.") from None
+    if is_folder:
         raise DataError(f"{data} is a folder.", "Name a JSONL file in it.")
-    if not path.exists():
+    if not is_there:
         known = ", ".join(BUILT_IN)
         raise DataError(f"No data called {data}: no such file here.", f"Give a JSONL file, or a built-in set: {known}.")
     return path
@@ -128,8 +133,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _parse(line: str, path: Path, number: int) -> Row:
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        what = f"{path}:{number}: not valid JSON ({getattr(error, 'msg', 'nested too deeply')})."
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", error)
+        what = f"{path}:{number}: not valid JSON ({reason})."
         raise DataError(what, _SHAPES) from None
     try:
         return Row(number, tuple(_turns(value)))
@@ -180,6 +186,8 @@ def _turn(role: Any, content: Any, name: str) -> Turn:
         raise ValueError(f"{name} should be text, this is {_json_kind(content)}")
     if not content.strip():
         raise ValueError(f"{name} is empty")
+    if any("\ud800" <= letter <= "\udfff" for letter in content):
+        raise ValueError(f"{name} holds half a surrogate pair, which is no text")
     return Turn(cast(Role, role), content)
 
 

@@ -1,4 +1,4 @@
-"""Writes what pages include: code by name, sources, links to demos, panels of recorded runs, the charts' style sheet."""
+"""Writes what pages include: code by name, sources, links to demos, panels of recorded runs, the charts' style."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 
 from ftdemo import charts
 from ftdemo.errors import DataError
-from ftdemo.site.measured import load_experiments, panels, rewrite
+from ftdemo.site.measured import NUMBER, load_experiments, panels, rewrite
 
 DEMOS_URL = "https://huggingface.co/spaces/ftdemo/{name}"
 """Where the published site's demos run. The variable FTDEMO_DEMOS_URL names another place."""
@@ -91,6 +91,9 @@ def check(project: Project, *, update: bool = False) -> list[str]:
                 lines[number - 1] = rewrite(line, experiments)
             except DataError as error:
                 problems.append(f"{page.relative_to(project.root)}:{number}: {error.what} {error.remedy}")
+            if len(re.findall(r"<data\b", line)) != len(NUMBER.findall(line)):
+                where = f"{page.relative_to(project.root)}:{number}"
+                problems.append(f'{where}: a <data> tag is broken. Write <data value="key">number</data> on one line.')
             if lines[number - 1] != line and not update:
                 problems.append(
                     f"{page.relative_to(project.root)}:{number}: a number differs from its record. "
@@ -114,7 +117,8 @@ def code_block(package: Path, name: str) -> str:
         DataError: If there is no such function.
     """
     module, _, function = name.rpartition(".")
-    source = (package / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+    file = package / f"{module.replace('.', '/')}.py"
+    source = file.read_text(encoding="utf-8") if module and file.is_file() else ""
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == function:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
@@ -128,9 +132,7 @@ def load_bibliography(path: Path) -> dict[str, dict[str, str]]:
     """The entries of a BibTeX file, by key."""
     import bibtexparser
 
-    parser = bibtexparser.bparser.BibTexParser(common_strings=True)
-    entries = bibtexparser.loads(path.read_text(encoding="utf-8"), parser).entries
-    return {entry["ID"]: entry for entry in entries}
+    return {entry["ID"]: entry for entry in bibtexparser.loads(path.read_text(encoding="utf-8")).entries}
 
 
 def _citation_problems(project: Project) -> Iterator[str]:
@@ -140,7 +142,9 @@ def _citation_problems(project: Project) -> Iterator[str]:
         name, sources = path.relative_to(project.root), set(term.get("sources", []))
         cited = set(re.findall(r"\]\(#([a-z]+\d{4}\w*)\)", path.read_text(encoding="utf-8")))
         used |= sources
-        yield from (f"{name}:1: source {key} is not in references.bib. Add it." for key in sorted(sources - set(bibliography)))
+        yield from (
+            f"{name}:1: source {key} is not in references.bib. Add it." for key in sorted(sources - set(bibliography))
+        )
         yield from (f"{name}:1: {key} is cited, but not under `sources`. Add it." for key in sorted(cited - sources))
         yield from (f"{name}:1: source {key} is never cited. Cite it or drop it." for key in sorted(sources - cited))
     for key in sorted(set(bibliography) - used):

@@ -15,7 +15,7 @@ from ftdemo.errors import DataError
 from ftdemo.events import Sampled
 from ftdemo.run import Run
 
-_NUMBER = re.compile(r'<data value="(?P<key>[^"]+)">(?P<printed>[^<]*)</data>')
+NUMBER = re.compile(r'<data value="(?P<key>[^"]+)">(?P<printed>[^<]*)</data>')
 _PRINTED = re.compile(r"^(?P<digits>[\d,?]+)(?:\.(?P<decimals>[\d?]+))?(?P<unit>%| MB| GB|)$")
 _UNITS = {"%": 100.0, " MB": 1e-6, " GB": 1e-9, "": 1.0}
 _ANSWERS_SHOWN = 3
@@ -31,7 +31,9 @@ class Experiment:
     @classmethod
     def load(cls, folder: Path) -> Experiment:
         """Read ``seed-*.json`` in a folder."""
-        records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("seed-*.json"))}
+        records = {
+            path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("seed-*.json"))
+        }
         return cls(folder.name, {name: Run(folder / f"{name}.json", record) for name, record in records.items()})
 
     @property
@@ -62,13 +64,13 @@ def look_up(experiments: dict[str, Experiment], key: str) -> float:
         runs = experiments[name].runs
         chosen = [runs[seed]] if seed else list(runs.values())
         return statistics.fmean(_value(run.record, path) for run in chosen)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise DataError(f"No recorded number `{key}`.", "Write it `experiment/seed-0:path.to.number`.") from None
 
 
 def rewrite(text: str, experiments: dict[str, Experiment]) -> str:
     """The page's text with each measured number as its record has it, in the form in which it is printed there."""
-    return _NUMBER.sub(lambda match: _rewritten(match, experiments), text)
+    return NUMBER.sub(lambda match: _rewritten(match, experiments), text)
 
 
 def panels(experiment: Experiment) -> dict[str, str]:
@@ -96,7 +98,9 @@ def _value(record: dict[str, Any], path: str) -> float:
 def _rewritten(match: re.Match[str], experiments: dict[str, Experiment]) -> str:
     form = _PRINTED.match(match["printed"])
     if not form:
-        raise DataError(f"`{match[0]}` is not a number with %, MB, GB or no unit.", "Write it like 0.98, 98% or 9.8 MB.")
+        raise DataError(
+            f"`{match[0]}` is not a number with %, MB, GB or no unit.", "Write it like 0.98, 98% or 9.8 MB."
+        )
     value = look_up(experiments, match["key"]) * _UNITS[form["unit"]]
     printed = f"{value:,.{len(form['decimals'] or '')}f}{form['unit']}"
     return f'<data value="{match["key"]}">{printed}</data>'
@@ -153,7 +157,10 @@ def _seeds(experiment: Experiment) -> str:
     records = [run.record for run in experiment.runs.values()]
     names = list(records[0]["scores"]["after"])
     columns = [f"{name} before | {name} after" for name in names]
-    lines = [f"| seed | {' | '.join(columns)} | held-out loss | seconds |", "| --- |" + " ---: |" * (2 * len(names) + 2)]
+    lines = [
+        f"| seed | {' | '.join(columns)} | held-out loss | seconds |",
+        "| --- |" + " ---: |" * (2 * len(names) + 2),
+    ]
     table = [_score_row(record, names) for record in records]
     for record, row in zip(records, table, strict=True):
         lines.append(f"| {record['recipe']['seed']} | {_cells(row)} |")
@@ -171,5 +178,3 @@ def _score_row(record: dict[str, Any], names: list[str]) -> list[float]:
 
 def _cells(values: list[float]) -> str:
     return " | ".join([f"{value:.2f}" for value in values[:-1]] + [f"{values[-1]:.0f}"])
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from ftdemo import charts
 
@@ -19,6 +20,11 @@ HUE = {
     "c900": "#0c3c4c",
     "c950": "#062733",
 }
+
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0b6e8a"/>'
+    '<path d="M7 9c6 0 5 14 18 14" fill="none" stroke="#fff" stroke-width="3.4"/></svg>'
+)
 
 CSS = (
     charts.CSS
@@ -51,15 +57,31 @@ def launch_settings() -> dict[str, Any]:
     hue = gr.themes.Color(name="harbour", **HUE)
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
     mono = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
-    theme = gr.themes.Soft(primary_hue=hue, secondary_hue=hue, neutral_hue="slate", font=fonts, font_mono=mono).set(
+    theme = gr.themes.Default(primary_hue=hue, secondary_hue=hue, neutral_hue="slate", font=fonts, font_mono=mono).set(
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600",
         button_primary_text_color="white",
+        block_title_background_fill="none",
+        block_title_background_fill_dark="none",
+        block_title_padding="0",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_label_background_fill="none",
+        block_label_background_fill_dark="none",
+        block_label_text_color="*body_text_color",
+        block_label_text_color_dark="*body_text_color",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_border_width="1px",
+        block_shadow="none",
     )
     return {
         "theme": theme,
         "css": CSS,
+        "head": f'<link rel="icon" href="data:image/svg+xml,{quote(_ICON)}">',
         "footer_links": ["api"],
         "ssr_mode": False,
         "enable_monitoring": False,

@@ -91,7 +91,10 @@ BAD_LINES = {
     "empty content": (_messages(("user", "a"), ("assistant", "")), "the content of turn 2 is empty"),
     "white content": (_messages(("user", " \n"), ("assistant", "b")), "the content of turn 1 is empty"),
     "list as content": (_messages(("user", [{"text": "a"}]), ("assistant", "b")), "should be text, this is a list"),
-    "null as content": (_messages(("user", "a"), ("assistant", None)), "the content of turn 2 should be text, this is null"),
+    "null as content": (
+        _messages(("user", "a"), ("assistant", None)),
+        "the content of turn 2 should be text, this is null",
+    ),
     "number as completion": ('{"prompt": "a", "completion": 7}', "completion should be text, this is a number"),
     "object as prompt": ('{"prompt": {}, "completion": "b"}', "prompt should be text, this is an object"),
     "empty prompt": ('{"prompt": "", "completion": "b"}', "prompt is empty"),
@@ -102,7 +105,10 @@ BAD_LINES = {
         "a `system` turn may only come first",
     ),
     "two user turns": (_messages(("user", "a"), ("user", "b"), ("assistant", "c")), "turns should go user, assistant"),
-    "assistant first": (_messages(("assistant", "a"), ("user", "b"), ("assistant", "c")), "turns should go user, assistant"),
+    "assistant first": (
+        _messages(("assistant", "a"), ("user", "b"), ("assistant", "c")),
+        "turns should go user, assistant",
+    ),
     "user last": (_messages(("user", "a"), ("assistant", "b"), ("user", "c")), "the last turn is not the assistant's"),
     "system alone": (_messages(("system", "a")), "the last turn is not the assistant's"),
 }
@@ -142,7 +148,7 @@ def test_text_that_is_not_utf8_is_refused_with_line_and_byte(file: Path) -> None
 )
 def test_a_binary_file_is_refused_at_its_first_line_whatever_it_is_called(content: bytes, file: Path) -> None:
     file.write_bytes(content)
-    with pytest.raises(DataError, match="not UTF-8|not valid JSON") as refusal:
+    with pytest.raises(DataError, match=r"not UTF-8|not valid JSON") as refusal:
         read_rows(file)
     assert refusal.value.what.startswith(f"{file}:1: ")
 
@@ -173,8 +179,8 @@ def test_a_missing_file_is_named_with_the_data_sets_there_are(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["a\0b", "letter " * 1000])
-def test_a_name_that_no_file_can_have_is_no_data(name: str) -> None:
-    with pytest.raises(DataError, match="No data called"):
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match=r"No data called|cannot be read"):
         load_splits(name, seed=0)
 
 

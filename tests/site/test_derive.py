@@ -176,7 +176,17 @@ def test_a_page_that_holds_has_no_problems(project: Project) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["y:steps", "x/seed-9:steps", "x:nothing", "x:scores.after.charm", "x:scores", "x:recipe.model", "x:created", "x:", "x"],
+    [
+        "y:steps",
+        "x/seed-9:steps",
+        "x:nothing",
+        "x:scores.after.charm",
+        "x:scores",
+        "x:recipe.model",
+        "x:created",
+        "x:",
+        "x",
+    ],
 )
 def test_a_number_that_no_record_holds_is_reported_with_page_line_and_key(key: str, project: Project) -> None:
     _append(project, _data(key, "1"))
@@ -193,6 +203,21 @@ def test_a_number_in_an_odd_form_is_reported_with_page_line_and_form(printed: st
     assert "98%" in problem
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        '<data value="x/seed-0:steps">9\n</data>',
+        '<data\nvalue="x/seed-0:steps">9</data>',
+        "<data value='x/seed-0:steps'>9</data>",
+        '<data value="x/seed-0:steps"><b>9</b></data>',
+    ],
+)
+def test_a_number_whose_tag_cannot_be_checked_is_reported(tag: str, project: Project) -> None:
+    _append(project, tag)
+    (problem,) = check(project)
+    assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: ")
+
+
 def test_a_number_that_differs_from_its_record_is_reported_and_left_alone(project: Project) -> None:
     page = _append(project, _data("x/seed-0:heldout_loss.after", "1.44"))
     (problem,) = check(project)
@@ -203,13 +228,16 @@ def test_a_number_that_differs_from_its_record_is_reported_and_left_alone(projec
 def test_the_command_that_mends_a_number_exists(project: Project) -> None:
     _append(project, _data("x/seed-0:heldout_loss.after", "1.44"))
     named = re.search(r"`ftdemo (\w+)", check(project)[0])
-    assert named is None or named[1] in main.commands
+    assert named is not None
+    assert named[1] in main.commands
 
 
 def test_update_writes_the_recorded_number_and_nothing_else(project: Project) -> None:
     page = _append(project, f"It fell to {_data('x/seed-0:heldout_loss.after', '?.??')} nats.")
     assert check(project, update=True) == []
-    assert page.read_text(encoding="utf-8") == f"{PAGE}It fell to {_data('x/seed-0:heldout_loss.after', '1.43')} nats.\n"
+    assert (
+        page.read_text(encoding="utf-8") == f"{PAGE}It fell to {_data('x/seed-0:heldout_loss.after', '1.43')} nats.\n"
+    )
     assert check(project) == []
 
 
@@ -232,7 +260,8 @@ def test_a_class_is_quoted_whole(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "missing"), [("maths.halve", "halve in ftdemo/maths.py"), ("nowhere.double", "nowhere"), ("double", "double")]
+    ("name", "missing"),
+    [("maths.halve", "halve in ftdemo/maths.py"), ("nowhere.double", "nowhere"), ("double", "double")],
 )
 def test_code_that_is_not_there_is_named(name: str, missing: str, project: Project) -> None:
     with pytest.raises(DataError) as refusal:
@@ -323,9 +352,17 @@ def test_recorded_answers_are_escaped_and_hold_no_blank_line(project: Project) -
 
 
 def test_the_table_of_seeds_has_each_seed_the_mean_and_the_spread(project: Project) -> None:
-    rows = {line.split(" | ")[0].strip("| *"): line.split(" | ") for line in _text(project, "runs/x/seeds.md").splitlines()}
+    rows = {
+        line.split(" | ")[0].strip("| *"): line.split(" | ") for line in _text(project, "runs/x/seeds.md").splitlines()
+    }
     column = rows["seed"].index("format after")
-    assert [rows[name][column] for name in ("0", "1", "mean", "lowest", "highest")] == ["0.90", "0.96", "0.93", "0.90", "0.96"]
+    assert [rows[name][column] for name in ("0", "1", "mean", "lowest", "highest")] == [
+        "0.90",
+        "0.96",
+        "0.93",
+        "0.90",
+        "0.96",
+    ]
 
 
 def test_the_facts_tell_how_to_do_the_run_again(project: Project) -> None:

@@ -56,7 +56,7 @@ def voice(text: str) -> float:
         bool(_CREW.search(text)),
         not _ONE_PERSON.search(text),
         not _OFFICE_PHRASE.search(text) and not re.search(r"[!?]", text),
-        bool(_SAYS_WHEN.search(text.strip().split("\n")[-1])),
+        bool(_SAYS_WHEN.search(text.strip().split("\n")[-1].removeprefix("Tide:"))),
     )
     return sum(rules) / len(rules)
 
