@@ -63,8 +63,14 @@ def train(what: str, settings: tuple[str, ...], out: Path | None, as_json: bool,
     out = out or Path("runs") / f"{recipe.method}-{datetime.now():%Y%m%d-%H%M%S}"
     from ftdemo.run import perform
 
+    show = _print_json if as_json else _draw
     with _ctrl_c_sets() as stop:
-        (_print_json if as_json else _draw)(perform(recipe, out, stop=stop), out)
+        try:
+            show(perform(recipe, out, stop=stop), out)
+        finally:
+            if stop.is_set():
+                kept = f"What was trained is kept in {out}." if out.exists() else "No step was taken: nothing to keep."
+                click.echo(kept, err=True)
     if stop.is_set():
         sys.exit(_STOPPED_BY_CTRL_C)
 
@@ -124,6 +130,23 @@ def doctor(as_json: bool) -> None:
     click.echo(json.dumps(report, indent=2) if as_json else _as_text(report))
 
 
+@main.command()
+@click.option("--runs", default=3, show_default=True, type=click.IntRange(1, 100), help="Runs of each contender.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def bench(runs: int, as_json: bool) -> None:
+    """Time LoRA training here, against TRL's SFTTrainer on the same rows. Medians of alternating runs."""
+    from ftdemo.bench import compare
+
+    figures = compare(runs, lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    click.echo(f"{'':<20}{'tokens/s':>10}{'seconds':>10}{'loss':>8}{'peak MB':>10}")
+    for name, row in figures.items():
+        speed, memory = row["tokens_per_second"], row["peak_memory_bytes"] / 1e6
+        click.echo(f"{name:<20}{speed:>10.0f}{row['seconds']:>10.1f}{row['loss']:>8.3f}{memory:>10.0f}")
+
+
 @main.group()
 def site() -> None:
     """Keep the glossary's pages and their records together."""
@@ -160,7 +183,7 @@ def _ctrl_c_sets() -> Iterator[threading.Event]:
     usual = signal.getsignal(signal.SIGINT)
 
     def ask(_signal: int, _frame: Any) -> None:
-        click.echo("\nStopping after this step. Ctrl-C again interrupts at once.", err=True)
+        click.echo("\nStopping after what is in hand. Ctrl-C again interrupts at once.", err=True)
         stop.set()
         signal.signal(signal.SIGINT, usual)
 
@@ -176,7 +199,8 @@ def _print_json(events: Iterator[Event], out: Path) -> None:
 
     for event in events:
         click.echo(json.dumps(to_dict(event), ensure_ascii=False))
-    click.echo(json.dumps({"event": "saved", "folder": str(out)}))
+    if out.exists():
+        click.echo(json.dumps({"event": "saved", "folder": str(out)}))
 
 
 def _draw(events: Iterator[Event], out: Path) -> None:

@@ -105,10 +105,12 @@ def perform(
         recipe: What to do.
         out: The folder to write. It may not exist.
         baseline: What `measure_baseline` gave for the same model, data and prompts, if it was asked before.
-        stop: Set it to end the training after the step in hand. The model is judged and saved all the same.
+        stop: Set it to end the training after the step in hand. The model is judged and saved all the same; where no
+            step was taken yet, nothing is written and there is no `Finished`.
 
     Yields:
-        All events of `train`, a `Sampled` before and one after training, and `Finished` once the run is on disk.
+        All events of `train`, an `Evaluated` and a `Sampled` before and after training, and `Finished` once the run is
+        on disk.
 
     Raises:
         FtdemoError: If the recipe cannot be carried out, or the run cannot be written.
@@ -128,8 +130,9 @@ def perform(
     except BaseException:  # Ctrl-C, or this generator was closed
         recorder.save(out, status="stopped")
         raise
-    recorder.save(out, status=recorder.finished.status)
-    yield recorder.finished
+    if finished := recorder.finished:
+        recorder.save(out, status=finished.status)
+        yield finished
 
 
 def measure_baseline(learner: Learner) -> Iterator[Event]:
@@ -150,6 +153,8 @@ def _carry_out(learner: Learner, baseline: Sequence[Event], stop: threading.Even
             yield event
             if isinstance(event, Started):
                 yield from baseline or measure_baseline(learner)
+                if stop.is_set():
+                    break
             if isinstance(event, Step) and stop.is_set() and event.step < event.total_steps:
                 finished = _stopped(event, learner)
                 break
@@ -183,9 +188,8 @@ class _Recorder:
         self._events.append(event)
 
     @property
-    def finished(self) -> Finished:
-        finished: Finished = self._last(Finished)
-        return finished
+    def finished(self) -> Finished | None:
+        return next(iter(self._all(Finished)), None)
 
     def _all(self, kind: type[Any]) -> list[Any]:
         return [event for event in self._events if isinstance(event, kind)]

@@ -112,6 +112,9 @@ def train(rank: int, lr: float, examples: int, previous: str | None, request: gr
             view.add(event)
             if not isinstance(event, Finished):
                 yield view.show()
+        if not folder.exists():
+            yield view.show("Stopped before the first step: there is nothing to keep.")
+            return
         yield view.show(folder=str(folder), archive=session.as_zip(folder))
         session.forget(previous)
         kept = True
