@@ -46,7 +46,9 @@ def _in_own_process(name: str) -> dict[str, float]:
     done = subprocess.run([sys.executable, "-m", "ftdemo.bench", name], capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise TrainingError(f"The contender {name} failed: {last}", "Install what it needs: `pip install 'ftdemo[bench]'`.")
+        raise TrainingError(
+            f"The contender {name} failed: {last}", "Install what it needs: `pip install 'ftdemo[bench]'`."
+        )
     figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return figures
 

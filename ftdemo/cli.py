@@ -173,7 +173,10 @@ def _recipe(what: str, settings: tuple[str, ...]) -> Recipe:
     else:
         known = ", ".join(NAMED)
         raise UsageError(f"No recipe called {what}.", f"Name one of ours ({known}) or a file that ends in .yaml.")
-    return recipe.with_settings(dict(parse_setting(text) for text in settings))
+    changes = dict(parse_setting(text) for text in settings)
+    if what in NAMED and "data" in changes:
+        changes.setdefault("examples", None)  # the named recipe's limit was chosen for its own data
+    return recipe.with_settings(changes)
 
 
 @contextmanager

@@ -112,5 +112,5 @@ def _explain(error: ValidationError) -> RecipeError:
     return RecipeError(f"`{key}` is {problem['input']!r}, but {expected}.", f"`{key}`: {description}.")
 
 
-NAMED = {"lora": Recipe(method="lora", examples=112, sample_prompts=10)}
+NAMED = {"lora": Recipe(method="lora", examples=96, batch_tokens=384, sample_prompts=10)}
 """Recipes that go by a name: each ends within a minute and a half on two cores."""

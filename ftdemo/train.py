@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ftdemo import hardware
-from ftdemo.batches import Batch, Example, collate, plan_batches
+from ftdemo.batches import Batch, collate, plan_batches
 from ftdemo.errors import TrainingError
 from ftdemo.events import Evaluated, Event, Finished, Started, Step
 from ftdemo.methods import Learner, precision, prepare
@@ -116,7 +116,7 @@ def heldout_loss(learner: Learner) -> float:
     total, count = 0.0, 0
     learner.model.eval()
     with torch.inference_mode():
-        for examples in _by_length(learner.heldout, learner.recipe.batch_tokens):
+        for examples in plan_batches(learner.heldout, batch_tokens=learner.recipe.batch_tokens, epochs=1, seed=0):
             batch = collate(examples, learner.tokenizer.pad_token_id).to(learner.device)
             total += completion_loss(learner.model, batch).item() * len(batch.targets)
             count += len(batch.targets)
@@ -149,7 +149,3 @@ def _started(learner: Learner, total_steps: int) -> Started:
         dtype=str(learner.dtype).removeprefix("torch."),
         attention=learner.attention,
     )
-
-
-def _by_length(examples: Sequence[Example], batch_tokens: int) -> list[list[Example]]:
-    return plan_batches(sorted(examples, key=len), batch_tokens=batch_tokens, epochs=1, seed=0)

@@ -107,6 +107,13 @@ def test_a_folder_that_is_there_already_is_refused_and_left_untouched(tmp_path: 
     assert kept.read_text(encoding="utf-8") == "mine"
 
 
+def test_data_of_the_users_own_is_used_whole_unless_examples_says_otherwise(tmp_path: Path) -> None:
+    whole = _ftdemo("train", "lora", "--show", "--set", "data=mine.jsonl", cwd=tmp_path)
+    part = _ftdemo("train", "lora", "--show", "--set", "data=mine.jsonl", "--set", "examples=20", cwd=tmp_path)
+    assert "examples: null" in whole.stdout
+    assert "examples: 20" in part.stdout
+
+
 def test_show_prints_the_recipe_as_a_file_that_can_be_read_back(tmp_path: Path) -> None:
     done = _ftdemo("train", "lora", "--show", "--set", "rank=4", "--set", "targets=[q_proj, v_proj]", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

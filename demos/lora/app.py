@@ -27,6 +27,7 @@ SmolLM2 is a real chat model with 135 million weights. Here they stay **frozen**
 pair of new ones is trained on letters to a harbour shop, until the model answers like the shop's crew: three lines,
 `Sighted:`, `Course:`, `Tide:`, in a voice of their own. It takes about a minute on two processor cores.
 """
+_STOPPING = "Stopping. What was trained is kept, and asked the letters once more …"
 _stops = session.Stops()
 
 
@@ -108,10 +109,11 @@ def train(rank: int, lr: float, examples: int, previous: str | None, request: gr
         recipe = DEFAULTS.with_settings({"rank": rank, "lr": lr, "examples": examples})
         view.command = _command(recipe)
         yield view.show()
-        for event in perform(recipe, folder, baseline=session.baseline(recipe), stop=_stops.arm(visitor)):
+        stopping = _stops.arm(visitor)
+        for event in perform(recipe, folder, baseline=session.baseline(recipe), stop=stopping):
             view.add(event)
             if not isinstance(event, Finished):
-                yield view.show()
+                yield view.show(_STOPPING if stopping.is_set() else None)
         if not folder.exists():
             yield view.show("Stopped before the first step: there is nothing to keep.")
             return
@@ -130,7 +132,7 @@ def train(rank: int, lr: float, examples: int, previous: str | None, request: gr
 def stop(request: gr.Request) -> Any:
     """Stop your run after the step in hand. What was trained is judged and kept."""
     if _stops.press(request.session_hash or "api"):
-        return panels.status("Stopping after this step; what was trained is kept …")
+        return panels.status(_STOPPING)
     return gr.skip()
 
 
@@ -167,6 +169,10 @@ def _command(recipe: Recipe) -> str:
     return "ftdemo train lora" + "".join(settings)
 
 
+def _scores(before: Sampled | None, after: Sampled | None) -> str:
+    return charts.score_chart(before.scores, after.scores) if before and after else ""
+
+
 class _View:
     """What the visitor sees of a run, redrawn from its events."""
 
@@ -187,7 +193,7 @@ class _View:
         after = samples[1] if len(samples) > 1 else None
         return (
             panels.status(text or self._sentence(after), error=error),
-            charts.loss_chart(self._events),
+            charts.loss_chart(self._events) + _scores(before, after),
             panels.numbers(self._numbers()),
             panels.answers(before, after, waiting="Training …") if before else gr.skip(),
             folder or gr.skip(),
