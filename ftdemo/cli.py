@@ -63,10 +63,10 @@ def train(what: str, settings: tuple[str, ...], out: Path | None, as_json: bool,
     out = out or Path("runs") / f"{recipe.method}-{datetime.now():%Y%m%d-%H%M%S}"
     from ftdemo.run import perform
 
-    show = _print_json if as_json else _draw
+    report = _print_json if as_json else _draw
     with _ctrl_c_sets() as stop:
         try:
-            show(perform(recipe, out, stop=stop), out)
+            report(perform(recipe, out, stop=stop), out)
         finally:
             if stop.is_set():
                 kept = f"What was trained is kept in {out}." if out.exists() else "No step was taken: nothing to keep."

@@ -12,7 +12,7 @@ import pytest
 
 from ftdemo.run import Run
 
-QUICK = "examples=8 max_steps=2 epochs=9 batch_tokens=256 sample_prompts=1 eval_every=null".split()
+QUICK = ["examples=8", "max_steps=2", "epochs=9", "batch_tokens=256", "sample_prompts=1", "eval_every=null"]
 
 
 def command(*arguments: str, settings: list[str] = QUICK) -> list[str]:
