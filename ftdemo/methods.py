@@ -94,28 +94,39 @@ def add_lora(model: Any, recipe: Recipe) -> Any:
     Raises:
         RecipeError: If the targets are not in the model, or the rank exceeds what a matrix can have.
     """
-    import torch
     from peft import LoraConfig, get_peft_model
 
-    linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
-    targets = recipe.targets if isinstance(recipe.targets, str) else list(recipe.targets)
     config = LoraConfig(
-        task_type="CAUSAL_LM", r=recipe.rank, lora_alpha=recipe.alpha, target_modules=targets, lora_dropout=0.0
+        task_type="CAUSAL_LM",
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        target_modules=recipe.targets if isinstance(recipe.targets, str) else list(recipe.targets),
+        lora_dropout=0.0,
     )
     try:
         adapted = get_peft_model(model, config)
     except ValueError:
-        names = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
-        what = f"`targets` is {recipe.targets!r}, which names no matrix of this model."
-        raise RecipeError(what, f"Use all-linear, or some of: {names}.") from None
+        raise _unknown_targets(model, recipe) from None
     layers = _adapted_layers(adapted)
+    _refuse_rank_beyond(min(min(layer.in_features, layer.out_features) for layer in layers), recipe)
     for layer in layers:
-        layer.cast_input_dtype_enabled = False  # autocast does it once; here it would be done 210 times a step
-    limit = min(min(layer.in_features, layer.out_features) for layer in layers)
+        layer.cast_input_dtype_enabled = False  # autocast does it once; here it would be 210 times
+    return adapted
+
+
+def _unknown_targets(model: Any, recipe: Recipe) -> RecipeError:
+    import torch
+
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)]
+    names = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+    what = f"`targets` is {recipe.targets!r}, which names no matrix of this model."
+    return RecipeError(what, f"Use all-linear, or some of: {names}.")
+
+
+def _refuse_rank_beyond(limit: int, recipe: Recipe) -> None:
     if recipe.rank > limit:
         what = f"`rank` is {recipe.rank}, but the smallest targeted matrix has only rank {limit}."
         raise RecipeError(what, f"Choose a rank from 1 to {limit}; 4 to 32 are usual.")
-    return adapted
 
 
 def precision(model: Any) -> AbstractContextManager[Any]:

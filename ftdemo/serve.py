@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parent
 _DEMO_FOLDERS = (_PACKAGE / "_demos", _PACKAGE.parent / "demos")
 """In an installed package, and in a checkout of the repository."""
+_SHUTDOWN_SECONDS = 2
+"""How long Ctrl-C waits for open connections: a demo's page holds one open for as long as it is shown."""
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -100,9 +102,15 @@ def _serve(make: Callable[[], FastAPI], host: str, port: int) -> None:
     if host in _LOCAL_NAMES:  # another site's page may not reach this one by giving its name a local address
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL_NAMES))
     address = f"http://{host}:{listener.getsockname()[1]}"
-    threading.Thread(target=_warm_up, daemon=True).start()
-    print(f"Ready at {address}/ (Ctrl-C stops it)", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(f"Ready at {address}/ (Ctrl-C stops it)", flush=True)
+            threading.Thread(target=_warm_up, daemon=True).start()
+
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
+    Announced(config).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -45,6 +45,7 @@ def train(recipe: Recipe, learner: Learner | None = None) -> Generator[Event]:
 
     learner = learner or prepare(recipe)
     plan = plan_batches(learner.train, batch_tokens=recipe.batch_tokens, epochs=recipe.epochs, seed=recipe.seed)
+    steps_per_epoch = len(plan) / recipe.epochs
     plan = plan[: recipe.max_steps]
     accelerator = Accelerator(cpu=learner.device.type == "cpu")
     hardware.reset_peak_memory(learner.device)
@@ -53,7 +54,6 @@ def train(recipe: Recipe, learner: Learner | None = None) -> Generator[Event]:
     model, optimizer = accelerator.prepare(learner.model, optimizer)
 
     yield _started(learner, total_steps=len(plan))
-    steps_per_epoch = len(plan) / recipe.epochs
     tokens, seconds = 0, 0.0
     for step, examples in enumerate(plan, start=1):
         began = time.perf_counter()
@@ -73,7 +73,7 @@ def train(recipe: Recipe, learner: Learner | None = None) -> Generator[Event]:
         tokens += batch.tokens
         seconds += time.perf_counter() - began
         yield Step(step, len(plan), step / steps_per_epoch, loss.item(), lr, grad_norm, tokens, seconds)
-        if learner.heldout and recipe.eval_every and (step % recipe.eval_every == 0 or step == len(plan)):
+        if learner.heldout and (step == len(plan) or (recipe.eval_every and step % recipe.eval_every == 0)):
             yield Evaluated(step=step, loss=heldout_loss(learner))
     yield Finished(
         status="completed",

@@ -51,6 +51,15 @@ def test_events_come_in_order(trained: tuple[Any, Learner, list[Event]]) -> None
     assert [step.step for step in steps(events)] == [1, 2, 3, 4]
 
 
+def test_the_epoch_counts_passes_over_the_rows_also_where_max_steps_ends_the_run_early(
+    trained: tuple[Any, Learner, list[Event]],
+) -> None:
+    _, learner, events = trained
+    plan = plan_batches(learner.train, batch_tokens=QUICK.batch_tokens, epochs=QUICK.epochs, seed=QUICK.seed)
+    assert len(plan) > len(steps(events))
+    assert steps(events)[-1].epoch == pytest.approx(len(steps(events)) * QUICK.epochs / len(plan))
+
+
 def test_tokens_count_the_text_of_each_batch_without_padding(trained: tuple[Any, Learner, list[Event]]) -> None:
     _, learner, events = trained
     plan = plan_batches(learner.train, batch_tokens=QUICK.batch_tokens, epochs=QUICK.epochs, seed=QUICK.seed)

@@ -60,7 +60,7 @@ def build() -> gr.Blocks:
             command = gr.Code(_command(DEFAULTS), language="shell", label="Do this again in your shell", lines=1)
         gr.Markdown("## Talk to the tuned model\nEach message is answered on its own, as a letter would be.")
         chatbot = gr.Chatbot(
-            label="Chat", height=260, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
+            label="Chat", height=360, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
         )
         said = gr.Textbox(
             label="Your letter", placeholder="My lamp smokes. What now?", max_length=1000, submit_btn="Send"

@@ -111,7 +111,7 @@ def front_matter(page: Path) -> dict[str, Any]:
 
 
 def code_block(package: Path, name: str) -> str:
-    """A function or class of the package as a fenced block, found by its name, ``module.function``.
+    """A function or class of the package as a fenced block without its docstring, found by ``module.function``.
 
     Raises:
         DataError: If there is no such function.
@@ -123,6 +123,9 @@ def code_block(package: Path, name: str) -> str:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == function:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             lines = source.splitlines()[first - 1 : node.end_lineno]
+            if isinstance(node.body[0], ast.Expr) and ast.get_docstring(node):  # the page itself says what it says
+                start, end = node.body[0].lineno - first, (node.body[0].end_lineno or first) - first
+                del lines[start : end + (1 if lines[end + 1].strip() else 2)]
             title = f"ftdemo/{module.replace('.', '/')}.py"
             return f'```python title="{title}"\n{textwrap.dedent(chr(10).join(lines))}\n```\n'
     raise DataError(f"No function {function} in {package.name}/{module}.py.", "Name it as `module.function`.")

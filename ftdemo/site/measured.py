@@ -149,7 +149,7 @@ def _facts(experiment: Experiment) -> str:
         "Recorded": run["created"][:10],
         "Do it again": f"`ftdemo train docs/experiments/{experiment.name}/recipe.yaml --set seed={recipe['seed']}`",
     }
-    return "| | |\n| --- | --- |\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
+    return "| The run | |\n| --- | --- |\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
 
 
 def _seeds(experiment: Experiment) -> str:

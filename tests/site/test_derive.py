@@ -246,15 +246,16 @@ def test_update_still_reports_what_it_cannot_mend(project: Project) -> None:
     assert len(check(project, update=True)) == 1
 
 
-def test_code_is_quoted_from_its_first_decorator_to_its_end(project: Project) -> None:
+def test_code_is_quoted_from_its_first_decorator_to_its_end_without_its_docstring(project: Project) -> None:
     quoted = code_block(project.package, "maths.double")
     wanted = CODE[CODE.index("@lru_cache\n") : CODE.index("\n\n\nclass Pair")]
+    wanted = wanted.replace('    """Twice the number."""\n', "")
     assert quoted == f'```python title="ftdemo/maths.py"\n{wanted}\n```\n'
 
 
 def test_a_class_is_quoted_whole(project: Project) -> None:
     quoted = code_block(project.package, "maths.Pair")
-    assert "class Pair:" in quoted
+    assert "class Pair:\n    left: int" in quoted
     assert "right: int" in quoted
     assert "double" not in quoted
 
