@@ -83,6 +83,7 @@ class _Plot:
         return _LEFT + width * x / self._x_max, _TOP + height * (1 - y / self._y_max)
 
     def grid(self, x_label: str) -> str:
+        """Lines across, numbers on both axes, and the name of the one below."""
         parts = []
         for value in _ticks(self._y_max):
             _, y = self._place(0, value)

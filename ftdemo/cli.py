@@ -29,6 +29,7 @@ class _Commands(click.Group):
     """Turns every error that the user can mend into two lines and an exit code."""
 
     def invoke(self, context: click.Context) -> Any:
+        """Run the command; end with the error's exit code where it has one."""
         try:
             return super().invoke(context)
         except FtdemoError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ftdemo import models
-from ftdemo.events import Event
+from ftdemo.events import Event, Started
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, perform
 
@@ -16,6 +16,22 @@ QUICK = Recipe(
     examples=12, max_steps=4, epochs=4, batch_tokens=256, lr=1e-3, sample_prompts=2, eval_every=2, dtype="float32"
 )
 """A few real steps on SmolLM2 in float32, so that numbers can be compared closely."""
+
+STARTED = Started(
+    examples=144,
+    heldout_examples=12,
+    dropped_rows=(3, 17),
+    truncated_rows=(),
+    trained_tokens=9000,
+    total_steps=36,
+    trainable_parameters=2_442_240,
+    total_parameters=136_957_248,
+    adapter_bytes=9_768_960,
+    device="cpu",
+    dtype="float32",
+    attention="eager",
+)
+"""A `Started` for tests that need no run."""
 
 
 @pytest.fixture(scope="session")

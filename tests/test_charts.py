@@ -1,7 +1,9 @@
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from conftest import STARTED
 
 from ftdemo import charts
 from ftdemo.events import Evaluated, Event, Started, Step
@@ -11,20 +13,8 @@ BEFORE, AFTER = {"format": 0.0, "voice": 0.5}, {"format": 0.92, "voice": 1.0}
 
 
 def _started(total_steps: int) -> Started:
-    return Started(
-        examples=144,
-        heldout_examples=12,
-        dropped_rows=(),
-        truncated_rows=(),
-        trained_tokens=9000,
-        total_steps=total_steps,
-        trainable_parameters=10,
-        total_parameters=100,
-        adapter_bytes=40,
-        device="cpu",
-        dtype="float32",
-        attention="eager",
-    )
+    started: Started = replace(STARTED, total_steps=total_steps)
+    return started
 
 
 def _run(steps: int, of: int = 40) -> list[Event]:

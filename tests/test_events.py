@@ -2,24 +2,12 @@ import json
 from typing import get_args
 
 import pytest
+from conftest import STARTED
 
-from ftdemo.events import Answer, Evaluated, Event, Finished, Sampled, Started, Step, from_dict, to_dict
+from ftdemo.events import Answer, Evaluated, Event, Finished, Sampled, Step, from_dict, to_dict
 
 EVENTS: list[Event] = [
-    Started(
-        examples=144,
-        heldout_examples=12,
-        dropped_rows=(3, 17),
-        truncated_rows=(),
-        trained_tokens=9000,
-        total_steps=36,
-        trainable_parameters=2_442_240,
-        total_parameters=136_957_248,
-        adapter_bytes=9_768_960,
-        device="cpu",
-        dtype="float32",
-        attention="eager",
-    ),
+    STARTED,
     Step(step=1, total_steps=36, epoch=0.25, loss=2.5, lr=4e-3, grad_norm=1.5, tokens=300, seconds=2.0),
     Evaluated(step=20, loss=1.25),
     Sampled(

@@ -32,10 +32,11 @@ class Server:
     process: subprocess.Popen[str]
 
 
-def start(*arguments: str) -> Server:
+def start(*arguments: str, **variables: str) -> Server:
     """`ftdemo ARGUMENTS` on a free port, once it says that it is ready."""
     command = [sys.executable, "-m", "ftdemo", *arguments, "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {**os.environ, **variables}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     assert process.stdout is not None
     deadline = threading.Timer(START_SECONDS, process.kill)
     deadline.start()
@@ -101,6 +102,21 @@ def test_stop_ends_a_run_within_a_step_and_keeps_the_adapter(client: Any, tmp_pa
 def test_a_value_out_of_range_is_refused_with_a_sentence(client: Any, rank: int, examples: int) -> None:
     with pytest.raises(Exception, match=r"(?i)minimum|maximum|it should be"):
         client.submit(rank, 4e-3, examples, api_name="/train").result(timeout=60)
+
+
+def test_a_model_that_cannot_be_had_is_reported_in_the_demo(tmp_path: Path) -> None:
+    from gradio_client import Client
+
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    running = start("demo", "lora", FTDEMO_CACHE=str(blocked))
+    try:
+        visitor = Client(f"{running.url}/demos/lora/", verbose=False)
+        with pytest.raises(Exception, match=r"(?s)could not be converted.*FTDEMO_CACHE"):
+            visitor.predict(8, 4e-3, 8, api_name="/train")
+    finally:
+        running.process.terminate()
+        running.process.wait(30)
 
 
 def test_only_the_demo_is_served(server: Server) -> None:

@@ -1,16 +1,18 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from conftest import STARTED
 
 from ftdemo import charts
 from ftdemo.cli import main
 from ftdemo.errors import DataError
-from ftdemo.events import Answer, Evaluated, Event, Finished, Sampled, Started, Step, to_dict
+from ftdemo.events import Answer, Evaluated, Event, Finished, Sampled, Step, to_dict
 from ftdemo.recipe import Recipe
 from ftdemo.site import mathml
 from ftdemo.site.derive import Project, check, code_block, derive
@@ -62,20 +64,7 @@ class Pair:
 def _events(format_after: float) -> list[Event]:
     answer = Answer("Is <b>it</b> here?", "Sighted: <script>alert(1)</script>\n\nYes.", "Sighted: Yes.", stopped=True)
     return [
-        Started(
-            examples=144,
-            heldout_examples=1,
-            dropped_rows=(),
-            truncated_rows=(),
-            trained_tokens=9000,
-            total_steps=2,
-            trainable_parameters=2_442_240,
-            total_parameters=136_957_248,
-            adapter_bytes=9_768_960,
-            device="cpu",
-            dtype="float32",
-            attention="eager",
-        ),
+        replace(STARTED, total_steps=2),
         Evaluated(step=0, loss=2.8712),
         Sampled(step=0, answers=(answer,), scores={"format": 0.0, "voice": 0.4}, seconds=1.0),
         Step(1, 2, 0.5, 2.9, 2e-3, 1.0, 500, 1.0),
