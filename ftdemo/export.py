@@ -10,8 +10,6 @@ import yaml
 from ftdemo import __version__
 from ftdemo.methods import Learner
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
-
 
 def save_adapter(learner: Learner, folder: Path) -> None:
     """Write ``adapter_model.safetensors`` and ``adapter_config.json``, and the tokenizer with its chat template."""
