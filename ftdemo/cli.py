@@ -1,8 +1,9 @@
-"""The shell: `ftdemo train`, `chat`, `demo`, `serve` and `doctor`. It parses, draws and reports; it decides nothing."""
+"""The shell: `ftdemo train`, `inspect`, `evaluate`, `chat` and so on. It parses, draws and reports, decides nothing."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftdemo import __version__
+from ftdemo import __version__, processes
 from ftdemo.errors import FtdemoError, UsageError
 
 if TYPE_CHECKING:
+    from ftdemo.encode import Examples
     from ftdemo.events import Event, Finished, Sampled
     from ftdemo.recipe import Recipe
+    from ftdemo.run import Run
 
 _STOPPED_BY_CTRL_C = 130
 HOST, PORT = "127.0.0.1", 7860
@@ -33,7 +36,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(context)
         except FtdemoError as error:
-            click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.what}\n{error.remedy}", err=True)
+            if processes.is_main() or not isinstance(error, UsageError):  # a wrong request is wrong in every process
+                click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.what}\n{error.remedy}", err=True)
             context.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)
@@ -47,49 +51,130 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("what", metavar="lora|RECIPE.yaml")
+@click.argument("what", metavar="NAME|RECIPE.yaml", required=False)
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a key of the recipe. Repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the run. Default: runs/<method>-<time>.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 @click.option("--show", is_flag=True, help="Print the recipe in full and stop.")
-def train(what: str, settings: tuple[str, ...], out: Path | None, as_json: bool, show: bool) -> None:
+def train(
+    what: str | None, settings: tuple[str, ...], out: Path | None, resume: Path | None, as_json: bool, show: bool
+) -> None:
     """Train by a named recipe or a recipe file, judge before and after, and keep the run.
 
-    Ctrl-C ends the training after the step in hand; what was trained is judged and kept.
+    The named recipes are lora, full, dora, qlora, scratch, probe and classify. Ctrl-C ends the training after the
+    step in hand; what was trained is judged and kept, and `--resume RUN` goes on from there.
     """
+    if resume is not None:
+        if what or settings or out:
+            raise UsageError("--resume goes on with a run as it was begun.", "Give nothing else but the run's folder.")
+        from ftdemo.run import Run
+
+        run = Run.load(resume)
+        return _train(run.recipe, resume, as_json, run)
+    if what is None:
+        raise UsageError("What should be trained?", "Name a recipe, `ftdemo train lora` say, or a file, or --resume.")
     recipe = _recipe(what, settings)
     if show:
-        click.echo(recipe.to_yaml(), nl=False)
-        return
-    out = out or Path("runs") / f"{recipe.method}-{datetime.now():%Y%m%d-%H%M%S}"
+        return click.echo(recipe.to_yaml(), nl=False)
+    _train(recipe, out or Path("runs") / f"{recipe.method}-{datetime.now():%Y%m%d-%H%M%S}", as_json)
+
+
+def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) -> None:
     from ftdemo.run import perform
 
-    report = _print_json if as_json else _draw
+    aloud = _print_json if as_json else _draw
+    report = aloud if processes.is_main() else _keep_silent
     with _ctrl_c_sets() as stop:
         try:
-            report(perform(recipe, out, stop=stop), out)
+            report(perform(recipe, out, stop=stop, resume=resume), out)
+            processes.part()
         finally:
-            if stop.is_set():
-                kept = f"What was trained is kept in {out}." if out.exists() else "No step was taken: nothing to keep."
-                click.echo(kept, err=True)
+            if stop.is_set() and processes.is_main() and not isinstance(sys.exception(), FtdemoError):
+                click.echo(_what_is_kept(out), err=True)
     if stop.is_set():
         sys.exit(_STOPPED_BY_CTRL_C)
 
 
+def _what_is_kept(out: Path) -> str:
+    from ftdemo import checkpoint
+
+    if not out.exists():
+        return "No step was taken: nothing to keep."
+    goes_on = f" Go on with: ftdemo train --resume {out}" if (out / checkpoint.FILE).exists() else ""
+    return f"What was trained is kept in {out}.{goes_on}"
+
+
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def chat(run: Path) -> None:
+@click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
+def chat(run: Path, base: str | None) -> None:
     """Talk to the model that a run has trained. An empty line or Ctrl-D ends the talk."""
     from ftdemo.data import Turn
     from ftdemo.generate import stream_reply
     from ftdemo.run import Run
 
-    model, tokenizer = Run.load(run).load_model()
+    loaded = Run.load(run)
+    if loaded.labels:
+        raise UsageError(f"{run} holds a classifier, which does not talk.", f"Judge it: `ftdemo evaluate {run}`.")
+    model, tokenizer = loaded.load_model(base)
     for said in iter(lambda: _read_line("you> "), ""):
         # Each letter stands alone: the built-in data has one turn a side.
         for piece in stream_reply(model, tokenizer, [Turn("user", said)]):
             click.echo(piece, nl=False)
         click.echo("\n")
+
+
+@main.command()
+@click.argument("what", metavar="NAME|RECIPE.yaml|DATA")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a key of the recipe. Repeatable.")
+@click.option("--rows", default=3, show_default=True, type=click.IntRange(1), help="How many rows to show.")
+def inspect(what: str, settings: tuple[str, ...], rows: int) -> None:
+    """Show what a model is trained on: each row as it reads it, the trained tokens in colour.
+
+    Of a data file or a built-in data set, as the recipe lora would train on it.
+    """
+    from ftdemo.inspection import look
+    from ftdemo.recipe import NAMED
+
+    if what in NAMED or what.endswith((".yaml", ".yml")):
+        recipe = _recipe(what, settings)
+    else:
+        recipe = _recipe("lora", (f"data={json.dumps(what)}", *settings))
+    seen = look(recipe)
+    for example in seen.examples[:rows]:
+        cut = f", cut at {recipe.max_length}" if example.truncated else ""
+        click.secho(f"row {example.row}: {len(example)} tokens, {example.trained_tokens} trained{cut}", bold=True)
+        for text, trained in seen.spans(example):
+            click.echo(_marked(text) if trained else click.style(text, dim=True), nl=False)
+        click.echo("\n")
+    _tell_rows(seen.examples, recipe)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", metavar="FILE|SET", help="Judge by these rows. Default: those that the run held out.")
+@click.option("--rows", type=click.IntRange(1), help="Use only the first N of them.")
+@click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def evaluate(run: Path, data: str | None, rows: int | None, base: str | None, as_json: bool) -> None:
+    """Judge a run's model before and after training: loss, scores and old skill, each with its 95% interval."""
+    from ftdemo.data import load_splits, stream_rows
+    from ftdemo.evaluate import as_dict, compare
+    from ftdemo.run import Run
+
+    loaded = Run.load(run)
+    name = data or loaded.recipe.data
+    if data and Path(data).is_file():
+        judged = tuple(stream_rows(Path(data)))
+    else:
+        judged = load_splits(name, seed=loaded.recipe.seed).heldout
+    if not judged:
+        raise UsageError(f"{name} has no held-out rows: it is too short.", "Name a file with `--data`.")
+    result = as_dict(compare(loaded, judged[:rows], data=name, base=base))
+    if as_json:
+        return click.echo(json.dumps(result, indent=2))
+    _print_evaluation(result)
 
 
 @main.command()
@@ -132,20 +217,23 @@ def doctor(as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("work", metavar="lora|full|pretrain-1m|pretrain-3m|generate|growth")
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1, 100), help="Runs of each contender.")
+@click.option("--only", multiple=True, metavar="CONTENDER", help="Run this contender alone. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def bench(runs: int, as_json: bool) -> None:
-    """Time LoRA training here, against TRL's SFTTrainer on the same rows. Medians of alternating runs."""
-    from ftdemo.bench import compare
+def bench(work: str, runs: int, only: tuple[str, ...], as_json: bool) -> None:
+    """Time a piece of work here, against others on the same batches. Medians of alternating runs."""
+    from ftdemo.bench import WORKS, compare
 
-    figures = compare(runs, lambda text: click.echo(text, err=True))
+    if work not in WORKS:
+        raise UsageError(f"There is no work called {work}.", f"Time one of: {', '.join(WORKS)}.")
+    if unknown := set(only) - set(WORKS[work].contenders):
+        raise UsageError(f"No contender called {unknown.pop()}.", f"There are: {', '.join(WORKS[work].contenders)}.")
+    click.echo(f"{WORKS[work].summary}, {runs} runs each", err=True)
+    figures = compare(work, runs, lambda text: click.echo(text, err=True), only)
     if as_json:
-        click.echo(json.dumps(figures, indent=2))
-        return
-    click.echo(f"{'':<20}{'tokens/s':>10}{'seconds':>10}{'loss':>8}{'peak MB':>10}")
-    for name, row in figures.items():
-        speed, memory = row["tokens_per_second"], row["peak_memory_bytes"] / 1e6
-        click.echo(f"{name:<20}{speed:>10.0f}{row['seconds']:>10.1f}{row['loss']:>8.3f}{memory:>10.0f}")
+        return click.echo(json.dumps(figures, indent=2))
+    _print_figures(figures, WORKS[work].target_loss)
 
 
 @main.group()
@@ -182,20 +270,34 @@ def _recipe(what: str, settings: tuple[str, ...]) -> Recipe:
 
 @contextmanager
 def _ctrl_c_sets() -> Iterator[threading.Event]:
-    """Within this, Ctrl-C sets the event; a second one interrupts at once."""
+    """Within this, Ctrl-C sets the event, as does a polite end by the system; a second one interrupts at once."""
     stop = threading.Event()
-    usual = signal.getsignal(signal.SIGINT)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    usual = [signal.getsignal(number) for number in signals]
 
     def ask(_signal: int, _frame: Any) -> None:
-        click.echo("\nStopping after what is in hand. Ctrl-C again interrupts at once.", err=True)
+        if processes.is_main():
+            click.echo("\nStopping after what is in hand. Ctrl-C again interrupts at once.", err=True)
         stop.set()
-        signal.signal(signal.SIGINT, usual)
+        restore()
 
-    signal.signal(signal.SIGINT, ask)
+    def restore() -> None:
+        for number, handler in zip(signals, usual, strict=True):
+            signal.signal(number, handler)
+
+    for number in signals:
+        signal.signal(number, ask)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, usual)
+        restore()
+
+
+def _keep_silent(events: Iterator[Event], _out: Path) -> None:
+    """Carry out a run whose main process does the talking."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for _ in events:
+        pass
 
 
 def _print_json(events: Iterator[Event], out: Path) -> None:
@@ -231,7 +333,8 @@ def _draw(events: Iterator[Event], out: Path) -> None:
                     speed = f"{event.tokens_per_second:.0f} tokens/s"
                     progress.update(task, completed=event.step, description=f"loss {event.loss:.3f}  {speed}")
                 case Evaluated():
-                    progress.console.print(f"  held-out loss after step {event.step}: {event.loss:.3f}")
+                    in_bits = f", {event.bits_per_byte:.3f} bits a byte" if event.bits_per_byte else ""
+                    progress.console.print(f"  held-out loss after step {event.step}: {event.loss:.3f}{in_bits}")
                 case Finished():
                     finished = event
     if finished:
@@ -240,7 +343,8 @@ def _draw(events: Iterator[Event], out: Path) -> None:
 
 def _tell_started(event: Any, say: Callable[[str], None]) -> None:
     share = event.trainable_parameters / event.total_parameters
-    say(f"{event.examples} examples, {event.trained_tokens:,} trained tokens an epoch, {event.total_steps} steps")
+    trained = f"{event.trained_tokens:,} trained tokens an epoch, " if event.trained_tokens else ""
+    say(f"{event.examples} examples, {trained}{event.total_steps} steps")
     say(f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters move ({share:.1%})")
     say(f"{event.device}, {event.dtype}, {event.attention} attention")
     if event.dropped_rows:
@@ -248,19 +352,75 @@ def _tell_started(event: Any, say: Callable[[str], None]) -> None:
     if event.truncated_rows:
         say(f"[yellow]max_length cuts rows {_numbers(event.truncated_rows)}[/]")
 
+    if event.baselines:
+        known = ", ".join(f"{name} {nats:.2f}" for name, nats in event.baselines.items())
+        say(f"to compare the loss with, in nats a token: {known}")
+
+
+def _marked(text: str) -> str:
+    """Trained text: green, or between marks where there are no colours."""
+    return click.style(text, fg="green", bold=True) if sys.stdout.isatty() else f"⟦{text}⟧"
+
+
+def _tell_rows(examples: Examples, recipe: Recipe) -> None:
+    tokens = sum(examples.lengths)
+    click.echo(f"{len(examples)} examples, {tokens:,} tokens, {examples.trained_tokens:,} of them trained")
+    if examples.truncated:
+        click.echo(f"max_length {recipe.max_length} cuts rows {_numbers(tuple(examples.truncated))}")
+    if examples.dropped:
+        dropped = _numbers(tuple(examples.dropped))
+        click.secho(f"max_length {recipe.max_length} leaves nothing to train in rows {dropped}: dropped", fg="yellow")
+
+
+def _print_evaluation(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "rows", "before", "after", box=None, pad_edge=False)
+    for part, title in (("heldout", "held-out rows"), ("old_skill", "old skill")):
+        for name, after in result["after"][part].items():
+            before = result["before"][part].get(name) if result["before"] else None
+            table.add_row(f"{title}: {name}", str(after["rows"]), _interval(before), _interval(after))
+    Console().print(table)
+
+
+def _print_figures(figures: dict[str, dict[str, float]], target: float | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = {
+        "tokens_per_second": ("tokens/s", "{:.0f}", 1.0),
+        "seconds": ("seconds", "{:.1f}", 1.0),
+        "seconds_to_read": ("s to read", "{:.1f}", 1.0),
+        "seconds_to_loss": (f"s to loss {target}", "{:.1f}", 1.0),
+        "loss": ("mean loss", "{:.3f}", 1.0),
+        "memory_bytes": ("MB above imports", "{:.0f}", 1e-6),
+        "share_of_matmul_rate": ("of matmul rate", "{:.0%}", 1.0),
+    }
+    shown = [key for key in columns if any(key in row for row in figures.values())]
+    table = Table("", *(columns[key][0] for key in shown), box=None, pad_edge=False)
+    for name, row in figures.items():
+        cells = [columns[key][1].format(row[key] * columns[key][2]) if key in row else "-" for key in shown]
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+def _interval(figure: dict[str, float] | None) -> str:
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" if figure else "-"
+
 
 def _tell_finished(finished: Finished, samples: list[Sampled], out: Path, say: Callable[[str], None]) -> None:
     from rich.markup import escape
 
     speed = f"{finished.steps} steps in {finished.seconds:.0f} s, {finished.tokens_per_second:.0f} tokens/s"
     say(f"{finished.status}: {speed}")
-    if len(samples) == 2:
+    if len(samples) == 2 and samples[1].answers:
         before, after = samples
         for name, value in after.scores.items():
             say(f"  {name:<10} {before.scores[name]:.2f} -> {value:.2f}")
         say(f"\n[bold]{escape(after.answers[0].prompt)}[/]")
         say(f"[dim]before:[/] {escape(before.answers[0].text)}\n[dim]after:[/]  {escape(after.answers[0].text)}\n")
-    say(f"Saved in {out}. Talk to it: ftdemo chat {out}")
+    say(f"Saved in {out}. Judge it: ftdemo evaluate {out}. Talk to it: ftdemo chat {out}")
 
 
 def _numbers(rows: tuple[int, ...]) -> str:

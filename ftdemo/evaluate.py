@@ -1,45 +1,319 @@
-"""How good a model's answers are: held-out prompts answered, and scored by the data set's own checker."""
+"""How good a model is: held-out rows answered and scored, their loss, and what it still knows of everything else."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.data import BUILT_IN, Row
+from ftdemo.batches import collate, plan_batches
+from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Text, constraints
+from ftdemo.data.builtin import GENERAL_KNOWLEDGE
+from ftdemo.encode import Example, Examples, encode_all, encode_text
+from ftdemo.errors import DataError
 from ftdemo.events import Answer, Sampled
 from ftdemo.generate import answer_rows
+from ftdemo.methods import precision
+from ftdemo.train import logits_only_at
 
 if TYPE_CHECKING:
+    import numpy
     from transformers import PreTrainedTokenizerBase
 
+_BATCH_TOKENS = 2048
+_RESAMPLES = 1000
 
-def judge(model: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], *, data: str, step: int = 0) -> Sampled:
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with the interval that holds 95 of 100 resampled figures (the bootstrap, Efron 1979)."""
+
+    value: float
+    low: float
+    high: float
+    rows: int
+    """How many rows it was measured on."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model scores, figure by figure."""
+
+    heldout: dict[str, Estimate]
+    """On the held-out rows: ``loss`` (nats a token or label), ``perplexity``, and each score from 0 to 1."""
+    old_skill: dict[str, Estimate]
+    """What it knows besides: ``loss`` on general text, and ``accuracy`` on questions. Empty for a classifier."""
+
+
+def judge(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[AnyRow],
+    *,
+    data: str,
+    step: int = 0,
+    labels: Sequence[str] = (),
+) -> Sampled:
     """Let the model answer held-out rows and score what it says.
 
     Args:
-        model: A causal language model, with or without an adapter.
+        model: A causal language model, with or without an adapter, or a classifier.
         tokenizer: The model's own.
-        rows: Rows that were not trained on; the last assistant turn of each is what is asked for.
-        data: The data set's name: a built-in one brings a checker, a file of the user's has none.
+        rows: Rows that were not trained on. Of a conversation the last assistant turn is asked for, of a text how it
+            goes on, of a labelled text its label.
+        data: The data set's name: a built-in one may bring a checker, a file of the user's has none.
         step: How many optimizer steps the model has taken.
+        labels: A classifier's classes.
     """
     began = time.perf_counter()
-    answers = answer_rows(model, tokenizer, rows)
+    answers = classify(model, tokenizer, rows, labels) if labels else answer_rows(model, tokenizer, rows)
     seconds = time.perf_counter() - began
-    return Sampled(step=step, answers=answers, scores=mean_scores(answers, data), seconds=seconds)
+    return Sampled(step=step, answers=answers, scores=mean_scores(answers, rows, data), seconds=seconds)
 
 
-def mean_scores(answers: Sequence[Answer], data: str) -> dict[str, float]:
-    """The mean of each score over the answers, from 0 to 1.
+def classify(
+    model: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any], labels: Sequence[str]
+) -> tuple[Answer, ...]:
+    """The label that a classifier gives each text."""
+    import torch
 
-    ``stopped`` is the share of answers that the model ended by itself; the data set's checker adds its own.
-    """
+    model.eval()
+    answers: list[Answer] = []
+    with torch.no_grad():
+        for start in range(0, len(rows), 32):
+            batch = rows[start : start + 32]
+            inputs = tokenizer([row.text for row in batch], padding=True, truncation=True, return_tensors="pt")
+            inputs.pop("token_type_ids", None)
+            best = model(**inputs.to(model.device)).logits.argmax(dim=1).tolist()
+            answers += [
+                Answer(row.text, labels[number], row.label, True) for row, number in zip(batch, best, strict=True)
+            ]
+    return tuple(answers)
+
+
+def mean_scores(answers: Sequence[Answer], rows: Sequence[AnyRow], data: str) -> dict[str, float]:
+    """The mean of each score over the answers, from 0 to 1; of labels also the macro F1."""
+    return {name: round(estimate.value, 4) for name, estimate in _estimates(answers, rows, data, resamples=0).items()}
+
+
+def macro_f1(predicted: Sequence[str], actual: Sequence[str]) -> float:
+    """F1 of each class, averaged over the classes that occur: 2 TP / (2 TP + FP + FN)."""
+    classes = sorted({*predicted, *actual})
+    return sum(_f1(name, predicted, actual) for name in classes) / len(classes)
+
+
+def _f1(name: str, predicted: Sequence[str], actual: Sequence[str]) -> float:
+    hits = sum(p == a == name for p, a in zip(predicted, actual, strict=True))
+    return 2 * hits / (sum(p == name for p in predicted) + sum(a == name for a in actual))
+
+
+def _estimates(
+    answers: Sequence[Answer], rows: Sequence[AnyRow], data: str, resamples: int = _RESAMPLES
+) -> dict[str, Estimate]:
+    """Each score of the answers: what it is depends on the kind of row."""
+    import numpy
+
     if not answers:
         return {}
-    scores = [{"stopped": float(answer.stopped)} | _checked(answer.text, data) for answer in answers]
-    return {name: round(sum(score[name] for score in scores) / len(scores), 4) for name in scores[0]}
+    each = [_score(answer, row, data) for answer, row in zip(answers, rows, strict=True)]
+    estimates = {name: bootstrap(numpy.array([score[name] for score in each]), _mean, resamples) for name in each[0]}
+    if "accuracy" in each[0]:
+        pairs = numpy.array([(answer.text, answer.reference) for answer in answers])
+        estimates["macro_f1"] = bootstrap(pairs, lambda sample: macro_f1(*map(list, sample.T)), resamples)
+    return estimates
 
 
-def _checked(text: str, data: str) -> dict[str, float]:
-    return BUILT_IN[data].score(text) if data in BUILT_IN else {}
+def _score(answer: Answer, row: AnyRow, data: str) -> dict[str, float]:
+    if isinstance(row, Text):
+        return {"stopped": float(answer.stopped)}
+    if not isinstance(row, Row):
+        return {"accuracy": float(answer.text == answer.reference)}
+    scores = {"stopped": float(answer.stopped)}
+    checker = BUILT_IN[data].score if data in BUILT_IN else None
+    scores |= checker(answer.text) if checker else {"exact_match": float(_same(answer.text, answer.reference))}
+    if row.constraints:
+        scores["constraints"] = constraints.satisfied(answer.text, row.constraints)
+    return scores
+
+
+def _same(text: str, reference: str) -> bool:
+    """Whether two answers are the same but for case and white space."""
+    return text.casefold().split() == reference.casefold().split()
+
+
+def _mean(sample: numpy.ndarray) -> float:
+    return float(sample.mean())
+
+
+def _ratio(sample: numpy.ndarray) -> float:
+    return float(sample[:, 0].sum() / sample[:, 1].sum())
+
+
+def bootstrap(
+    rows: numpy.ndarray, statistic: Callable[[numpy.ndarray], float], resamples: int = _RESAMPLES
+) -> Estimate:
+    """A statistic of rows, with the interval in which it falls for 95% of equally large draws with replacement."""
+    import numpy
+
+    value = statistic(rows)
+    if not resamples:
+        return Estimate(value, value, value, len(rows))
+    draws = numpy.random.default_rng(0).integers(0, len(rows), (resamples, len(rows)))
+    low, high = numpy.percentile([statistic(rows[draw]) for draw in draws], [2.5, 97.5])
+    return Estimate(value, float(low), float(high), len(rows))
+
+
+def evaluate(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[AnyRow],
+    *,
+    data: str,
+    train_on: str = "completion",
+    max_length: int = 512,
+    labels: Sequence[str] = (),
+) -> Evaluation:
+    """Everything there is to say about a model: its loss on the rows, its scores, and its old skill.
+
+    Args:
+        model: A causal language model, with or without an adapter, or a classifier.
+        tokenizer: The model's own.
+        rows: Rows that were not trained on.
+        data: The data set's name.
+        train_on: Which tokens of a conversation count for the loss.
+        max_length: Tokens of a row that count.
+        labels: A classifier's classes.
+
+    Raises:
+        DataError: If the rows are of another kind than the model's, or none has anything to judge by.
+    """
+    import numpy
+
+    model.eval()
+    _refuse_other_rows(rows, data, labels)
+    examples = encode_all(rows, tokenizer, train_on=train_on, max_length=max_length, labels=labels)
+    if not examples:
+        what = f"{data}: no row has a trained token within its first {max_length} tokens."
+        raise DataError(what, "Judge by rows with shorter prompts.")
+    losses = bootstrap(numpy.array(row_losses(model, tokenizer, examples)), _ratio)
+    heldout = {"loss": losses}
+    if not labels:
+        value, low, high = (float(numpy.exp(nats)) for nats in (losses.value, losses.low, losses.high))
+        heldout["perplexity"] = Estimate(value, low, high, losses.rows)
+    answers = judge(model, tokenizer, rows, data=data, labels=labels).answers
+    return Evaluation(
+        heldout=heldout | _estimates(answers, rows, data),
+        old_skill={} if labels else old_skill(model, tokenizer),
+    )
+
+
+def _refuse_other_rows(rows: Sequence[AnyRow], data: str, labels: Sequence[str]) -> None:
+    """A classifier is judged by labels, everything else by text without them."""
+    labelled = any(isinstance(row, Labelled) for row in rows[:1])
+    if labels and not labelled:
+        what = f"{data}: the rows have no labels, by which a classifier is judged."
+        raise DataError(what, 'Give rows like {"text": …, "label": …}.')
+    if labelled and not labels:
+        what = f"{data} holds texts with labels, but the model is no classifier."
+        raise DataError(what, "Take `label` out of the rows, or judge a run of classify or probe by them.")
+
+
+def old_skill(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Estimate]:
+    """What a language model knows besides its task: loss on general text, and accuracy on simple questions.
+
+    A question counts as answered right if, of its choices, the right one is the likeliest continuation.
+    """
+    import numpy
+
+    model.eval()
+    texts = Examples()
+    for number, row in enumerate(_read_jsonl("text.jsonl"), 1):
+        for piece in encode_text(Text(number, row["text"]), tokenizer, max_length=512):
+            texts.add(piece)
+    questions = _read_jsonl("questions.jsonl")
+    likelihoods = iter(row_losses(model, tokenizer, _choices(questions, tokenizer)))
+    right = []
+    for question in questions:
+        losses = [next(likelihoods)[0] for _choice in question["choices"]]
+        right.append(float(losses.index(min(losses)) == question["answer"]))
+    return {
+        "loss": bootstrap(numpy.array(row_losses(model, tokenizer, texts)), _ratio),
+        "accuracy": bootstrap(numpy.array(right), _mean),
+    }
+
+
+def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Examples) -> list[tuple[float, int]]:
+    """Of each example the sum of its cross-entropies, in nats, and how many there are: of tokens or of its label."""
+    import torch
+
+    losses: list[tuple[float, int]] = [(0.0, 0)] * len(examples)
+    with torch.no_grad():
+        for batch in plan_batches(examples.lengths, batch_tokens=_BATCH_TOKENS, epochs=1, seed=0):
+            places = [row[0] for row in batch]
+            collated = collate([examples[place] for place in places], _pad(tokenizer)).to(model.device)
+            inputs = {"input_ids": collated.input_ids, "attention_mask": collated.attention_mask}
+            if examples[0].label is not None:
+                logits, rows = model(**inputs).logits, torch.arange(len(places))
+            else:
+                with precision(model), logits_only_at(model, collated.predict):
+                    logits = model(**inputs, use_cache=False).logits
+                rows = collated.predict.nonzero()[:, 0].cpu()
+            each = torch.nn.functional.cross_entropy(logits.float(), collated.targets, reduction="none").cpu()
+            sums = torch.zeros(len(places)).index_add_(0, rows, each)
+            for place, total, count in zip(places, sums.tolist(), rows.bincount().tolist(), strict=True):
+                losses[place] = (total, count)
+    return losses
+
+
+def compare(run: Any, rows: Sequence[AnyRow], *, data: str, base: str | None = None) -> dict[str, Evaluation | None]:
+    """A run's model before and after its training, by the same measures.
+
+    Args:
+        run: The run, an `ftdemo.run.Run`.
+        rows: Rows that it was not trained on.
+        data: The data set's name.
+        base: Another place to take the base model of an adapter from.
+
+    Returns:
+        Under ``before`` the base model, or nothing where it was random; under ``after`` the trained one.
+    """
+    recipe = run.recipe
+
+    def measure(model: Any, tokenizer: Any) -> Evaluation:
+        settings: dict[str, Any] = {"train_on": recipe.train_on, "max_length": recipe.max_length, "labels": run.labels}
+        return evaluate(model, tokenizer, rows, data=data, **settings)
+
+    model, tokenizer = run.load_model(base)
+    after = measure(model, tokenizer)
+    if recipe.is_low_rank:
+        with model.disable_adapter():
+            return {"before": measure(model, tokenizer), "after": after}
+    loaded = run.load_base(base)
+    return {"before": measure(*loaded) if loaded else None, "after": after}
+
+
+def as_dict(evaluations: dict[str, Evaluation | None]) -> dict[str, Any]:
+    """The evaluations as plain values."""
+    return {when: asdict(evaluation) if evaluation else None for when, evaluation in evaluations.items()}
+
+
+def _choices(questions: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Examples:
+    """Each question with each of its choices; the choice's tokens are those that count."""
+    examples = Examples()
+    for number, question in enumerate(questions, 1):
+        for choice in question["choices"]:
+            encoded = tokenizer(f"{question['question']} {choice}", return_offsets_mapping=True)
+            ends = [end for _, end in encoded["offset_mapping"]]
+            counts = tuple(end > len(question["question"]) for end in ends)
+            examples.add(Example(number, tuple(encoded["input_ids"]), counts))
+    return examples
+
+
+def _read_jsonl(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (GENERAL_KNOWLEDGE / name).read_text(encoding="utf-8").splitlines()]
+
+
+def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)

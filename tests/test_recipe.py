@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from ftdemo.recipe import NAMED, Recipe, parse_setting
     "recipe",
     [
         Recipe(),
-        NAMED["lora"],
+        *NAMED.values(),
         Recipe(
             model="owner/name", data="é: #1.jsonl", lr=1e-5, max_steps=3, targets=("q_proj", "v_proj"), eval_every=None
         ),
@@ -60,6 +60,12 @@ def test_an_unknown_key_like_no_other_is_refused_with_all_keys_named() -> None:
         ("method", "magic", "'lora'"),
         ("epochs", float("inf"), "less than or equal to 1000"),
         ("seed", -1, "greater than or equal to 0"),
+        ("seed", 2**32, "less than 4294967296"),
+        ("width", 100, "multiple of 32"),
+        ("vocabulary", 100, "greater than or equal to 320"),
+        ("model", "", "at least 1 character"),
+        ("weights", "zero", "'pretrained' or 'random'"),
+        ("compile", "perhaps", "valid boolean"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_key_the_value_and_what_is_allowed(
@@ -67,7 +73,7 @@ def test_a_wrong_value_is_refused_with_the_key_the_value_and_what_is_allowed(
 ) -> None:
     with pytest.raises(RecipeError) as refusal:
         Recipe(**{key: value})
-    assert refusal.value.what.startswith(f"`{key}` is {value!r}, but it should be")
+    assert refusal.value.what.startswith(f"`{key}` is {value!r}, but it should ")
     assert allowed in refusal.value.what
     assert refusal.value.remedy.startswith(f"`{key}`: ")
 
@@ -168,6 +174,126 @@ def test_a_recipe_cannot_be_changed() -> None:
     assert recipe.rank == Recipe().rank
 
 
-def test_the_named_recipe_is_valid_and_called_like_its_method() -> None:
-    assert Recipe(**NAMED["lora"].model_dump()) == NAMED["lora"]
-    assert NAMED["lora"].method == "lora"
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_recipe_is_valid_and_called_like_its_method(name: str) -> None:
+    assert Recipe(**NAMED[name].model_dump()) == NAMED[name]
+    assert NAMED[name].method == name
+
+
+def test_every_method_has_a_named_recipe() -> None:
+    assert set(NAMED) == set(get_args(Recipe.model_fields["method"].annotation))
+
+
+# What follows from the method
+
+DEFAULTS = ("model", "weights", "data", "lr", "packing", "max_length")
+BY_METHOD = {
+    "lora": ("smollm2", "pretrained", "support-voice", 4e-3, False, 512),
+    "dora": ("smollm2", "pretrained", "support-voice", 4e-3, False, 512),
+    "qlora": ("smollm2", "pretrained", "support-voice", 4e-3, False, 512),
+    "full": ("smollm2", "pretrained", "support-voice", 1e-4, False, 512),
+    "scratch": ("new", "random", "harbour-tales", 3e-3, True, 256),
+    "probe": ("minilm", "pretrained", "shop-mail", 2e-2, False, 512),
+    "classify": ("minilm", "pretrained", "shop-mail", 2e-4, False, 512),
+}
+
+
+@pytest.mark.parametrize("method", BY_METHOD)
+def test_what_a_recipe_does_not_say_follows_from_its_method(method: str) -> None:
+    recipe = Recipe(method=method)
+    assert tuple(getattr(recipe, key) for key in DEFAULTS) == BY_METHOD[method]
+
+
+@pytest.mark.parametrize("before", BY_METHOD)
+@pytest.mark.parametrize("after", BY_METHOD)
+def test_another_method_changes_what_was_not_said(before: str, after: str) -> None:
+    recipe = Recipe(method=before, seed=7).with_settings({"method": after})
+    assert recipe == Recipe(method=after, seed=7)
+
+
+def test_another_method_leaves_what_was_said() -> None:
+    recipe = Recipe(lr=1e-5, data="letters.jsonl", packing=False).with_settings({"method": "scratch"})
+    assert (recipe.lr, recipe.data, recipe.packing) == (1e-5, "letters.jsonl", False)
+    assert (recipe.model, recipe.max_length) == ("new", 256)
+
+
+def test_a_file_that_writes_every_key_says_all(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(Recipe().to_yaml(), encoding="utf-8")
+    assert Recipe.from_yaml(file).with_settings({"method": "full"}).lr == Recipe().lr
+
+
+@pytest.mark.parametrize(
+    ("method", "is_low_rank", "is_classifier"),
+    [
+        ("lora", 1, 0),
+        ("dora", 1, 0),
+        ("qlora", 1, 0),
+        ("full", 0, 0),
+        ("scratch", 0, 0),
+        ("probe", 0, 1),
+        ("classify", 0, 1),
+    ],
+)
+def test_a_method_trains_an_adapter_or_a_classifier_or_neither(
+    method: str, is_low_rank: bool, is_classifier: bool
+) -> None:
+    recipe = Recipe(method=method)
+    assert (recipe.is_low_rank, recipe.is_classifier) == (is_low_rank, is_classifier)
+
+
+# What contradicts itself
+
+IMPOSSIBLE: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"model": "new"}, ("`model` is new", "`method` is lora")),
+    ({"model": "new", "method": "probe"}, ("`model` is new", "`method` is probe")),
+    ({"weights": "random"}, ("`weights` is random", "`method` is lora")),
+    ({"weights": "random", "method": "full"}, ("`weights` is random", "`method` is full")),
+    ({"weights": "pretrained", "method": "scratch"}, ("`weights` is pretrained", "`method` is scratch")),
+    ({"rank": 4, "method": "full"}, ("`rank` is set", "`method` is full")),
+    ({"alpha": 8, "method": "scratch"}, ("`alpha` is set", "`method` is scratch")),
+    ({"rank_stabilized": True, "method": "probe"}, ("`rank_stabilized` is set", "`method` is probe")),
+    ({"lr_ratio": 4, "method": "classify"}, ("`lr_ratio` is set", "`method` is classify")),
+    ({"targets": ("q_proj",), "method": "full"}, ("`targets` is set", "`method` is full")),
+    ({"width": 64}, ("`width` is set", "`model` is smollm2")),
+    ({"layers": 2, "method": "probe"}, ("`layers` is set", "`model` is minilm")),
+    ({"vocabulary": 512, "method": "scratch", "model": "smollm2"}, ("`vocabulary` is set", "`model` is smollm2")),
+    ({"packing": True, "method": "classify"}, ("`packing` is true", "`method` is classify")),
+    ({"packing": True, "method": "probe"}, ("`packing` is true", "`method` is probe")),
+    ({"packing": True, "batch_tokens": 256}, ("`batch_tokens` is 256", "512 (`max_length`)")),
+    ({"method": "scratch", "max_length": 1024}, ("`batch_tokens` is 512", "1024 (`max_length`)")),
+    ({"compile": True}, ("`compile` is true", "without `packing`")),
+    ({"patience": 3, "eval_every": None}, ("`patience` is set", "`eval_every` is null")),
+]
+
+
+@pytest.mark.parametrize(("settings", "named"), IMPOSSIBLE, ids=[", ".join(settings) for settings, _ in IMPOSSIBLE])
+def test_keys_that_contradict_each_other_are_refused_with_both_and_a_way_out(
+    settings: dict[str, Any], named: tuple[str, ...]
+) -> None:
+    with pytest.raises(RecipeError) as refusal:
+        Recipe(**settings)
+    assert all(part in refusal.value.what for part in named), refusal.value.what
+    assert "`" in refusal.value.remedy
+
+
+def test_another_method_is_refused_where_what_was_said_does_not_go_with_it() -> None:
+    with pytest.raises(RecipeError, match="`rank` is set, but `method` is full"):
+        Recipe(rank=4).with_settings({"method": "full"})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "scratch", "model": "smollm2"},
+        {"method": "probe", "weights": "random"},
+        {"method": "classify", "model": "smollm2"},
+        {"method": "full", "packing": True},
+        {"method": "full", "rank": 8},
+        {"method": "scratch", "width": 64, "layers": 2, "vocabulary": 512},
+        {"method": "scratch", "compile": True},
+        {"patience": 3},
+    ],
+)
+def test_keys_that_only_look_odd_together_are_allowed(settings: dict[str, Any]) -> None:
+    assert Recipe(**settings).model_dump(include=set(settings)) == settings

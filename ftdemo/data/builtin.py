@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftdemo.data import harbour_tales
 from ftdemo.data.support_voice import checker as support_voice
 
 _HERE = Path(__file__).parent
@@ -18,8 +19,12 @@ class BuiltIn:
     name: str
     summary: str
     folder: Path
-    score: Callable[[str], dict[str, float]]
+    score: Callable[[str], dict[str, float]] | None = None
     """Scores of an answer, each from 0 to 1, from its text alone."""
+    documents: Callable[[int], Iterator[str]] | None = None
+    """Endless texts from a seed, where the set is generated and has no files."""
+    default_rows: int = 0
+    """How many generated texts to train on where a recipe does not say."""
 
     @property
     def train(self) -> Path:
@@ -43,5 +48,19 @@ BUILT_IN = {
         summary="Customers write to a harbour shop; its crew answers in three labelled lines and a voice of its own.",
         folder=_HERE / "support_voice",
         score=support_voice.score,
-    )
+    ),
+    "shop-mail": BuiltIn(
+        name="shop-mail",
+        summary="Short messages to the harbour shop, to be sorted by what the customer wants: six labels.",
+        folder=_HERE / "shop_mail",
+    ),
+    "harbour-tales": BuiltIn(
+        name="harbour-tales",
+        summary="Generated stories, letters, notices and questions about one small harbour town, for pre-training.",
+        folder=_HERE / "harbour_tales",
+        documents=harbour_tales.documents,
+        default_rows=20_000,
+    ),
 }
+GENERAL_KNOWLEDGE = _HERE / "general_knowledge"
+"""Texts and questions of no special field, by which forgetting is measured."""

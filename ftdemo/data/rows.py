@@ -1,26 +1,33 @@
-"""Rows: one conversation each, read from a file or a built-in data set, checked on the way in."""
+"""Rows: a conversation, a text, or a text with its label; read from a file or a built-in set, checked on the way in.
+
+Training rows are streamed, never held: a file may be larger than memory.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from ftdemo.data import constraints
 from ftdemo.data.builtin import BUILT_IN
 from ftdemo.errors import DataError
 
 Role = Literal["system", "user", "assistant"]
 _SHAPES = (
     'Each line should be {"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]} '
-    'or {"prompt": …, "completion": …}.'
+    'or {"prompt": …, "completion": …}, or, for texts, {"text": …} or {"text": …, "label": …}.'
 )
 _MAX_LINE_BYTES = 2**20
 _HELDOUT_SHARE = 0.1
 _MAX_HELDOUT = 60
 _MIN_ROWS_TO_SPLIT = 10
+_HELDOUT_SEED = 2**32
+"""Beyond every seed that a recipe can name, so that held-out texts are never trained on."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Row:
 
     number: int
     turns: tuple[Turn, ...]
+    constraints: constraints.Constraints = field(default_factory=dict)
+    """What an answer has to keep to, where the row says so: see `ftdemo.data.constraints`."""
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -62,11 +71,46 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Text:
+    """One running text. `number` is its line in the file, from 1."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One text and the class it belongs to. `number` is its line in the file, from 1."""
+
+    number: int
+    text: str
+    label: str
+
+
+AnyRow = Row | Text | Labelled
+_KINDS: dict[type, str] = {Row: "a conversation", Text: "a text", Labelled: "a text with a label"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that are read anew each time they are gone through, so that none is held."""
+
+    read: Callable[[], Iterator[AnyRow]]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[AnyRow]:
+        return islice(self.read(), self.count)
+
+
+@dataclass(frozen=True)
 class Splits:
     """Rows to train on and rows to judge by. No row is in both."""
 
-    train: tuple[Row, ...]
-    heldout: tuple[Row, ...]
+    train: Rows
+    heldout: tuple[AnyRow, ...]
 
 
 def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
@@ -76,26 +120,56 @@ def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
     is held out. `examples` then keeps the first N training rows.
 
     Raises:
-        DataError: If there is no such data, it cannot be read, or a row is malformed.
+        DataError: If there is no such data or it cannot be read. A malformed training row is told of when the rows are
+            gone through.
     """
-    if data in BUILT_IN:
-        built_in = BUILT_IN[data]
-        train, heldout = read_rows(built_in.train), read_rows(built_in.heldout)
-    else:
-        train, heldout = _hold_out(read_rows(_existing_file(data)), seed)
-    return Splits(train=tuple(train[:examples]), heldout=tuple(heldout))
+    if data not in BUILT_IN:
+        return _split_file(_existing_file(data), seed, examples)
+    built_in = BUILT_IN[data]
+    if (documents := built_in.documents) is not None:
+        count = examples or built_in.default_rows
+        heldout = islice(documents(_HELDOUT_SEED), _MAX_HELDOUT)
+        return Splits(Rows(lambda: _texts(documents(seed)), count), tuple(_texts(heldout)))
+    train = Rows(lambda: stream_rows(built_in.train), _count_rows(built_in.train))
+    return Splits(_first(train, examples), tuple(stream_rows(built_in.heldout)))
 
 
-def read_rows(path: Path) -> list[Row]:
-    """All rows of a JSONL file, in order. Blank lines are passed over.
+def read_rows(path: Path) -> list[AnyRow]:
+    """All rows of a JSONL file at once, for a file that is known to be small."""
+    return list(stream_rows(path))
+
+
+def stream_rows(path: Path) -> Iterator[AnyRow]:
+    """The rows of a JSONL file, in order. Blank lines are passed over.
 
     Raises:
-        DataError: If the file cannot be read or is empty, or a line is malformed: file and line are named.
+        DataError: If the file cannot be read or is empty, a line is malformed, or it holds another kind of row than
+            the first: file and line are named.
     """
-    rows = [_parse(line, path, number) for number, line in _lines(path) if line.strip()]
-    if not rows:
+    kind: type | None = None
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        row = _parse(line, path, number)
+        kind = kind or type(row)
+        if type(row) is not kind:
+            what = f"{path}:{number}: this row is {_KINDS[type(row)]}, those before are each {_KINDS[kind]}."
+            raise DataError(what, "Give every row the same keys, or part the file in two.")
+        yield row
+    if kind is None:
         raise DataError(f"{path}: the file is empty.", _SHAPES)
-    return rows
+
+
+def _texts(documents: Iterable[str]) -> Iterator[Text]:
+    return (Text(number, text) for number, text in enumerate(documents, 1))
+
+
+def _first(rows: Rows, examples: int | None) -> Rows:
+    return Rows(rows.read, min(len(rows), examples or len(rows)))
+
+
+def _count_rows(path: Path) -> int:
+    return sum(1 for _, line in _lines(path) if line.strip())
 
 
 def _existing_file(data: str) -> Path:
@@ -130,7 +204,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(what, "Check the path and its permissions.") from None
 
 
-def _parse(line: str, path: Path, number: int) -> Row:
+def _parse(line: str, path: Path, number: int) -> AnyRow:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -138,26 +212,41 @@ def _parse(line: str, path: Path, number: int) -> Row:
         what = f"{path}:{number}: not valid JSON ({reason})."
         raise DataError(what, _SHAPES) from None
     try:
-        return Row(number, tuple(_turns(value)))
+        return _row(number, value)
     except ValueError as error:
         raise DataError(f"{path}:{number}: {error}.", _SHAPES) from None
 
 
-def _turns(value: Any) -> list[Turn]:
-    """The turns of one parsed line.
+def _row(number: int, value: Any) -> AnyRow:
+    """The row that a parsed line holds; its keys say of which kind it is.
 
     Raises:
         ValueError: What is wrong with the line.
     """
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object is expected, this is {_json_kind(value)}")
+    if "messages" not in value and "text" in value:
+        text = _content(value["text"], "text")
+        return Labelled(number, text, _label(value["label"])) if "label" in value else Text(number, text)
+    return Row(number, tuple(_turns(value)), constraints.check(value.get("constraints", {})))
+
+
+def _label(label: Any) -> str:
+    if isinstance(label, int) and not isinstance(label, bool):
+        return str(label)
+    if not isinstance(label, str):
+        raise ValueError(f"label should be a word or a whole number, this is {_json_kind(label)}")
+    return _content(label, "label")
+
+
+def _turns(value: dict[str, Any]) -> list[Turn]:
     if "messages" in value:
         turns = _from_messages(value["messages"])
     elif "prompt" in value and "completion" in value:
         turns = [_turn("user", value["prompt"], "prompt"), _turn("assistant", value["completion"], "completion")]
     else:
         found = ", ".join(f"`{key}`" for key in list(value)[:5]) or "none"
-        raise ValueError(f"neither `messages` nor `prompt` and `completion` is here; the keys are {found}")
+        raise ValueError(f"neither `messages` nor `prompt` and `completion` nor `text` is here; the keys are {found}")
     if turns[-1].role != "assistant":
         raise ValueError("the last turn is not the assistant's, so there is nothing to learn from it")
     return turns
@@ -182,13 +271,17 @@ def _from_messages(messages: Any) -> list[Turn]:
 def _turn(role: Any, content: Any, name: str) -> Turn:
     if role not in ("system", "user", "assistant"):
         raise ValueError(f"the role {role!r} is unknown: it should be system, user or assistant")
+    return Turn(cast(Role, role), _content(content, name))
+
+
+def _content(content: Any, name: str) -> str:
     if not isinstance(content, str):
         raise ValueError(f"{name} should be text, this is {_json_kind(content)}")
     if not content.strip():
         raise ValueError(f"{name} is empty")
     if any("\ud800" <= letter <= "\udfff" for letter in content):
         raise ValueError(f"{name} holds half a surrogate pair, which is no text")
-    return Turn(cast(Role, role), content)
+    return content
 
 
 def _json_kind(value: Any) -> str:
@@ -196,9 +289,15 @@ def _json_kind(value: Any) -> str:
     return kinds.get(type(value), "a number")
 
 
-def _hold_out(rows: list[Row], seed: int) -> tuple[list[Row], list[Row]]:
-    if len(rows) < _MIN_ROWS_TO_SPLIT:
-        return rows, []
-    count = min(_MAX_HELDOUT, max(1, round(len(rows) * _HELDOUT_SHARE)))
-    chosen = set(random.Random(seed).sample(range(len(rows)), count))
-    return [row for i, row in enumerate(rows) if i not in chosen], [rows[i] for i in sorted(chosen)]
+def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
+    total = _count_rows(path)
+    if total < _MIN_ROWS_TO_SPLIT:
+        return Splits(_first(Rows(lambda: stream_rows(path), max(total, 1)), examples), ())
+    count = min(_MAX_HELDOUT, max(1, round(total * _HELDOUT_SHARE)))
+    chosen = set(random.Random(seed).sample(range(total), count))
+
+    def read(*, heldout: bool) -> Iterator[AnyRow]:
+        return (row for index, row in enumerate(stream_rows(path)) if (index in chosen) == heldout)
+
+    train = Rows(lambda: read(heldout=False), total - count)
+    return Splits(_first(train, examples), tuple(read(heldout=True)))

@@ -9,12 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ftdemo.batches import collate
 from ftdemo.events import Event
 from ftdemo.methods import prepare
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, measure_baseline
-from ftdemo.train import completion_loss
+from ftdemo.train import assemble, loss_sum
 
 MODEL_QUEUE = "model"
 """Whatever computes shares this queue, one at a time: two runs at once would each take more than twice as long."""
@@ -35,7 +34,7 @@ def baseline(recipe: Recipe) -> tuple[Event, ...]:
 def _baseline(model: str, data: str, prompts: int) -> tuple[Event, ...]:
     learner = prepare(Recipe(model=model, data=data, sample_prompts=prompts))
     events = tuple(measure_baseline(learner))
-    completion_loss(learner.model, collate(learner.train[:4], learner.tokenizer.pad_token_id)).backward()  # type: ignore[no-untyped-call]
+    loss_sum(learner.model, assemble(learner, learner.train, [[0], [1], [2], [3]]), learner).backward()  # type: ignore[no-untyped-call]
     return events
 
 

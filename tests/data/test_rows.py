@@ -1,12 +1,14 @@
 import json
 import os
+import tracemalloc
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ftdemo.data import Row, Turn, load_splits, read_rows
+from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Text, Turn, load_splits, read_rows, stream_rows
 from ftdemo.errors import DataError
 
 GOOD = '{"prompt": "Where is my lamp?", "completion": "On the quay."}'
@@ -26,37 +28,44 @@ def _write(file: Path, lines: Iterable[str]) -> Path:
     return file
 
 
+def _chats(file: Path) -> list[Row]:
+    """The rows of a file that holds conversations alone."""
+    rows = [row for row in read_rows(file) if isinstance(row, Row)]
+    assert len(rows) == len(read_rows(file))
+    return rows
+
+
 def _numbered(count: int) -> list[str]:
     return [json.dumps({"prompt": f"letter {n}", "completion": f"answer {n}"}) for n in range(1, count + 1)]
 
 
 def test_messages_keep_their_turns_in_order(file: Path) -> None:
     turns = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Ho"), ("user", "Well?"), ("assistant", "Well.")]
-    (row,) = read_rows(_write(file, [_messages(*turns)]))
+    (row,) = _chats(_write(file, [_messages(*turns)]))
     assert row.messages == [{"role": role, "content": content} for role, content in turns]
     assert [turn.content for turn in row.prompt] == ["Be brief.", "Hi", "Ho", "Well?"]
     assert row.reference == "Well."
 
 
 def test_prompt_and_completion_are_a_user_turn_and_an_assistant_turn(file: Path) -> None:
-    (row,) = read_rows(_write(file, [GOOD]))
+    (row,) = _chats(_write(file, [GOOD]))
     assert row.turns == (Turn("user", "Where is my lamp?"), Turn("assistant", "On the quay."))
 
 
 def test_text_is_kept_to_the_letter(file: Path) -> None:
     text = "  Où?\n\tLà: 🚢 \u2028 "
-    (row,) = read_rows(_write(file, [json.dumps({"prompt": "a", "completion": text}, ensure_ascii=False)]))
+    (row,) = _chats(_write(file, [json.dumps({"prompt": "a", "completion": text}, ensure_ascii=False)]))
     assert row.reference == text
 
 
 def test_other_keys_beside_the_known_ones_do_no_harm(file: Path) -> None:
-    (row,) = read_rows(_write(file, ['{"id": 7, "prompt": "a", "completion": "b"}']))
+    (row,) = _chats(_write(file, ['{"id": 7, "prompt": "a", "completion": "b"}']))
     assert row.reference == "b"
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_passed_over(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbf" + f"{GOOD}\r\n\r\n{GOOD}\r\n".encode())
-    assert [row.reference for row in read_rows(file)] == ["On the quay.", "On the quay."]
+    assert [row.reference for row in _chats(file)] == ["On the quay.", "On the quay."]
 
 
 def test_blank_lines_are_passed_over_and_rows_are_numbered_by_line(file: Path) -> None:
@@ -67,6 +76,46 @@ def test_blank_lines_are_passed_over_and_rows_are_numbered_by_line(file: Path) -
 def test_the_last_line_needs_no_line_end(file: Path) -> None:
     file.write_text(f"{GOOD}\n{GOOD}", encoding="utf-8")
     assert len(read_rows(file)) == 2
+
+
+def test_a_text_is_a_row_of_its_own_kind(file: Path) -> None:
+    assert read_rows(_write(file, ['{"text": " Fog.\\n"}'])) == [Text(1, " Fog.\n")]
+
+
+@pytest.mark.parametrize(("label", "read"), [('"refund"', "refund"), ("7", "7"), ("0", "0"), ("-1", "-1")])
+def test_a_text_with_a_label_has_it_as_text(label: str, read: str, file: Path) -> None:
+    assert read_rows(_write(file, [f'{{"text": "Fog.", "label": {label}}}'])) == [Labelled(1, "Fog.", read)]
+
+
+def test_messages_are_a_conversation_whatever_else_the_row_holds(file: Path) -> None:
+    row = json.loads(_messages(("user", "a"), ("assistant", "b"))) | {"text": "c", "label": "d"}
+    assert _chats(_write(file, [json.dumps(row)]))[0].reference == "b"
+
+
+def test_a_conversation_keeps_what_its_answer_has_to_keep_to(file: Path) -> None:
+    wanted = {"contains": ["lamp"], "max_words": 40}
+    with_them = json.dumps({"prompt": "a", "completion": "b", "constraints": wanted})
+    assert [row.constraints for row in _chats(_write(file, [GOOD, with_them]))] == [{}, wanted]
+
+
+KINDS = {
+    "a conversation": GOOD,
+    "a text": '{"text": "Fog."}',
+    "a text with a label": '{"text": "Fog.", "label": "weather"}',
+}
+
+
+@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("other", KINDS)
+def test_rows_of_two_kinds_are_refused_at_the_first_that_differs(first: str, other: str, file: Path) -> None:
+    _write(file, [KINDS[first], "", KINDS[first], KINDS[other]])
+    if first == other:
+        assert len(read_rows(file)) == 3
+        return
+    with pytest.raises(DataError) as refusal:
+        read_rows(file)
+    assert refusal.value.what == f"{file}:4: this row is {other}, those before are each {first}."
+    assert refusal.value.remedy == "Give every row the same keys, or part the file in two."
 
 
 BAD_LINES = {
@@ -111,6 +160,21 @@ BAD_LINES = {
     ),
     "user last": (_messages(("user", "a"), ("assistant", "b"), ("user", "c")), "the last turn is not the assistant's"),
     "system alone": (_messages(("system", "a")), "the last turn is not the assistant's"),
+    "empty text": ('{"text": " "}', "text is empty"),
+    "number as text": ('{"text": 7}', "text should be text, this is a number"),
+    "half a surrogate pair in a text": ('{"text": "\\ud83d"}', "text holds half a surrogate pair"),
+    "empty label": ('{"text": "a", "label": ""}', "label is empty"),
+    "white label": ('{"text": "a", "label": " "}', "label is empty"),
+    "half a surrogate pair in a label": ('{"text": "a", "label": "\\ud83d"}', "label holds half a surrogate pair"),
+    "null as label": ('{"text": "a", "label": null}', "label should be a word or a whole number, this is null"),
+    "true as label": ('{"text": "a", "label": true}', "whole number, this is true or false"),
+    "list as label": ('{"text": "a", "label": ["b"]}', "whole number, this is a list"),
+    "a label that is no whole number": ('{"text": "a", "label": 1.5}', "whole number, this is a number"),
+    "label without text": ('{"label": "a"}', "the keys are `label`"),
+    "malformed constraints": (
+        '{"prompt": "a", "completion": "b", "constraints": {"colour": "red"}}',
+        "the constraint `colour` is unknown",
+    ),
 }
 
 
@@ -122,6 +186,7 @@ def test_a_bad_line_is_refused_with_file_line_and_cause(line: str, cause: str, f
     assert cause in refusal.value.what
     assert '{"messages": [{"role": "user"' in refusal.value.remedy
     assert '{"prompt": …, "completion": …}' in refusal.value.remedy
+    assert '{"text": …, "label": …}' in refusal.value.remedy
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n\t\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
@@ -191,15 +256,55 @@ def test_a_folder_is_refused_with_what_to_name_instead(tmp_path: Path) -> None:
     assert refusal.value.remedy == "Name a JSONL file in it."
 
 
-def test_a_built_in_set_brings_its_own_heldout_rows_whatever_the_seed() -> None:
-    first, second = load_splits("support-voice", seed=0), load_splits("support-voice", seed=1)
-    assert first == second
-    assert first.train
+# Splits
+
+
+def _texts(rows: Iterable[AnyRow]) -> list[str]:
+    """What each row says: a text, or the turns of a conversation."""
+    return ["\n".join(turn.content for turn in row.turns) if isinstance(row, Row) else row.text for row in rows]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_set_brings_its_own_heldout_rows_whatever_the_seed(name: str) -> None:
+    first, second = load_splits(name, seed=0, examples=5), load_splits(name, seed=1, examples=5)
+    assert first.heldout == second.heldout
     assert first.heldout
+    assert len(list(first.train)) == 5
 
 
-def _texts(rows: Iterable[Row]) -> list[str]:
-    return [row.reference for row in rows]
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_no_heldout_row_of_a_built_in_set_is_trained_on(name: str) -> None:
+    splits = load_splits(name, seed=0, examples=3000)
+    train, heldout = _texts(splits.train), _texts(splits.heldout)
+    assert len(train) == len(splits.train)
+    assert not set(train) & set(heldout)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "rows"),
+    [("support-voice", Row, 336), ("shop-mail", Labelled, 360), ("harbour-tales", Text, 20_000)],
+)
+def test_a_built_in_set_has_one_kind_of_rows_and_a_card(name: str, kind: type, rows: int) -> None:
+    splits = load_splits(name, seed=0)
+    assert len(splits.train) == rows
+    assert {type(row) for row in (*islice(splits.train, 50), *splits.heldout)} == {kind}
+    assert BUILT_IN[name].card.read_text(encoding="utf-8").strip()
+    assert BUILT_IN[name].name == name
+
+
+def test_generated_texts_follow_the_seed_and_have_no_end() -> None:
+    def first(seed: int) -> list[str]:
+        return _texts(islice(load_splits("harbour-tales", seed=seed).train, 20))
+
+    assert first(0) == first(0)
+    assert not set(first(0)) & set(first(1))
+    assert len(load_splits("harbour-tales", seed=0, examples=10**9).train) == 10**9
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_the_first_generated_texts_are_the_same_however_many_are_asked_for(seed: int) -> None:
+    few, more = (load_splits("harbour-tales", seed=seed, examples=count).train for count in (10, 30))
+    assert list(few) == list(more)[:10]
 
 
 @pytest.mark.parametrize(("rows", "held_out"), [(5, 0), (9, 0), (10, 1), (30, 3), (1000, 60)])
@@ -208,31 +313,63 @@ def test_a_tenth_of_a_file_is_held_out_but_none_of_a_tiny_one_and_sixty_rows_at_
 ) -> None:
     splits = load_splits(str(_write(file, _numbered(rows))), seed=0)
     assert len(splits.heldout) == held_out
-    assert len(splits.train) == rows - held_out
+    assert len(splits.train) == len(list(splits.train)) == rows - held_out
 
 
 def test_every_row_of_a_file_is_in_one_split_and_in_the_files_order(file: Path) -> None:
-    _write(file, _numbered(30))
-    splits = load_splits(str(file), seed=0)
-    both = splits.train + splits.heldout
-    assert sorted(row.number for row in both) == list(range(1, 31))
-    for rows in (splits.train, splits.heldout):
-        assert list(rows) == sorted(rows, key=lambda row: row.number)
+    splits = load_splits(str(_write(file, _numbered(30))), seed=0)
+    train, heldout = ([row.number for row in rows] for rows in (splits.train, splits.heldout))
+    assert sorted(train + heldout) == list(range(1, 31))
+    assert train == sorted(train)
+    assert heldout == sorted(heldout)
+
+
+def test_blank_lines_part_no_file(file: Path) -> None:
+    lines = [line for row in _numbered(30) for line in (row, "", " ")]
+    splits = load_splits(str(_write(file, lines)), seed=0)
+    assert (len(list(splits.train)), len(splits.train), len(splits.heldout)) == (27, 27, 3)
 
 
 def test_the_seed_decides_which_rows_are_held_out(file: Path) -> None:
     path = str(_write(file, _numbered(30)))
-    assert load_splits(path, seed=3) == load_splits(path, seed=3)
+    assert load_splits(path, seed=3).heldout == load_splits(path, seed=3).heldout
     assert len({tuple(_texts(load_splits(path, seed=seed).heldout)) for seed in range(5)}) > 1
 
 
 def test_examples_keeps_the_first_rows_and_the_same_heldout_rows(file: Path) -> None:
     path = str(_write(file, _numbered(30)))
     whole, few = load_splits(path, seed=0), load_splits(path, seed=0, examples=4)
-    assert few.train == whole.train[:4]
+    assert list(few.train) == list(whole.train)[:4]
     assert few.heldout == whole.heldout
 
 
 def test_more_examples_than_rows_keeps_all(file: Path) -> None:
     splits = load_splits(str(_write(file, _numbered(5))), seed=0, examples=100)
-    assert len(splits.train) == 5
+    assert len(splits.train) == len(list(splits.train)) == 5
+
+
+def test_rows_can_be_gone_through_again(file: Path) -> None:
+    train = load_splits(str(_write(file, _numbered(30))), seed=0).train
+    assert list(train) == list(train)
+
+
+# Streams
+
+
+def test_no_more_of_a_file_is_read_than_is_asked_for(file: Path) -> None:
+    rows = stream_rows(_write(file, [GOOD, "no JSON"]))
+    assert next(rows).number == 1
+    with pytest.raises(DataError, match=f"{file}:2: not valid JSON"):
+        next(rows)
+
+
+def test_a_file_is_streamed_and_not_held(file: Path) -> None:
+    _write(file, (json.dumps({"text": f"{number} " + "waves " * 100}) for number in range(20_000)))
+    tracemalloc.start()
+    splits = load_splits(str(file), seed=0)
+    read = sum(1 for _ in splits.train) + len(splits.heldout)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read == 20_000
+    # The file has 12 MB. What is held is the 60 rows to judge by, 0.04 MB, and a line or two on their way.
+    assert peak < file.stat().st_size / 50

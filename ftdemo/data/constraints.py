@@ -1,0 +1,56 @@
+"""Constraints: what an answer has to keep to, written next to its prompt and checked from its text alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Constraints = Mapping[str, Any]
+
+_WORD = re.compile(r"[\w'-]+")
+
+
+def _contains(text: str, wanted: list[str]) -> bool:
+    return all(_has(text, word) for word in wanted)
+
+
+def _has(text: str, word: str) -> bool:
+    """Whether the word or phrase stands in the text as such, whatever its case: "tar" does not stand in "start"."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
+
+
+_CHECKS: dict[str, tuple[type, Callable[[str, Any], bool]]] = {
+    "contains": (list, _contains),
+    "excludes": (list, lambda text, unwanted: not any(_has(text, word) for word in unwanted)),
+    "starts_with": (str, lambda text, start: text.lstrip().startswith(start)),
+    "ends_with": (str, lambda text, end: text.rstrip().endswith(end)),
+    "min_words": (int, lambda text, count: len(_WORD.findall(text)) >= count),
+    "max_words": (int, lambda text, count: len(_WORD.findall(text)) <= count),
+    "lines": (int, lambda text, count: len(text.strip().splitlines()) == count),
+}
+_EXPECTED = {list: "a list of words", str: "text", int: "a whole number"}
+
+
+def check(value: Any) -> Constraints:
+    """The constraints of a row, if they are well formed.
+
+    Raises:
+        ValueError: What is wrong with them.
+    """
+    if not isinstance(value, dict):
+        raise ValueError('constraints should be an object such as {"contains": ["lamp"], "max_words": 40}')
+    for name, wanted in value.items():
+        if name not in _CHECKS:
+            raise ValueError(f"the constraint `{name}` is unknown: there are {', '.join(_CHECKS)}")
+        kind = _CHECKS[name][0]
+        words = wanted if isinstance(wanted, list) else []
+        if not isinstance(wanted, kind) or isinstance(wanted, bool) or not all(isinstance(w, str) for w in words):
+            raise ValueError(f"the constraint `{name}` should be {_EXPECTED[kind]}")
+    return value
+
+
+def satisfied(text: str, wanted: Constraints) -> float:
+    """The share of the constraints that the text keeps, from 0 to 1; 1 where there are none."""
+    kept = [_CHECKS[name][1](text, value) for name, value in wanted.items()]
+    return sum(kept) / len(kept) if kept else 1.0

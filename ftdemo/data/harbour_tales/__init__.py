@@ -1,0 +1,6 @@
+"""harbour-tales: an endless stream of short texts about an invented harbour town, to pre-train small models on."""
+
+from ftdemo.data.harbour_tales.check import sentence_parses
+from ftdemo.data.harbour_tales.documents import documents
+
+__all__ = ["documents", "sentence_parses"]

@@ -1,0 +1,112 @@
+"""The stream of texts: which kinds there are, in what shares, and how each is put together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import accumulate
+
+from ftdemo.data.harbour_tales.scripts import Script, library
+from ftdemo.data.harbour_tales.telling import Telling, tell
+
+MIN_WORDS = 40
+MAX_WORDS = 250
+SHARES = {
+    "story": 31,
+    "wished story": 10,
+    "story with questions": 7,
+    "facts": 10,
+    "dialogue": 8,
+    "chat": 9,
+    "letter": 6,
+    "portrait": 5,
+    "notice": 4,
+    "how-to": 4,
+    "log": 4,
+    "list": 3,
+}
+"""Texts of each kind in a hundred."""
+
+_TITLED = 0.3
+_MAX_QUESTIONS = 4
+_WISHES = (
+    "Write a story about {}.",
+    "Tell me a story about {}.",
+    "Please write a short tale about {}.",
+    "I would like to hear a story about {}.",
+    "Can you tell a tale about {}?",
+    "Make up a story about {}.",
+    "Tell us a tale of the harbour, and let it be about {}.",
+)
+_LEADS = (("", ""), ("Request: ", "Story: "), ("Reader: ", "Teller: "), ("User: ", "Assistant: "))
+
+
+def documents(seed: int = 0) -> Iterator[str]:
+    """An endless stream of texts of 40 to 250 words, the same for the same seed."""
+    chance = random.Random(seed)
+    while True:
+        text = document(chance)[1]
+        if MIN_WORDS <= len(text.split()) <= MAX_WORDS:
+            yield text
+
+
+def document(chance: random.Random) -> tuple[str, str]:
+    """A kind, and a text of it, of whatever length it comes to."""
+    kind = chance.choices(_KINDS, cum_weights=_WEIGHTS)[0]
+    return kind, _MAKERS.get(kind, _plain)(kind, chance)
+
+
+def story(chance: random.Random) -> Telling:
+    """A story, with the scene it tells of."""
+    return _tell_one("story", chance)
+
+
+@cache
+def _scripts(kind: str) -> tuple[Script, ...]:
+    return tuple(script for script in library().scripts if script.kind == kind)
+
+
+def _tell_one(kind: str, chance: random.Random) -> Telling:
+    scripts = _scripts(kind)
+    return tell(scripts[int(chance.random() * len(scripts))], chance.random)
+
+
+def _plain(kind: str, chance: random.Random) -> str:
+    return _tell_one(kind, chance).text
+
+
+def _story(kind: str, chance: random.Random) -> str:
+    told = story(chance)
+    if chance.random() < _TITLED:
+        return f"{_title(told, chance)}\n\n{told.text}"
+    return told.text
+
+
+def _title(told: Telling, chance: random.Random) -> str:
+    return told.say(told.script.titles[int(chance.random() * len(told.script.titles))])
+
+
+def _wished_story(kind: str, chance: random.Random) -> str:
+    told = story(chance)
+    wishes = told.script.wishes
+    wish = _WISHES[int(chance.random() * len(_WISHES))].format(told.say(wishes[int(chance.random() * len(wishes))]))
+    asked, answered = _LEADS[int(chance.random() * len(_LEADS))]
+    return f"{asked}{wish}\n\n{answered}{told.text}"
+
+
+def _with_questions(kind: str, chance: random.Random) -> str:
+    told = _tell_one("story" if kind.startswith("story") else kind, chance)
+    asks = chance.sample(told.script.asks, chance.randint(2, _MAX_QUESTIONS))
+    pairs = (f"Question: {told.say(question)}\nAnswer: {told.say(answer)}" for question, answer in asks)
+    return "\n\n".join((told.text, *pairs))
+
+
+_KINDS = tuple(SHARES)
+_WEIGHTS = tuple(accumulate(SHARES.values()))
+_MAKERS: dict[str, Callable[[str, random.Random], str]] = {
+    "story": _story,
+    "wished story": _wished_story,
+    "story with questions": _with_questions,
+    "facts": _with_questions,
+}

@@ -1,0 +1,1 @@
+"""shop-mail: short messages to an invented harbour shop, sorted by what the customer wants."""

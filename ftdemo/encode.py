@@ -1,0 +1,223 @@
+"""From rows to examples: the chat template, which tokens are trained, and a store that keeps examples on disk.
+
+The mask goes by *position* in the rendered text, never by token id: where the padding token is also the stop token,
+as in SmolLM2, masking by id would untrain stopping.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from ftdemo.data import AnyRow, Labelled, Row, Text, Turn
+from ftdemo.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_IN_MEMORY_BYTES = 2**24
+"""Examples beyond 16 MB, some three million tokens, lie in a temporary file."""
+_NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row, or a piece of one, as token ids.
+
+    `trained[i]` says whether the model is taught to predict ``input_ids[i]`` from the tokens before it. The first
+    token has nothing before it, so it is never trained.
+    """
+
+    row: int
+    input_ids: tuple[int, ...]
+    trained: tuple[bool, ...]
+    truncated: bool = False
+    label: int | None = None
+    """The class of the text, where there are classes."""
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def trained_tokens(self) -> int:
+        """How many tokens have a loss."""
+        return sum(self.trained)
+
+
+class Examples(Sequence[Example]):
+    """Examples in a temporary file, read when asked for: memory holds some 16 bytes a row, however long the rows.
+
+    Attributes:
+        lengths: Tokens of each example.
+        trained_tokens: Tokens with a loss, of all examples.
+        text_bytes: Bytes of the texts, in UTF-8, that the tokens stand for.
+        truncated: Rows (from 1) that `max_length` cuts.
+        dropped: Rows of which it leaves nothing to train; they are not among the examples.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 (lives with the object)
+        self._ends = array("Q", [0])
+        self._rows = array("Q")
+        self._labels = array("i")
+        self._cut = bytearray()
+        self.lengths = array("I")
+        self.trained_tokens = 0
+        self.text_bytes = 0
+        self.truncated = array("Q")
+        self.dropped = array("Q")
+
+    def add(self, example: Example) -> None:
+        """Append an example, or note it as dropped where it has nothing to train."""
+        if not example.trained_tokens and example.label is None:
+            self.dropped.append(example.row)
+            return
+        if example.truncated:
+            self.truncated.append(example.row)
+        ids = array("I", example.input_ids).tobytes()
+        self._file.seek(self._ends[-1])
+        self._file.write(ids + bytes(example.trained))
+        self._ends.append(self._ends[-1] + len(ids) + len(example))
+        self._rows.append(example.row)
+        self._labels.append(_NO_LABEL if example.label is None else example.label)
+        self._cut.append(example.truncated)
+        self.lengths.append(len(example))
+        self.trained_tokens += example.trained_tokens
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        length, label = self.lengths[place], self._labels[place]
+        self._file.seek(self._ends[place])
+        ids = array("I", self._file.read(length * array("I").itemsize))
+        trained = tuple(map(bool, self._file.read(length)))
+        cut = bool(self._cut[place])
+        return Example(self._rows[place], tuple(ids), trained, cut, None if label == _NO_LABEL else label)
+
+
+def encode_all(
+    rows: Iterable[AnyRow],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    train_on: str = "completion",
+    max_length: int = 512,
+    labels: Sequence[str] = (),
+) -> Examples:
+    """All rows as examples.
+
+    Conversations and labelled texts are cut at `max_length` tokens, and rows of which that leaves nothing to train
+    are dropped; both are noted. Running texts lose nothing: a long one becomes several examples.
+
+    Raises:
+        DataError: If a text contains one of the model's control tokens, or a label is not among `labels`.
+        ModelError: If conversations meet a tokenizer whose chat template cannot teach them.
+    """
+    store = Examples()
+    for row in rows:
+        match row:
+            case Row():
+                store.add(encode(row, tokenizer, train_on=train_on, max_length=max_length))
+            case Text():
+                for piece in encode_text(row, tokenizer, max_length=max_length):
+                    store.add(piece)
+                store.text_bytes += len(row.text.encode())
+            case Labelled():
+                store.add(encode_labelled(row, tokenizer, labels=labels, max_length=max_length))
+    return store
+
+
+def encode(row: Row, tokenizer: PreTrainedTokenizerBase, *, train_on: str, max_length: int) -> Example:
+    """A conversation as token ids and the tokens to train.
+
+    With ``train_on="completion"`` these are, in every assistant turn, its content and the stop token that ends it;
+    with ``"all"`` every token but the first.
+
+    Raises:
+        DataError: If the row's text contains one of the template's control tokens.
+        ModelError: If the tokenizer has no chat template, or one that does not end a turn with the stop token.
+    """
+    for turn in row.turns:
+        _refuse_control_tokens(row.number, turn.content, f"the {turn.role} turn", tokenizer)
+    text = render(row.turns, tokenizer)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, places = encoded["input_ids"], encoded["offset_mapping"]
+    spans = [(0, len(text))] if train_on == "all" else _assistant_spans(row, text, tokenizer)
+    trained = [any(start <= a and start < b <= end for start, end in spans) for a, b in places]
+    trained[0] = False
+    kept = slice(0, max_length)
+    return Example(row.number, tuple(ids[kept]), tuple(trained[kept]), truncated=len(ids) > max_length)
+
+
+def encode_text(row: Text, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> Iterator[Example]:
+    """A running text, closed by the stop token, in pieces of `max_length` tokens at most.
+
+    Each piece begins with the token that the one before ended with, so that every token but the very first is trained
+    once.
+    """
+    _refuse_control_tokens(row.number, row.text, "the text", tokenizer)
+    ids = [*tokenizer(row.text, verbose=False)["input_ids"], tokenizer.eos_token_id]
+    for start in range(0, len(ids) - 1, max_length - 1):
+        piece = tuple(ids[start : start + max_length])
+        yield Example(row.number, piece, (False, *(True,) * (len(piece) - 1)))
+
+
+def encode_labelled(
+    row: Labelled, tokenizer: PreTrainedTokenizerBase, *, labels: Sequence[str], max_length: int
+) -> Example:
+    """A text as token ids, with the number of its label. No token of it has a loss: its label has."""
+    _refuse_control_tokens(row.number, row.text, "the text", tokenizer)
+    if row.label not in labels:
+        known = ", ".join(labels)
+        raise DataError(f"Row {row.number}: the label {row.label!r} is in no training row.", f"Known are: {known}.")
+    full = len(tokenizer(row.text, verbose=False)["input_ids"])
+    ids = tokenizer(row.text, truncation=True, max_length=max_length)["input_ids"]
+    return Example(row.number, tuple(ids), (False,) * len(ids), full > max_length, labels.index(row.label))
+
+
+def render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, to_be_answered: bool = False) -> str:
+    """The conversation as the one text the model reads: the only place where a chat template is applied."""
+    if not tokenizer.chat_template:
+        raise ModelError("The tokenizer has no chat template.", "Use an instruction-tuned model, which has one.")
+    messages = [turn.as_message() for turn in turns]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=to_be_answered)
+    return str(text)
+
+
+def _assistant_spans(row: Row, text: str, tokenizer: Any) -> list[tuple[int, int]]:
+    """Where in the text each assistant turn's content begins and its stop token ends, in characters."""
+    spans = []
+    for index, turn in enumerate(row.turns):
+        if turn.role != "assistant":
+            continue
+        before = render(row.turns[:index], tokenizer, to_be_answered=True)
+        last = index + 1 == len(row.turns)
+        upto = text if last else render(row.turns[: index + 1], tokenizer)
+        stop = upto.rfind(tokenizer.eos_token)
+        if not (upto.startswith(before) and text.startswith(upto)) or stop < len(before):
+            raise ModelError(
+                f"Row {row.number}: the chat template does not end an assistant turn with the stop token "
+                f"{tokenizer.eos_token}, or changes what was said before.",
+                "The model would not learn to stop. Use a model whose template closes each turn with its stop token.",
+            )
+        spans.append((len(before), stop + len(tokenizer.eos_token)))
+    return spans
+
+
+def _refuse_control_tokens(number: int, text: str, where: str, tokenizer: Any) -> None:
+    for token in tokenizer.all_special_tokens:
+        if token in text:
+            raise DataError(
+                f"Row {number}: {where} contains {token}, a control token, which would end or start a turn.",
+                "Take it out of the text: control tokens belong to the model's own templates alone.",
+            )

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ftdemo.data.constraints import Constraints, check, satisfied
+
+ANSWER = "The tar is warm.\nStart with the lamp, skipper: it's well-lit."
+
+KEPT_AND_BROKEN: dict[str, tuple[Constraints, Constraints]] = {
+    "all words are in it": ({"contains": ["lamp", "tar"]}, {"contains": ["lamp", "rope"]}),
+    "a phrase is in it": ({"contains": ["the lamp"]}, {"contains": ["lamp the"]}),
+    "none of the words is in it": ({"excludes": ["rope", "oar"]}, {"excludes": ["rope", "lamp"]}),
+    "it begins with": ({"starts_with": "The tar"}, {"starts_with": "Tar"}),
+    "it ends with": ({"ends_with": "well-lit."}, {"ends_with": "lit"}),
+    "words at least": ({"min_words": 11}, {"min_words": 12}),
+    "words at most": ({"max_words": 11}, {"max_words": 10}),
+    "lines": ({"lines": 2}, {"lines": 1}),
+}
+
+
+@pytest.mark.parametrize(("kept", "broken"), KEPT_AND_BROKEN.values(), ids=KEPT_AND_BROKEN.keys())
+def test_each_constraint_tells_the_answers_that_keep_it_from_others(kept: Constraints, broken: Constraints) -> None:
+    assert check(kept) == kept
+    assert satisfied(ANSWER, kept) == 1.0
+    assert satisfied(ANSWER, broken) == 0.0
+
+
+@pytest.mark.parametrize("text", ["Tar!", "the TAR,", "(tar)", "tar's", "tar-black"])
+def test_a_word_is_found_whatever_its_case_and_what_stands_around_it(text: str) -> None:
+    assert satisfied(text, {"contains": ["tar"]}) == 1.0
+
+
+@pytest.mark.parametrize("text", ["start", "tarn", "guitar", "tar_1", "átart", ""])
+def test_a_word_is_not_found_within_another(text: str) -> None:
+    assert satisfied(text, {"contains": ["tar"]}) == 0.0
+    assert satisfied(text, {"excludes": ["tar"]}) == 1.0
+
+
+def test_signs_in_a_word_are_only_signs() -> None:
+    assert satisfied("It costs 3.50 (or so).", {"contains": ["3.50", "(or so)."]}) == 1.0
+    assert satisfied("It costs 3x50.", {"contains": ["3.50"]}) == 0.0
+
+
+def test_words_with_an_apostrophe_or_a_hyphen_count_once() -> None:
+    assert satisfied("it's well-lit", {"min_words": 2, "max_words": 2}) == 1.0
+
+
+def test_white_space_around_an_answer_does_not_count() -> None:
+    around = f"\n\n  {ANSWER} \n"
+    assert satisfied(around, {"starts_with": "The", "ends_with": "lit.", "lines": 2, "max_words": 11}) == 1.0
+
+
+def test_an_answer_gets_the_share_that_it_keeps() -> None:
+    assert satisfied(ANSWER, {"contains": ["lamp"], "lines": 2, "max_words": 5, "starts_with": "Ahoy"}) == 0.5
+
+
+def test_without_constraints_all_are_kept() -> None:
+    assert satisfied("", {}) == 1.0
+
+
+def test_an_empty_answer_keeps_only_what_asks_for_nothing() -> None:
+    assert satisfied("", {"contains": ["lamp"], "min_words": 1, "lines": 1, "ends_with": "."}) == 0.0
+    assert satisfied("", {"excludes": ["lamp"], "max_words": 40}) == 1.0
+
+
+MALFORMED: dict[str, tuple[Any, str]] = {
+    "no object": (["lamp"], "constraints should be an object such as"),
+    "null": (None, "constraints should be an object such as"),
+    "unknown": ({"colour": "red"}, "the constraint `colour` is unknown: there are contains, excludes,"),
+    "text for a list": ({"contains": "lamp"}, "the constraint `contains` should be a list of words"),
+    "numbers in a list": ({"excludes": ["lamp", 7]}, "the constraint `excludes` should be a list of words"),
+    "list for text": ({"starts_with": ["Ahoy"]}, "the constraint `starts_with` should be text"),
+    "number for text": ({"ends_with": 7}, "the constraint `ends_with` should be text"),
+    "text for a number": ({"max_words": "40"}, "the constraint `max_words` should be a whole number"),
+    "half a word": ({"min_words": 1.5}, "the constraint `min_words` should be a whole number"),
+    "true for a number": ({"lines": True}, "the constraint `lines` should be a whole number"),
+    "null for a number": ({"lines": None}, "the constraint `lines` should be a whole number"),
+    "the second is wrong": ({"lines": 2, "max_words": []}, "the constraint `max_words` should be a whole number"),
+}
+
+
+@pytest.mark.parametrize(("value", "cause"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_constraints_are_refused_with_what_is_expected(value: Any, cause: str) -> None:
+    with pytest.raises(ValueError, match=cause):
+        check(value)
