@@ -65,6 +65,8 @@ def train(
     The named recipes are lora, full, dora, qlora, scratch, probe and classify. Ctrl-C ends the training after the
     step in hand; what was trained is judged and kept, and `--resume RUN` goes on from there.
     """
+    if processes.start_missing(sys.argv[1:]):
+        return
     if resume is not None:
         if what or settings or out:
             raise UsageError("--resume goes on with a run as it was begun.", "Give nothing else but the run's folder.")
@@ -217,23 +219,32 @@ def doctor(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("work", metavar="lora|full|pretrain-1m|pretrain-3m|generate|growth")
+@click.argument("work", metavar="lora|full|pretrain|generate|growth")
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1, 100), help="Runs of each contender.")
 @click.option("--only", multiple=True, metavar="CONTENDER", help="Run this contender alone. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def bench(work: str, runs: int, only: tuple[str, ...], as_json: bool) -> None:
-    """Time a piece of work here, against others on the same batches. Medians of alternating runs."""
+    """Time a piece of work here, against others on the same batches. Medians of alternating runs.
+
+    Pretrain stands for pretrain-1m and pretrain-3m, two sizes of the same work.
+    """
     from ftdemo.bench import WORKS, compare
 
-    if work not in WORKS:
+    works = [name for name in WORKS if name == work or name.startswith(f"{work}-")]
+    if not works:
         raise UsageError(f"There is no work called {work}.", f"Time one of: {', '.join(WORKS)}.")
-    if unknown := set(only) - set(WORKS[work].contenders):
-        raise UsageError(f"No contender called {unknown.pop()}.", f"There are: {', '.join(WORKS[work].contenders)}.")
-    click.echo(f"{WORKS[work].summary}, {runs} runs each", err=True)
-    figures = compare(work, runs, lambda text: click.echo(text, err=True), only)
+    if unknown := set(only) - set(WORKS[works[0]].contenders):
+        raise UsageError(
+            f"No contender called {unknown.pop()}.", f"There are: {', '.join(WORKS[works[0]].contenders)}."
+        )
+    figures = {}
+    for name in works:
+        click.echo(f"{WORKS[name].summary}, {runs} runs each", err=True)
+        figures[name] = compare(name, runs, lambda text: click.echo(text, err=True), only)
+        if not as_json:
+            _print_figures(figures[name], WORKS[name].target_loss)
     if as_json:
-        return click.echo(json.dumps(figures, indent=2))
-    _print_figures(figures, WORKS[work].target_loss)
+        click.echo(json.dumps(figures, indent=2))
 
 
 @main.group()

@@ -53,6 +53,7 @@ def stream_reply(
     model: Any, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, max_new_tokens: int = 256
 ) -> Iterator[str]:
     """The reply to a conversation, piece by piece as it is generated."""
+    from peft.helpers import DoraCaching
     from transformers import TextIteratorStreamer
 
     inputs = _inputs(model, tokenizer, [render(turns, tokenizer, to_be_answered=True)])
@@ -60,7 +61,7 @@ def stream_reply(
     settings = {**_greedy(tokenizer, max_new_tokens), "streamer": streamer}
 
     def generate() -> None:
-        with precision(model):
+        with precision(model), DoraCaching():
             model.generate(**inputs, **settings)
 
     thread = Thread(target=generate, daemon=True)
@@ -77,12 +78,16 @@ def _generate(
     *,
     add_special_tokens: bool = False,
 ) -> list[tuple[str, bool]]:
-    """The continuation of each text, and whether it ended with the stop token."""
+    """The continuation of each text, and whether it ended with the stop token.
+
+    The lengths that DoRA measures of its weights are measured once, not anew for every token.
+    """
     import torch
+    from peft.helpers import DoraCaching
 
     inputs = _inputs(model, tokenizer, texts, add_special_tokens=add_special_tokens)
     model.eval()
-    with torch.inference_mode(), precision(model):
+    with torch.inference_mode(), precision(model), DoraCaching():
         output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens))
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
     stops = [tokenizer.eos_token_id in ids for ids in new]

@@ -22,6 +22,7 @@ _RACE_ROWS, _RACE_IN, _RACE_OUT = 512, 576, 1536
 """The race multiplies 512 tokens by a matrix of SmolLM2's feed-forward layer."""
 _RACE_SECONDS = 0.4
 _BFLOAT16_MARGIN = 1.2
+_KERNELS_KEPT = "64"
 """bfloat16 must win by this factor, for its rounding is not free."""
 
 
@@ -41,10 +42,11 @@ class Race:
 def bound_kernel_cache() -> None:
     """Keep the CPU kernels of the last few shapes alone. It has to be called before the first product.
 
-    oneDNN keeps a kernel with its buffers for each shape it meets, a thousand of them by default. Batches of rows of
-    like length have many shapes: 40 steps of LoRA then hold 300 MB more, and are no faster for it.
+    PyTorch and oneDNN below it keep a kernel with its buffers for each shape they meet, a thousand by default.
+    Batches of rows of like length have many shapes: 40 steps of LoRA then hold 300 MB more, and are no faster for it.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
+    os.environ.setdefault("LRU_CACHE_CAPACITY", _KERNELS_KEPT)  # PyTorch's
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -1,4 +1,4 @@
-"""The three places where plain autograd does more than the mathematics asks for, each written out by hand.
+"""The places where plain autograd does more than the mathematics asks for, each written out by hand.
 
 A step spends two thirds of its time in products with the model's own matrices, and nothing here can shorten those.
 What is left is traffic: copies, casts and buffers. Each function here gives what the plain one gives (tests compare
@@ -25,35 +25,38 @@ _BUFFER_ELEMENTS = 2**19
 def cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Sum of the cross-entropies of `logits` (n x vocabulary) against `targets` (n), in nats: a float32 scalar.
 
-    The gradient, softmax minus one-hot, is written in the same pass. So no float32 copy of all the logits is ever
-    made, and they are read from memory once instead of five times. It can be used by one backward pass alone.
+    The gradient, softmax minus one-hot, is written over the logits in the same pass, where it is asked for. So no
+    float32 copy of all the logits is ever made, and they are read from memory once instead of five times. Nobody may
+    read them after that, and the gradient can be used by one backward pass alone.
     """
-    total: torch.Tensor = _CrossEntropySum.apply(logits, targets)  # type: ignore[no-untyped-call]
+    learns = torch.is_grad_enabled() and logits.requires_grad
+    total: torch.Tensor = _CrossEntropySum.apply(logits, targets, learns)  # type: ignore[no-untyped-call]
     return total
 
 
 class _CrossEntropySum(Function):
     @staticmethod
-    def forward(context: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(context: Any, logits: torch.Tensor, targets: torch.Tensor, learns: bool) -> torch.Tensor:
         count, vocabulary = logits.shape
         rows = max(1, min(count, _BUFFER_ELEMENTS // vocabulary))
         buffer = torch.empty(rows, vocabulary, dtype=torch.float32, device=logits.device)
-        gradient = torch.empty_like(logits) if context.needs_input_grad[0] else None
+        gradient = logits.detach() if learns else None  # in the memory of the logits
         total = torch.zeros((), dtype=torch.float32, device=logits.device)
         for start in range(0, count, rows):
             target = targets[start : start + rows, None]
             chunk = buffer[: len(target)].copy_(logits[start : start + rows])
-            normalizer = chunk.logsumexp(1, keepdim=True)
-            total += (normalizer - chunk.gather(1, target)).sum()
+            torch.log_softmax(chunk, 1, out=chunk)
+            of_targets = chunk.gather(1, target)
+            total -= of_targets.sum()
             if gradient is not None:
-                softmax = chunk.sub_(normalizer).exp_()
-                gradient[start : start + rows] = softmax.scatter_add_(1, target, -torch.ones_like(normalizer))
+                softmax = chunk.exp_().scatter_add_(1, target, -torch.ones_like(of_targets))
+                gradient[start : start + rows] = softmax
         context.gradient = gradient
         return total
 
     @staticmethod
-    def backward(context: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return context.gradient.mul_(upstream[0]), None
+    def backward(context: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return context.gradient.mul_(upstream[0]), None, None
 
 
 def use_fused_lora(layer: Any) -> None:
@@ -137,7 +140,7 @@ class _RmsNorm(Function):
         wide = hidden.float()
         scale = torch.linalg.vecdot(wide, wide)[..., None].div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
         context.save_for_backward(hidden, weight, scale)
-        output: torch.Tensor = (wide * scale).to(hidden.dtype) * weight.to(hidden.dtype)
+        output: torch.Tensor = (wide * scale).to(hidden.dtype).mul_(weight.to(hidden.dtype))
         return output
 
     @staticmethod
@@ -150,6 +153,34 @@ class _RmsNorm(Function):
         along = torch.linalg.vecdot(gradient, unit)[..., None].div_(hidden.shape[-1])
         to_hidden = gradient.sub_(unit.mul_(along)).mul_(scale).to(hidden.dtype)
         return to_hidden, to_weight, None
+
+
+def use_fused_gates(model: Any) -> None:
+    """Let the gated feed-forward layers of a verified model keep the gate and what it gates, and nothing in between."""
+    for layer in model.modules():
+        if isinstance(getattr(layer, "act_fn", None), torch.nn.SiLU) and hasattr(layer, "gate_proj"):
+            layer.forward = types.MethodType(_gated_forward, layer)
+
+
+def _gated_forward(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+    gated = _SwiGlu.apply(layer.gate_proj(hidden), layer.up_proj(hidden))  # type: ignore[no-untyped-call]
+    output: torch.Tensor = layer.down_proj(gated)
+    return output
+
+
+class _SwiGlu(Function):
+    """y = silu(gate) up (Shazeer 2020), for both of one shape."""
+
+    @staticmethod
+    def forward(context: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        context.save_for_backward(gate, up)
+        return functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(context: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gate, up = context.saved_tensors
+        to_gate = torch.ops.aten.silu_backward(upstream[0] * up, gate)
+        return to_gate, functional.silu(gate).mul_(upstream[0])
 
 
 def register_attention() -> None:
@@ -185,14 +216,53 @@ def attention(
     Returns:
         The output, rows x length x heads x width, and no weights.
     """
-    rows, heads, length, width = query.shape
-    groups = rows * key.shape[1]
-    scale = width**-0.5 if scaling is None else scaling
-    scores = (query * scale).reshape(groups, -1, width) @ key.reshape(groups, -1, width).transpose(1, 2)
-    if attention_mask is not None and attention_mask.dtype == torch.bool:
-        scores.view(rows, heads, length, -1).masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
-    elif attention_mask is not None:
-        scores.view(rows, heads, length, -1).add_(attention_mask)
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-    mixed = weights @ value.reshape(groups, -1, width)
-    return mixed.view(rows, heads, length, width).transpose(1, 2), None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast, rotation leaves them in float32
+    with torch.autocast(value.device.type, enabled=False):
+        output: torch.Tensor = _Attention.apply(query, key, value, attention_mask, scale)  # type: ignore[no-untyped-call]
+    return output, None
+
+
+class _Attention(Function):
+    """P = softmax(s Q Kᵀ + mask), O = P V. Of what is as large as the scores, P alone is kept.
+
+    The gradient of the scores is P (dP - D) with D = dO·O, a number a query (Dao et al. 2022, appendix B).
+    """
+
+    @staticmethod
+    def forward(
+        context: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        scale: float,
+    ) -> torch.Tensor:
+        rows, heads, length, width = query.shape
+        groups = rows * key.shape[1]
+        q, k, v = (query * scale).reshape(groups, -1, width), *(x.reshape(groups, -1, width) for x in (key, value))
+        scores = q @ k.transpose(1, 2)
+        if mask is not None and mask.dtype == torch.bool:
+            scores.view(rows, heads, length, -1).masked_fill_(~mask, torch.finfo(scores.dtype).min)
+        elif mask is not None:
+            scores.view(rows, heads, length, -1).add_(mask)
+        weights = torch.softmax(scores, -1, out=scores)
+        mixed = weights @ v
+        context.save_for_backward(q, k, v, weights, mixed)
+        context.scale, context.shapes = scale, (query.shape, key.shape)
+        return mixed.view(query.shape).transpose(1, 2)
+
+    @staticmethod
+    def backward(context: Any, *upstream: torch.Tensor) -> tuple[Any, ...]:
+        q, k, v, weights, mixed = context.saved_tensors
+        gradient = upstream[0].transpose(1, 2).reshape(mixed.shape)
+        along = (gradient.float() * mixed).sum(-1, keepdim=True).to(mixed.dtype)
+        to_scores = (gradient @ v.transpose(1, 2)).sub_(along).mul_(weights)
+        like_query, like_key = context.shapes
+        return (
+            (to_scores @ k).mul_(context.scale).view(like_query),
+            (to_scores.transpose(1, 2) @ q).view(like_key),
+            (weights.transpose(1, 2) @ gradient).view(like_key),
+            None,
+            None,
+        )

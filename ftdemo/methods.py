@@ -85,6 +85,7 @@ def prepare(recipe: Recipe) -> Learner:
     model.set_attn_implementation(attention)
     if model.config.model_type in kernels.VERIFIED_MODELS and not recipe.compile:
         kernels.use_fused_norms(model)
+        kernels.use_fused_gates(model)
     model = _PREPARE[recipe.method](model, recipe).to(device)
     return Learner(
         recipe=recipe,

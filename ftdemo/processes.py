@@ -1,14 +1,14 @@
 """Several processes, one run: how they meet, agree and share; a run of one process is the simplest case of it.
 
-Nothing is started here. `torchrun` or `accelerate launch` starts the processes, and Accelerate reads from the
-environment which of them this is.
+`torchrun` or `accelerate launch` starts the processes, and Accelerate reads from the environment which of them this
+is. Where `accelerate launch` starts one CPU process although several were asked for, `start_missing` starts them all.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -44,6 +44,30 @@ def place() -> int:
     return dist.get_rank() if _are_several() else 0
 
 
+def start_missing(arguments: Sequence[str]) -> bool:
+    """Start all processes of this command, where `accelerate launch` was asked for several and started one.
+
+    Args:
+        arguments: Of this command: what stands after ``ftdemo``.
+
+    Returns:
+        Whether they were started; they have done the work then.
+
+    Raises:
+        SystemExit: If one of them failed, with its exit code.
+    """
+    if not _is_lonely() or not (several := _asked_of_accelerate()):
+        return False
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    try:
+        main(["--standalone", "--nproc-per-node", str(several), "-m", "ftdemo", *arguments])
+    except ChildFailedError as failed:
+        raise SystemExit(max(1, failed.get_first_failure()[1].exitcode)) from None  # a signal is below 0
+    return True
+
+
 def join(device: torch.device) -> None:
     """Meet the other processes of this run, if there are any.
 
@@ -52,7 +76,11 @@ def join(device: torch.device) -> None:
     """
     from accelerate import PartialState
 
-    _refuse_lonely()
+    if _is_lonely():
+        raise UsageError(
+            "`accelerate launch` was asked for several processes and started one.",
+            "On CPUs, start them with `torchrun --nproc-per-node 2 -m ftdemo train …`.",
+        )
     PartialState(cpu=device.type == "cpu", timeout=_SILENCE)
 
 
@@ -94,7 +122,7 @@ def any_says(flag: bool) -> bool:
 
 
 @contextmanager
-def loss_is_told(run: Path) -> Iterator[None]:
+def explaining_lost_peers(run: Path) -> Iterator[None]:
     """Within this, an error of the network is told as what it means: another process has gone.
 
     Args:
@@ -132,11 +160,11 @@ def copied(weight: torch.Tensor) -> torch.Tensor:
 
 def shard_like(tensor: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The tensor on the device of `weight`; where that is sharded, this process's share of it. Scalars stay whole."""
-    from torch.distributed.tensor import distribute_tensor
-
     tensor = tensor.to(weight.device)
     if is_sharded(tensor) or not is_sharded(weight) or not tensor.dim():
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(tensor, weight.device_mesh, weight.placements)  # type: ignore[attr-defined]
 
 
@@ -156,11 +184,32 @@ def _are_several() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _refuse_lonely() -> None:
-    """`accelerate launch --cpu --num_processes 2` starts one process without a word, unless it goes through MPI."""
-    several = "MASTER_PORT" in os.environ and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
-    if several and not any(name in os.environ for name in ("RANK", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")):
-        raise UsageError(
-            "`accelerate launch --cpu` was asked for several processes and started one.",
-            "On CPUs, start them with `torchrun --nproc-per-node 2 -m ftdemo train …`.",
-        )
+def _is_lonely() -> bool:
+    """Whether `accelerate launch` was asked for several processes and started this one alone, as it does on CPUs.
+
+    It tells of the others by an address to meet at, but gives this process no rank.
+    """
+    several = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ
+    return several and not any(
+        name in os.environ for name in ("RANK", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+    )
+
+
+def _asked_of_accelerate() -> int | None:
+    """How many processes the command line or the configuration of the `accelerate launch` above this one names."""
+    import psutil
+    from accelerate.commands.config.config_args import default_config_file, load_config_from_file
+    from accelerate.commands.launch import launch_command_parser
+
+    launcher = psutil.Process().parent()
+    line = launcher.cmdline() if launcher else []
+    place = next(
+        (at for at, word in enumerate(line) if word == "launch" or word.endswith(("-launch", ".launch"))), None
+    )
+    if place is None:
+        return None
+    asked, _ = launch_command_parser().parse_known_args(line[place + 1 :])
+    if asked.num_processes is None and (asked.config_file or Path(default_config_file).is_file()):
+        asked.num_processes = load_config_from_file(asked.config_file).num_processes
+    number: int | None = asked.num_processes
+    return number

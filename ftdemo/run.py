@@ -167,7 +167,7 @@ def perform(
     if resume is None:
         _refuse_existing(out)
     _require_space(out)
-    with processes.loss_is_told(out):
+    with processes.explaining_lost_peers(out):
         learner = prepare(_settled(recipe))
         progress = checkpoint.load(learner, resume.folder) if resume else Progress()
         recorder = _Recorder(learner, progress, out, resume)
@@ -194,10 +194,10 @@ def _recorded(
             if not isinstance(event, Finished):
                 yield event
     except Exception:
-        recorder.save(status="failed")
+        recorder.save(status="failed", alone=True)
         raise
     except BaseException:  # Ctrl-C, or this generator was closed
-        recorder.save(status="stopped")
+        recorder.save(status="stopped", alone=True)
         raise
     if ended := recorder.finished:
         recorder.save(status=ended.status)
@@ -291,13 +291,17 @@ class _Recorder:
     def _last(self, kind: type[Any]) -> Any:
         return self._all(kind)[-1]
 
-    def save(self, *, status: str) -> None:
+    def save(self, *, status: str, alone: bool = False) -> None:
         """Write the run under its name at once, or, where that fails, somewhere else and say where.
 
-        A run without a single step left nothing to keep. A failed one whose weights are shared out cannot be
-        gathered, for those who hold the rest may be gone: its last checkpoint stays.
+        A run without a single step left nothing to keep.
+
+        Args:
+            status: How the run stands.
+            alone: Whether the other processes may be elsewhere, or gone. What they hold a share of cannot be gathered
+                then: the last checkpoint stays.
         """
-        if not self._all(Step) or (status == "failed" and processes.hold_shares(self._learner.model)):
+        if not self._all(Step) or (alone and processes.hold_shares(self._learner.model)):
             return
         tensors = _Tensors(
             model=export.gather(self._learner),

@@ -1,9 +1,12 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ftdemo.cli import main
 from ftdemo.recipe import NAMED, Recipe
 
 Done = subprocess.CompletedProcess[str]
@@ -28,7 +31,14 @@ def _assert_refused(done: Done, what: str, remedy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(["--help"], "train"), (["train", "--help"], "--set KEY=VALUE"), (["-h"], "doctor")]
+    ("arguments", "said"),
+    [
+        (["--help"], "train"),
+        (["train", "--help"], "--resume RUN"),
+        (["inspect", "--help"], "each row as it reads it"),
+        (["evaluate", "--help"], "--data FILE|SET"),
+        (["-h"], "doctor"),
+    ],
 )
 def test_help_comes_at_once_for_it_loads_no_torch_no_transformers_and_no_gradio(
     arguments: list[str], said: str, tmp_path: Path
@@ -46,7 +56,8 @@ def test_help_comes_at_once_for_it_loads_no_torch_no_transformers_and_no_gradio(
 @pytest.mark.parametrize(
     ("arguments", "what", "remedy"),
     [
-        (["train", "magic"], "No recipe called magic.", "(lora, full, dora"),
+        (["train", "magic"], "No recipe called magic.", "(lora, full, dora, qlora, scratch, probe, classify)"),
+        (["train"], "What should be trained?", "`ftdemo train lora`"),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file", "Check the path"),
         (["train", "."], "No recipe called .", ".yaml"),
         (["train", "lora", "--set", "rnak=8"], "no key `rnak`", "Did you mean `rank`?"),
@@ -57,6 +68,14 @@ def test_help_comes_at_once_for_it_loads_no_torch_no_transformers_and_no_gradio(
             "`rank`: ",
         ),
         (["train", "lora", "--set", "rank"], "--set rank: there is no `key=value` here", "--set rank=16"),
+        (["train", "full", "--set", "rank=4"], "`rank` is set, but `method` is full", "lora, dora, qlora"),
+        (["train", "--resume", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
+        (["train", "lora", "--resume", "run"], "--resume goes on with a run as it was begun", "the run's folder"),
+        (["train", "--resume", "run", "--set", "rank=4"], "--resume goes on with a run as it was", "the run's folder"),
+        (["train", "--resume", "run", "--out", "new"], "--resume goes on with a run as it was", "the run's folder"),
+        (["inspect", "nowhere.jsonl"], "No data called nowhere.jsonl", "support-voice"),
+        (["inspect", "shop-mail"], "shop-mail holds labels: no token has a loss", "Inspect a chat or text."),
+        (["evaluate", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["chat", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["chat", "."], "run.json is not there or cannot be read", "Name a folder that `ftdemo train` wrote."),
         (["serve"], "There is no built site in site.", "make site"),
@@ -112,6 +131,22 @@ def test_data_of_the_users_own_is_used_whole_unless_examples_says_otherwise(tmp_
     part = _ftdemo("train", "lora", "--show", "--set", "data=mine.jsonl", "--set", "examples=20", cwd=tmp_path)
     assert "examples: null" in whole.stdout
     assert "examples: 20" in part.stdout
+
+
+@pytest.mark.parametrize("name", list(NAMED))
+def test_every_named_recipe_can_be_shown_and_read_back(name: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["train", name, "--show"])
+    assert done.exit_code == 0, done.output
+    (tmp_path / "recipe.yaml").write_text(done.stdout, encoding="utf-8")
+    assert Recipe.from_yaml(tmp_path / "recipe.yaml") == NAMED[name]
+
+
+def test_doctor_tells_what_this_machine_has() -> None:
+    report = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+    assert report.keys() == {"hardware", "models", "cache", "versions"}
+    assert report["hardware"]["weights_in"] in ("float32", "bfloat16")
+    assert report["models"].keys() == {"smollm2", "minilm"}
+    assert report["versions"].keys() >= {"ftdemo", "python", "torch"}
 
 
 def test_show_prints_the_recipe_as_a_file_that_can_be_read_back(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import TINY
 
-from ftdemo.data import AnyRow, Labelled, Row, Text, Turn
+from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Text, Turn, read_rows
 from ftdemo.encode import Examples, encode_all
 from ftdemo.errors import DataError
 from ftdemo.evaluate import (
@@ -104,6 +104,15 @@ def test_constraints_count_by_the_share_that_an_answer_keeps() -> None:
     rows = [row("?", "Aye.", contains=["lamp"], max_words=3)] * 2
     answers = [answer("The lamp is here.", "Aye."), answer("A lamp!", "Aye.", stopped=False)]
     assert mean_scores(answers, rows, "mine.jsonl") == {"stopped": 0.5, "exact_match": 0.0, "constraints": 0.75}
+
+
+def test_a_built_in_set_brings_its_own_checker_in_place_of_an_exact_match() -> None:
+    reference = next(row for row in read_rows(BUILT_IN["support-voice"].heldout) if isinstance(row, Row))
+    answers = [answer(reference.reference, reference.reference), answer("I do not know!", "", stopped=False)]
+    scores = mean_scores(answers, [reference] * 2, "support-voice")
+    assert scores.keys() == {"stopped", "format", "voice"}
+    assert scores["format"] == scores["stopped"] == 0.5
+    assert mean_scores([], [], "support-voice") == {}
 
 
 def test_labels_are_scored_by_accuracy_and_macro_f1() -> None:

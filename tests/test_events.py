@@ -9,14 +9,16 @@ from ftdemo.events import Answer, Evaluated, Event, Finished, Sampled, Step, fro
 EVENTS: list[Event] = [
     STARTED,
     Step(step=1, total_steps=36, epoch=0.25, loss=2.5, lr=4e-3, grad_norm=1.5, tokens=300, seconds=2.0),
-    Evaluated(step=20, loss=1.25),
+    Evaluated(step=20, loss=1.25, bits_per_byte=0.75),
     Sampled(
         step=36,
         answers=(Answer("Où est ma lampe?", "Sighted: …", "Tide: soon.", stopped=True), Answer("a\nb", "", "c", False)),
         scores={"stopped": 0.5, "format": 0.25},
         seconds=3.5,
     ),
-    Finished(status="stopped", steps=36, tokens=9000, seconds=60.0, tokens_per_second=150.0, peak_memory_bytes=2**30),
+    Finished(
+        "completed", 36, tokens=9000, seconds=60.0, tokens_per_second=150.0, peak_memory_bytes=2**30, best_step=20
+    ),
 ]
 
 
@@ -43,6 +45,14 @@ def test_the_json_says_which_event_it_is() -> None:
         "loss": 1.25,
         "bits_per_byte": None,
     }
+
+
+def test_an_event_of_a_record_of_version_1_is_read() -> None:
+    """Records of version 1 know no baselines, bits a byte or best step."""
+    new = {"baselines", "bits_per_byte", "best_step"}
+    for event in EVENTS:
+        old = {key: value for key, value in to_dict(event).items() if key not in new}
+        assert type(from_dict(old)) is type(event)
 
 
 def test_a_kind_of_event_that_does_not_exist_is_refused() -> None:

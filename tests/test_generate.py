@@ -5,10 +5,14 @@ from typing import Any
 import pytest
 import torch
 
-from ftdemo.data import BUILT_IN, Row, Turn, read_rows
+from ftdemo.data import BUILT_IN, Row, Text, Turn, read_rows
 from ftdemo.evaluate import judge
 from ftdemo.generate import answer_rows, stream_reply
+from ftdemo.methods import prepare
 from ftdemo.models import Source, load_causal_lm
+from ftdemo.recipe import Recipe
+from ftdemo.run import Run
+from ftdemo.train import train
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +50,52 @@ def test_the_base_model_does_not_know_the_format(model: Any, tokenizer: Any, row
     sampled = judge(model, tokenizer, rows, data="support-voice")
     assert sampled.scores["format"] == 0
     assert sampled.scores.keys() == {"stopped", "format", "voice"}
+    assert sampled.step == 0
+
+
+def test_a_running_text_is_gone_on_with_from_its_first_words(chat_run: Run) -> None:
+    tiny, its_tokenizer = chat_run.load_model()
+    text = Text(1, "One two three four five six seven eight nine ten eleven twelve thirteen fourteen.")
+    (answer,) = answer_rows(tiny, its_tokenizer, [text], max_new_tokens=4)
+    assert answer.prompt == "One two three four five six seven eight nine ten eleven twelve"
+    assert answer.reference == " thirteen fourteen."
+    assert answer.text
+
+
+def test_the_last_assistant_turn_of_a_talk_is_asked_for(chat_run: Run) -> None:
+    tiny, its_tokenizer = chat_run.load_model()
+    turns = (Turn("user", "One?"), Turn("assistant", "Two."), Turn("user", "Three?"), Turn("assistant", "Four."))
+    (answer,) = answer_rows(tiny, its_tokenizer, [Row(1, turns)], max_new_tokens=4)
+    (alone,) = answer_rows(tiny, its_tokenizer, [Row(1, turns[2:])], max_new_tokens=4)
+    assert (answer.prompt, answer.reference) == ("Three?", "Four.")
+    assert (alone.prompt, alone.reference) == ("Three?", "Four.")
+
+
+def test_more_rows_than_fit_a_batch_are_all_answered_in_their_order(chat_run: Run) -> None:
+    tiny, its_tokenizer = chat_run.load_model()
+    rows = [Row(n, (Turn("user", f"Order {n}?"), Turn("assistant", f"{n}."))) for n in range(1, 41)]
+    answers = answer_rows(tiny, its_tokenizer, rows, max_new_tokens=2)
+    assert [answer.reference for answer in answers] == [f"{n}." for n in range(1, 41)]
+    assert answers[35:36] == answer_rows(tiny, its_tokenizer, rows[35:36], max_new_tokens=2)
+
+
+def test_dora_measures_its_weights_once_for_all_tokens_and_anew_once_they_have_moved(
+    chat_run: Run, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(method="dora", model=str(chat_run.folder), examples=4, dtype="float32", lr=0.1, max_steps=1)
+    learner = prepare(recipe)
+    norm, measured = torch.linalg.norm, list[int]()
+
+    def noted(*args: Any, **settings: Any) -> Any:
+        measured.append(1)
+        return norm(*args, **settings)
+
+    monkeypatch.setattr(torch.linalg, "norm", noted)
+    before = answer_rows(learner.model, learner.tokenizer, rows, max_new_tokens=6)
+    adapted = sum(name.endswith("lora_magnitude_vector") for name, _ in learner.model.named_modules())
+    assert len(measured) == adapted
+    for _ in train(recipe, learner):
+        pass
+    measured.clear()
+    assert answer_rows(learner.model, learner.tokenizer, rows, max_new_tokens=6) != before
+    assert len(measured) == adapted

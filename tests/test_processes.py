@@ -144,13 +144,25 @@ def test_two_processes_of_accelerate_train_as_one_does_and_only_the_main_one_spe
     tiny: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    launcher = [*ACCELERATE, "--multi_gpu", "--num_processes", "2", "-m"]
+    launcher = [*ACCELERATE, "--num_processes", "2", "-m"]
     done = launch(launcher, "ftdemo", *TRAIN, cwd=tmp_path)
     said = [json.loads(line)["event"] for line in done.stdout.splitlines()]
     kinds = [Started, Evaluated, Sampled, *[Step] * 8, Evaluated, Sampled, Finished]
     assert said == [*(kind.__name__.lower() for kind in kinds), "saved"]
     assert_same(Run.load(tmp_path / "run"), tiny)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml", "run"]
+
+
+def test_the_number_of_processes_may_stand_in_accelerates_configuration_and_an_error_is_said_once(
+    tmp_path: Path,
+) -> None:
+    config = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_CPU", "use_cpu": True}
+    (tmp_path / "cpu.yaml").write_text(yaml.safe_dump(config | {"num_machines": 1, "num_processes": 2}))
+    command = [*ACCELERATE, "--config_file", "cpu.yaml", "-m", "ftdemo", "train", "missing.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1  # the launcher's own; ours was 2
+    assert done.stderr.count("Error: missing.yaml: No such file or directory.") == 1
+    assert "local_rank" in done.stderr  # torchrun speaks of the process that failed first
 
 
 def test_a_folder_that_is_there_is_refused_by_the_main_process_aloud_and_by_the_others_silently(
@@ -166,12 +178,11 @@ def test_a_folder_that_is_there_is_refused_by_the_main_process_aloud_and_by_the_
     assert said["1"] == ""
 
 
-def test_a_launcher_that_starts_one_process_where_several_were_asked_for_is_told_of(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What `accelerate launch --cpu --num_processes 2` does: it sets these, and starts one process."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+def test_processes_that_a_launcher_left_out_and_nobody_started_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `accelerate launch --num_processes 2` does on CPUs: it sets these, and starts one process."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.setenv("MASTER_PORT", "29500")
+    assert not processes.start_missing(TRAIN)  # pytest was not started by Accelerate: it cannot know how many
     with pytest.raises(UsageError, match=r"(?s)started one.*torchrun --nproc-per-node 2 -m ftdemo train"):
         processes.join(torch.device("cpu"))
 
@@ -279,11 +290,11 @@ def test_a_process_that_is_killed_ends_the_run_clearly_and_what_was_trained_goes
 
 def test_an_error_of_this_process_is_not_put_down_to_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(torch.OutOfMemoryError), processes.loss_is_told(tmp_path):
+    with pytest.raises(torch.OutOfMemoryError), processes.explaining_lost_peers(tmp_path):
         raise torch.OutOfMemoryError("CUDA out of memory, says NCCL")
-    with pytest.raises(RuntimeError, match="sizes do not match"), processes.loss_is_told(tmp_path):
+    with pytest.raises(RuntimeError, match="sizes do not match"), processes.explaining_lost_peers(tmp_path):
         raise RuntimeError("sizes do not match")
-    with pytest.raises(TrainingError, match="has gone"), processes.loss_is_told(tmp_path):
+    with pytest.raises(TrainingError, match="has gone"), processes.explaining_lost_peers(tmp_path):
         raise RuntimeError("gloo/transport/tcp/pair.cc: Connection closed by peer")
 
 

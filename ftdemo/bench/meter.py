@@ -83,7 +83,8 @@ def _matmul_rate(model: Any, tokens: int) -> float:
 
     dtype = getattr(torch, hardware.dtype_race("cpu").winner)
     head = model.get_output_embeddings()
-    shapes = [layer.weight.shape for layer in _matrices(model) if layer is not head and min(layer.weight.shape) > 64]
+    adapters = {id(layer) for name, layer in model.named_modules() if "lora_" in name}
+    shapes = [layer.weight.shape for layer in _matrices(model) if layer is not head and id(layer) not in adapters]
     products = [(torch.randn(tokens, d_in).to(dtype), torch.randn(d_out, d_in).to(dtype)) for d_out, d_in in shapes]
     operations = sum(4.0 * tokens * d_out * d_in for d_out, d_in in shapes)
     best, deadline = 0.0, time.perf_counter() + _MATMUL_SECONDS

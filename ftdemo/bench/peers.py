@@ -86,14 +86,19 @@ def _trl(work: Work, model_settings: dict[str, Any], settings: dict[str, Any]) -
     learner = prepare(work.recipe.with_settings({"max_steps": 1}))
     learner = replace(learner, model=None, optimizer=None)  # type: ignore[arg-type]  # the peer loads its own
     hardware.reset_peak_memory(learner.device)
-    recipe, in_order = work.recipe, [place for batch in plan_of(learner) for row in batch for place in row]
-    rows = list(learner.splits.train)
-    data = [{"prompt": rows[i].messages[:-1], "completion": rows[i].messages[-1:]} for i in in_order]  # type: ignore[union-attr]
+    recipe, examples = work.recipe, [learner.train[place] for batch in plan_of(learner) for (place,) in batch]
+    rows = [{"input_ids": [*row.input_ids], "completion_mask": [*map(int, row.trained)]} for row in examples]
     with tempfile.TemporaryDirectory() as folder:
         peer = _in_our_order(SFTTrainer, learner)(
             models.resolve(recipe.model).path,
-            args=SFTConfig(output_dir=folder, model_init_kwargs=model_settings or None, **_arguments(work), **settings),
-            train_dataset=Dataset.from_list(data),
+            args=SFTConfig(
+                output_dir=folder,
+                model_init_kwargs=model_settings or None,
+                completion_only_loss=True,
+                **_arguments(work),
+                **settings,
+            ),
+            train_dataset=Dataset.from_list(rows),
             processing_class=learner.tokenizer,
             peft_config=LoraConfig(
                 task_type="CAUSAL_LM", r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear"

@@ -10,7 +10,7 @@ from typing import Any
 from ftdemo.recipe import Recipe
 
 Figures = dict[str, float]
-_SFT: dict[str, Any] = {"examples": 64, "sample_prompts": 8, "eval_every": 2, "batch_tokens": 1024}
+_SFT: dict[str, Any] = {"examples": 64, "sample_prompts": 8, "eval_every": 2, "batch_tokens": 768}
 _PRETRAIN: dict[str, Any] = {
     "method": "scratch",
     "examples": 1500,
