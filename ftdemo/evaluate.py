@@ -20,9 +20,11 @@ from ftdemo.train import logits_only_at
 
 if TYPE_CHECKING:
     import numpy
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 _BATCH_TOKENS = 2048
+_POSITIONS = 64
 _RESAMPLES = 1000
 
 
@@ -260,11 +262,19 @@ def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Example
                 with precision(model), logits_only_at(model, collated.predict):
                     logits = model(**inputs, use_cache=False).logits
                 rows = collated.predict.nonzero()[:, 0].cpu()
-            each = torch.nn.functional.cross_entropy(logits.float(), collated.targets, reduction="none").cpu()
-            sums = torch.zeros(len(places)).index_add_(0, rows, each)
+            sums = torch.zeros(len(places)).index_add_(0, rows, _cross_entropies(logits, collated.targets).cpu())
             for place, total, count in zip(places, sums.tolist(), rows.bincount().tolist(), strict=True):
                 losses[place] = (total, count)
     return losses
+
+
+def _cross_entropies(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Of each position, in nats. A few at a time: a float32 copy of all logits would be larger than the model."""
+    import torch
+
+    some = [slice(start, start + _POSITIONS) for start in range(0, len(targets), _POSITIONS)]
+    each = [torch.nn.functional.cross_entropy(logits[few].float(), targets[few], reduction="none") for few in some]
+    return torch.cat(each)
 
 
 def compare(run: Any, rows: Sequence[AnyRow], *, data: str, base: str | None = None) -> dict[str, Evaluation | None]:

@@ -10,12 +10,14 @@ from typing import Any
 from ftdemo.recipe import Recipe
 
 Figures = dict[str, float]
-_SFT: dict[str, Any] = {"examples": 64, "sample_prompts": 8, "eval_every": 2, "batch_tokens": 768}
+_SFT: dict[str, Any] = {"examples": 64, "sample_prompts": 8, "eval_every": 2, "batch_tokens": 768, "warmup": 0}
+"""Without warm-up: the peers' first step of one would have the learning rate 0."""
 _PRETRAIN: dict[str, Any] = {
     "method": "scratch",
     "examples": 1500,
     "batch_tokens": 2048,
     "eval_every": 20,
+    "warmup": 0,
     "seed": 1,
 }
 
