@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.batches import collate, plan_batches
-from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Text, constraints
+from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Text, constraints, stream_rows
 from ftdemo.data.builtin import GENERAL_KNOWLEDGE
-from ftdemo.encode import Example, Examples, encode_all, encode_text
+from ftdemo.encode import Example, Examples, encode_all
 from ftdemo.errors import DataError
 from ftdemo.events import Answer, Sampled
 from ftdemo.generate import answer_rows
@@ -20,11 +20,9 @@ from ftdemo.train import logits_only_at
 
 if TYPE_CHECKING:
     import numpy
-    import torch
     from transformers import PreTrainedTokenizerBase
 
 _BATCH_TOKENS = 2048
-_POSITIONS = 64
 _RESAMPLES = 1000
 
 
@@ -230,11 +228,9 @@ def old_skill(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Estim
     import numpy
 
     model.eval()
-    texts = Examples()
-    for number, row in enumerate(_read_jsonl("text.jsonl"), 1):
-        for piece in encode_text(Text(number, row["text"]), tokenizer, max_length=512):
-            texts.add(piece)
-    questions = _read_jsonl("questions.jsonl")
+    texts = encode_all(stream_rows(GENERAL_KNOWLEDGE / "text.jsonl"), tokenizer)
+    lines = (GENERAL_KNOWLEDGE / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    questions = [json.loads(line) for line in lines]
     likelihoods = iter(row_losses(model, tokenizer, _choices(questions, tokenizer)))
     right = []
     for question in questions:
@@ -250,6 +246,8 @@ def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Example
     """Of each example the sum of its cross-entropies, in nats, and how many there are: of tokens or of its label."""
     import torch
 
+    from ftdemo.kernels import cross_entropy_sum
+
     losses: list[tuple[float, int]] = [(0.0, 0)] * len(examples)
     with torch.no_grad():
         for batch in plan_batches(examples.lengths, batch_tokens=_BATCH_TOKENS, epochs=1, seed=0):
@@ -257,24 +255,15 @@ def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Example
             collated = collate([examples[place] for place in places], _pad(tokenizer)).to(model.device)
             inputs = {"input_ids": collated.input_ids, "attention_mask": collated.attention_mask}
             if examples[0].label is not None:
-                logits, rows = model(**inputs).logits, torch.arange(len(places))
+                logits, counts = model(**inputs).logits, [1] * len(places)
             else:
                 with precision(model), logits_only_at(model, collated.predict):
                     logits = model(**inputs, use_cache=False).logits
-                rows = collated.predict.nonzero()[:, 0].cpu()
-            sums = torch.zeros(len(places)).index_add_(0, rows, _cross_entropies(logits, collated.targets).cpu())
-            for place, total, count in zip(places, sums.tolist(), rows.bincount().tolist(), strict=True):
-                losses[place] = (total, count)
+                counts = collated.predict.sum(1).tolist()
+            by_row = zip(torch.split(logits, counts), torch.split(collated.targets, counts), strict=True)
+            for place, count, row in zip(places, counts, by_row, strict=True):
+                losses[place] = (cross_entropy_sum(*row).item(), count)
     return losses
-
-
-def _cross_entropies(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Of each position, in nats. A few at a time: a float32 copy of all logits would be larger than the model."""
-    import torch
-
-    some = [slice(start, start + _POSITIONS) for start in range(0, len(targets), _POSITIONS)]
-    each = [torch.nn.functional.cross_entropy(logits[few].float(), targets[few], reduction="none") for few in some]
-    return torch.cat(each)
 
 
 def compare(run: Any, rows: Sequence[AnyRow], *, data: str, base: str | None = None) -> dict[str, Evaluation | None]:
@@ -319,10 +308,6 @@ def _choices(questions: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizer
             counts = tuple(end > len(question["question"]) for end in ends)
             examples.add(Example(number, tuple(encoded["input_ids"]), counts))
     return examples
-
-
-def _read_jsonl(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (GENERAL_KNOWLEDGE / name).read_text(encoding="utf-8").splitlines()]
 
 
 def _pad(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,6 @@ def stream_reply(
     model: Any, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, max_new_tokens: int = 256
 ) -> Iterator[str]:
     """The reply to a conversation, piece by piece as it is generated."""
-    from peft.helpers import DoraCaching
     from transformers import TextIteratorStreamer
 
     inputs = _inputs(model, tokenizer, [render(turns, tokenizer, to_be_answered=True)])
@@ -61,7 +61,7 @@ def stream_reply(
     settings = {**_greedy(tokenizer, max_new_tokens), "streamer": streamer}
 
     def generate() -> None:
-        with precision(model), DoraCaching():
+        with _answering(model):
             model.generate(**inputs, **settings)
 
     thread = Thread(target=generate, daemon=True)
@@ -78,20 +78,24 @@ def _generate(
     *,
     add_special_tokens: bool = False,
 ) -> list[tuple[str, bool]]:
-    """The continuation of each text, and whether it ended with the stop token.
-
-    The lengths that DoRA measures of its weights are measured once, not anew for every token.
-    """
-    import torch
-    from peft.helpers import DoraCaching
-
+    """The continuation of each text, and whether it ended with the stop token."""
     inputs = _inputs(model, tokenizer, texts, add_special_tokens=add_special_tokens)
-    model.eval()
-    with torch.inference_mode(), precision(model), DoraCaching():
+    with _answering(model):
         output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens))
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
     stops = [tokenizer.eos_token_id in ids for ids in new]
     return list(zip(tokenizer.batch_decode(new, skip_special_tokens=True), stops, strict=True))
+
+
+@contextmanager
+def _answering(model: Any) -> Iterator[None]:
+    """Within this a model only answers: DoRA measures the lengths of its weights once, not anew for every token."""
+    import torch
+    from peft.helpers import DoraCaching
+
+    model.eval()
+    with torch.inference_mode(), precision(model), DoraCaching():
+        yield
 
 
 def _inputs(

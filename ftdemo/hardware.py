@@ -22,7 +22,6 @@ _RACE_ROWS, _RACE_IN, _RACE_OUT = 512, 576, 1536
 """The race multiplies 512 tokens by a matrix of SmolLM2's feed-forward layer."""
 _RACE_SECONDS = 0.4
 _BFLOAT16_MARGIN = 1.2
-_KERNELS_KEPT = "64"
 """bfloat16 must win by this factor, for its rounding is not free."""
 
 
@@ -39,16 +38,6 @@ class Race:
         return "bfloat16" if self.bfloat16 >= _BFLOAT16_MARGIN * self.float32 else "float32"
 
 
-def bound_kernel_cache() -> None:
-    """Keep the CPU kernels of the last few shapes alone. It has to be called before the first product.
-
-    PyTorch and oneDNN below it keep a kernel with its buffers for each shape they meet, a thousand by default.
-    Batches of rows of like length have many shapes: 40 steps of LoRA then hold 300 MB more, and are no faster for it.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
-    os.environ.setdefault("LRU_CACHE_CAPACITY", _KERNELS_KEPT)  # PyTorch's
-
-
 def pick_device(wanted: str) -> torch.device:
     """The device to train on: the one wanted, or CUDA, then Apple's MPS, then the CPU.
 
@@ -56,8 +45,6 @@ def pick_device(wanted: str) -> torch.device:
         ModelError: If the wanted device is not on this machine.
     """
     import torch
-
-    bound_kernel_cache()
 
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":

@@ -71,13 +71,7 @@ def train(recipe: Recipe, learner: Learner | None = None, progress: Progress | N
     learner, progress = learner or prepare(recipe), progress or Progress()
     processes.join(learner.device)
     accelerator = Accelerator(cpu=learner.device.type == "cpu", mixed_precision="no")  # precision is the recipe's
-    plan = plan_batches(
-        learner.train.lengths,
-        batch_tokens=recipe.batch_tokens,
-        epochs=recipe.epochs,
-        seed=recipe.seed,
-        packed_length=recipe.max_length if recipe.packing else None,
-    )
+    plan = plan_run(learner)
     steps = math.ceil(len(plan) / recipe.accumulate)
     total_steps = min(steps, recipe.max_steps or steps)
     hardware.reset_peak_memory(learner.device)
@@ -112,6 +106,18 @@ def train(recipe: Recipe, learner: Learner | None = None, progress: Progress | N
     if progress.best_weights:
         _put_back(progress.best_weights, learner)
     yield finished("completed", learner, progress)
+
+
+def plan_run(learner: Learner) -> Plan:
+    """The batches of a whole run, in order."""
+    return _plan(learner.recipe, learner.train, epochs=learner.recipe.epochs, seed=learner.recipe.seed)
+
+
+def _plan(recipe: Recipe, examples: Examples, *, epochs: float, seed: int) -> Plan:
+    packed_length = recipe.max_length if recipe.packing else None
+    return plan_batches(
+        examples.lengths, batch_tokens=recipe.batch_tokens, epochs=epochs, seed=seed, packed_length=packed_length
+    )
 
 
 def _hand_over(learner: Learner, accelerator: Accelerator) -> tuple[Any, Any]:
@@ -219,15 +225,8 @@ def evaluate_heldout(learner: Learner, step: int) -> Evaluated:
 
     total, count, recipe = 0.0, 0.0, learner.recipe
     learner.model.eval()
-    plan = plan_batches(
-        learner.heldout.lengths,
-        batch_tokens=recipe.batch_tokens,
-        epochs=1,
-        seed=0,
-        packed_length=recipe.max_length if recipe.packing else None,
-    )
     with torch.no_grad():
-        for batch in plan:
+        for batch in _plan(recipe, learner.heldout, epochs=1, seed=0):
             collated = _share(learner, learner.heldout, batch)
             total += loss_sum(learner.model, collated, learner).item()
             count += len(collated.targets)

@@ -67,6 +67,12 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> Path:
     return file
 
 
+def carried_out(recipe: Recipe, out: Path, resume: Run | None = None) -> Run:
+    for _ in perform(recipe, out, resume=resume):
+        pass
+    return Run.load(out)
+
+
 def interrupted(recipe: Recipe, out: Path, *, after: int) -> Run:
     """A run that is broken off after a step, before anything else happens."""
     with closing(perform(recipe, out)) as events:
@@ -153,10 +159,7 @@ def chat_recipe(chats: Path) -> Recipe:
 @pytest.fixture(scope="session")
 def chat_run(chat_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A tiny model that has seen chats: what the other methods start from."""
-    folder = tmp_path_factory.mktemp("runs") / "chat"
-    for _ in perform(chat_recipe, folder):
-        pass
-    return Run.load(folder)
+    return carried_out(chat_recipe, tmp_path_factory.mktemp("runs") / "chat")
 
 
 @pytest.fixture(scope="session")
@@ -179,10 +182,7 @@ def lora_recipe(chat_run: Run, chats: Path) -> Recipe:
 
 @pytest.fixture(scope="session")
 def lora_run(lora_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("runs") / "lora"
-    for _ in perform(lora_recipe, folder):
-        pass
-    return Run.load(folder)
+    return carried_out(lora_recipe, tmp_path_factory.mktemp("runs") / "lora")
 
 
 @pytest.fixture(scope="session")
@@ -211,10 +211,7 @@ def probe_recipe(messages: Path) -> Recipe:
 
 @pytest.fixture(scope="session")
 def probe_run(probe_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("runs") / "probe"
-    for _ in perform(probe_recipe, folder):
-        pass
-    return Run.load(folder)
+    return carried_out(probe_recipe, tmp_path_factory.mktemp("runs") / "probe")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import QUICK, TINY, interrupted, steps
+from conftest import QUICK, TINY, carried_out, interrupted, steps
 from safetensors.torch import load_file, save_file
 
 from ftdemo import checkpoint
@@ -23,14 +23,9 @@ from ftdemo.recipe import Recipe
 from ftdemo.run import Run, perform
 
 
-def carried_out(recipe: Recipe, out: Path, resume: Run | None = None) -> Run:
-    for _ in perform(recipe, out, resume=resume):
-        pass
-    return Run.load(out)
-
-
 def resumed(run: Run) -> Run:
-    return carried_out(run.recipe, run.folder, resume=run)
+    went_on: Run = carried_out(run.recipe, run.folder, resume=run)
+    return went_on
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -199,7 +194,7 @@ def test_early_stopping_remembers_over_a_break(chat_recipe: Recipe, tmp_path: Pa
     recipe = overfitting(chat_recipe)
     unbroken = carried_out(recipe, tmp_path / "unbroken")
     last = unbroken.record["steps"]
-    best = unbroken.events[-1].best_step  # type: ignore[union-attr]
+    best = unbroken.events[-1].best_step
     assert best < last < 200
     for after in (best, last - 1):  # where the best weights are about to be noted, and where they are kept
         stopped = interrupted(recipe, tmp_path / f"after-{after}", after=after)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ftdemo import hardware
-from ftdemo.batches import Packed, Plan, plan_batches
+from ftdemo.batches import Packed
 from ftdemo.bench.works import Figures, Work
 from ftdemo.evaluate import row_losses
 from ftdemo.methods import Learner
@@ -60,17 +60,17 @@ def _operations(model: Any, steps: list[tuple[int, int]]) -> float:
     tokens, trained = (sum(counts) for counts in zip(*steps, strict=True))
     head = model.get_output_embeddings()
     total = 0.0
-    for layer in _matrices(model):
+    for layer in _matrices(model).values():
         times = 3 if layer.weight.requires_grad else 2
         total += 2.0 * times * layer.weight.numel() * (trained if layer is head else tokens)
     return total
 
 
-def _matrices(model: Any) -> list[Any]:
-    """The layers that multiply hidden states with a matrix."""
+def _matrices(model: Any) -> dict[str, Any]:
+    """The layers that multiply hidden states with a matrix, by name."""
     import torch
 
-    return [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
 
 
 def _matmul_rate(model: Any, tokens: int) -> float:
@@ -83,8 +83,8 @@ def _matmul_rate(model: Any, tokens: int) -> float:
 
     dtype = getattr(torch, hardware.dtype_race("cpu").winner)
     head = model.get_output_embeddings()
-    adapters = {id(layer) for name, layer in model.named_modules() if "lora_" in name}
-    shapes = [layer.weight.shape for layer in _matrices(model) if layer is not head and id(layer) not in adapters]
+    own = [layer for name, layer in _matrices(model).items() if layer is not head and "lora_" not in name]
+    shapes = [layer.weight.shape for layer in own]
     products = [(torch.randn(tokens, d_in).to(dtype), torch.randn(d_out, d_in).to(dtype)) for d_out, d_in in shapes]
     operations = sum(4.0 * tokens * d_out * d_in for d_out, d_in in shapes)
     best, deadline = 0.0, time.perf_counter() + _MATMUL_SECONDS
@@ -103,18 +103,6 @@ def heldout_loss(model: Any, learner: Learner) -> float:
     losses = row_losses(model, learner.tokenizer, learner.heldout)
     model.train(was_training)
     return sum(nats for nats, _ in losses) / sum(count for _, count in losses)
-
-
-def plan_of(learner: Learner) -> Plan:
-    """The batches of our loop, for others to take the very same."""
-    recipe = learner.recipe
-    return plan_batches(
-        learner.train.lengths,
-        batch_tokens=recipe.batch_tokens,
-        epochs=recipe.epochs,
-        seed=recipe.seed,
-        packed_length=recipe.max_length if recipe.packing else None,
-    )
 
 
 def counts_of(learner: Learner, batch: Packed) -> tuple[int, int]:

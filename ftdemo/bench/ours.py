@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo import hardware, models
-from ftdemo.bench.meter import Meter, counts_of, heldout_loss, memory_with_imports, plan_of
+from ftdemo.bench.meter import Meter, counts_of, heldout_loss, memory_with_imports
 from ftdemo.bench.works import Figures, Work
 from ftdemo.data import harbour_tales, load_splits
 from ftdemo.events import Finished, Step
@@ -19,6 +19,7 @@ from ftdemo.generate import answer_rows
 from ftdemo.hardware import dtype_race
 from ftdemo.methods import prepare
 from ftdemo.recipe import Recipe
+from ftdemo.train import plan_run
 from ftdemo.train import train as train_by
 
 
@@ -36,7 +37,7 @@ def _train(work: Work, recipe: Recipe) -> Figures:
     imports = memory_with_imports()
     learner = prepare(recipe.with_settings({"eval_every": None}))
     meter = Meter(work, learner, imports)
-    counts = [counts_of(learner, batch) for batch in plan_of(learner)]
+    counts = [counts_of(learner, batch) for batch in plan_run(learner)]
     steps: list[Step] = []
     for event in train_by(learner.recipe, learner):
         if isinstance(event, Step):

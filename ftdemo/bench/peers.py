@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from ftdemo import hardware, models
-from ftdemo.bench.meter import Meter, counts_of, heldout_loss, memory_with_imports, plan_of
+from ftdemo.bench.meter import Meter, counts_of, heldout_loss, memory_with_imports
 from ftdemo.bench.ours import answer_figures, answering
 from ftdemo.bench.works import Figures, Work
 from ftdemo.encode import render
 from ftdemo.generate import MAX_NEW_TOKENS
 from ftdemo.methods import Learner, prepare
+from ftdemo.train import plan_run
 
 _IGNORED = -100
 """What Trainer's losses take for "no target"."""
@@ -66,7 +67,7 @@ def _trainer(work: Work, settings: dict[str, Any]) -> Figures:
 
     imports = memory_with_imports()
     learner = prepare(work.recipe)
-    rows = [_as_trainer_row(learner, row) for batch in plan_of(learner) for row in batch]
+    rows = [_as_trainer_row(learner, row) for batch in plan_run(learner) for row in batch]
     with tempfile.TemporaryDirectory() as folder:
         peer = _in_our_order(Trainer, learner)(
             learner.model,
@@ -83,10 +84,10 @@ def _trl(work: Work, model_settings: dict[str, Any], settings: dict[str, Any]) -
     from trl import SFTConfig, SFTTrainer
 
     imports = memory_with_imports()
-    learner = prepare(work.recipe.with_settings({"max_steps": 1}))
+    learner = prepare(work.recipe)
     learner = replace(learner, model=None, optimizer=None)  # type: ignore[arg-type]  # the peer loads its own
     hardware.reset_peak_memory(learner.device)
-    recipe, examples = work.recipe, [learner.train[place] for batch in plan_of(learner) for (place,) in batch]
+    recipe, examples = work.recipe, [learner.train[place] for batch in plan_run(learner) for (place,) in batch]
     rows = [{"input_ids": [*row.input_ids], "completion_mask": [*map(int, row.trained)]} for row in examples]
     with tempfile.TemporaryDirectory() as folder:
         peer = _in_our_order(SFTTrainer, learner)(
@@ -128,7 +129,7 @@ def _in_our_order(kind: Any, learner: Learner) -> Any:
     """The trainer's class, drawing its batches as our loop does: of as many rows, in the same order."""
     from torch.utils.data import DataLoader
 
-    sizes = [len(batch) for batch in plan_of(learner)]
+    sizes = [len(batch) for batch in plan_run(learner)]
     starts = [sum(sizes[:number]) for number in range(len(sizes))]
     batches = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
 
@@ -153,7 +154,7 @@ def _timed(peer: Any, work: Work, learner: Learner, imports: int) -> Figures:
     """Train, with the clock running in steps alone."""
     from transformers import TrainerCallback
 
-    plan = plan_of(learner)
+    plan = plan_run(learner)
     counts = [counts_of(learner, batch) for batch in plan]
     meter = Meter(work, learner, imports)
 

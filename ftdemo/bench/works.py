@@ -12,6 +12,7 @@ from ftdemo.recipe import Recipe
 Figures = dict[str, float]
 _SFT: dict[str, Any] = {"examples": 64, "sample_prompts": 8, "eval_every": 2, "batch_tokens": 768, "warmup": 0}
 """Without warm-up: the peers' first step of one would have the learning rate 0."""
+_TRAINER = {"transformers Trainer": "peers:trainer", "Trainer, bfloat16": "peers:trainer_bfloat16"}
 _PRETRAIN: dict[str, Any] = {
     "method": "scratch",
     "examples": 1500,
@@ -54,33 +55,19 @@ WORKS = {
     "full": Work(
         summary="full fine-tuning of SmolLM2-135M on 64 letters",
         recipe=Recipe(method="full", **_SFT),
-        contenders={
-            "ftdemo": "ours:train",
-            "transformers Trainer": "peers:trainer",
-            "Trainer, bfloat16": "peers:trainer_bfloat16",
-        },
+        contenders={"ftdemo": "ours:train", **_TRAINER},
         target_loss=3.6,
     ),
     "pretrain-1m": Work(
         summary="a model of about 1 million parameters from scratch, 1,500 texts",
         recipe=Recipe(width=128, layers=4, **_PRETRAIN),
-        contenders={
-            "ftdemo": "ours:train",
-            "ftdemo, compiled": "ours:train_compiled",
-            "transformers Trainer": "peers:trainer",
-            "Trainer, bfloat16": "peers:trainer_bfloat16",
-        },
+        contenders={"ftdemo": "ours:train", "ftdemo, compiled": "ours:train_compiled", **_TRAINER},
         target_loss=4.2,
     ),
     "pretrain-3m": Work(
         summary="a model of about 3 million parameters from scratch, 1,500 texts",
         recipe=Recipe(width=256, layers=4, **_PRETRAIN),
-        contenders={
-            "ftdemo": "ours:train",
-            "ftdemo, compiled": "ours:train_compiled",
-            "transformers Trainer": "peers:trainer",
-            "Trainer, bfloat16": "peers:trainer_bfloat16",
-        },
+        contenders={"ftdemo": "ours:train", "ftdemo, compiled": "ours:train_compiled", **_TRAINER},
         target_loss=4.2,
     ),
     "growth": Work(
