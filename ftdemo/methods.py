@@ -11,7 +11,7 @@ from ftdemo import models, scratch
 from ftdemo.data import Labelled, Row, Splits, load_splits
 from ftdemo.encode import Examples, encode_all
 from ftdemo.errors import DataError, ModelError, RecipeError
-from ftdemo.hardware import dtype_race, pick_device
+from ftdemo.hardware import dtype_race, keep_freed_memory, pick_device
 from ftdemo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def prepare(recipe: Recipe) -> Learner:
     _refuse_packing_beyond_window(model, recipe)
     attention = _pick_attention(model, train, recipe, device)
     model.set_attn_implementation(attention)
-    if model.config.model_type in kernels.VERIFIED_MODELS and not recipe.compile:
+    if model.config.model_type in kernels.VERIFIED_MODELS:
         kernels.use_fused_norms(model)
         kernels.use_fused_gates(model)
     model = _PREPARE[recipe.method](model, recipe).to(device)
@@ -105,6 +105,7 @@ def prepare(recipe: Recipe) -> Learner:
 
 def all_weights(model: Any, _recipe: Recipe) -> Any:
     """Full fine-tuning and training from scratch: every weight moves. Dropout is off, so that runs can be compared."""
+    keep_freed_memory()
     _switch_dropout_off(model)
     return model.requires_grad_(True)
 
@@ -170,10 +171,8 @@ def speed_up(adapted: Any) -> None:
 
 
 def adapted_layers(model: Any) -> list[Any]:
-    """The layers that have an adapter beside them."""
-    from peft.tuners.lora import LoraLayer
-
-    return [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
+    """The layers that have an adapter of PEFT's beside them."""
+    return [layer for layer in model.modules() if hasattr(layer, "lora_A")]
 
 
 def count_parameters(model: Any) -> int:

@@ -63,7 +63,7 @@ def train(recipe: Recipe, learner: Learner | None = None, progress: Progress | N
         `Finished`.
 
     Raises:
-        TrainingError: If the loss is no longer a finite number, or no weight moves.
+        TrainingError: If the loss is no longer a finite number, no weight moves, or nothing can compile.
         UsageError: If Accelerate was told to share the model in a way that is not ours.
     """
     from accelerate import Accelerator
@@ -77,7 +77,7 @@ def train(recipe: Recipe, learner: Learner | None = None, progress: Progress | N
     hardware.reset_peak_memory(learner.device)
     model, optimizer = _hand_over(learner, accelerator)
     if recipe.compile:
-        learner.model.compile()
+        _compile_layers(learner)
     start = None if progress.step else _fingerprints(learner)
 
     yield _started(learner, total_steps)
@@ -143,6 +143,21 @@ def _hand_over(learner: Learner, accelerator: Accelerator) -> tuple[Any, Any]:
     return model, optimizer
 
 
+def _compile_layers(learner: Learner) -> None:
+    """Compile one layer for all: they are alike, and what surrounds them sees batches of changing shape.
+
+    Raises:
+        TrainingError: If there is no compiler.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer  # what every layer of transformers is
+
+    if learner.device.type == "cpu" and not hardware.has_cpp_compiler():
+        raise TrainingError("`compile` is true, but there is no C++ compiler.", "Install g++, or set `compile: false`.")
+    for layer in learner.model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.compile()
+
+
 def _forward_and_backward(
     accelerator: Accelerator, model: Any, learner: Learner, plan: Plan, step: int
 ) -> tuple[float, int]:
@@ -198,8 +213,6 @@ def loss_sum(model: Any, batch: Batch, learner: Learner) -> torch.Tensor:
             return cross_entropy_sum(model(**inputs).logits[: len(batch.targets)], batch.targets)
         if batch.position_ids is not None:
             inputs["position_ids"] = batch.position_ids
-        if learner.recipe.compile:  # a graph of one shape: all logits, for nearly all tokens are trained
-            return cross_entropy_sum(model(**inputs, use_cache=False).logits[batch.predict], batch.targets)
         with logits_only_at(learner.model, batch.predict):
             return cross_entropy_sum(model(**inputs, use_cache=False).logits, batch.targets)
 

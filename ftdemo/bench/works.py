@@ -62,13 +62,13 @@ WORKS = {
         summary="a model of about 1 million parameters from scratch, 1,500 texts",
         recipe=Recipe(width=128, layers=4, **_PRETRAIN),
         contenders={"ftdemo": "ours:train", "ftdemo, compiled": "ours:train_compiled", **_TRAINER},
-        target_loss=4.2,
+        target_loss=4.6,
     ),
     "pretrain-3m": Work(
         summary="a model of about 3 million parameters from scratch, 1,500 texts",
         recipe=Recipe(width=256, layers=4, **_PRETRAIN),
         contenders={"ftdemo": "ours:train", "ftdemo, compiled": "ours:train_compiled", **_TRAINER},
-        target_loss=4.2,
+        target_loss=4.6,
     ),
     "growth": Work(
         summary="10 thousand to 1 million short texts: reading them all, then 30 steps",
