@@ -11,7 +11,7 @@ from ftdemo import models, scratch
 from ftdemo.data import Labelled, Row, Splits, load_splits
 from ftdemo.encode import Examples, encode_all
 from ftdemo.errors import DataError, ModelError, RecipeError
-from ftdemo.hardware import dtype_race, keep_freed_memory, pick_device
+from ftdemo.hardware import dtype_race, pick_device
 from ftdemo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -105,7 +105,6 @@ def prepare(recipe: Recipe) -> Learner:
 
 def all_weights(model: Any, _recipe: Recipe) -> Any:
     """Full fine-tuning and training from scratch: every weight moves. Dropout is off, so that runs can be compared."""
-    keep_freed_memory()
     _switch_dropout_off(model)
     return model.requires_grad_(True)
 
