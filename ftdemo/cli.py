@@ -161,19 +161,22 @@ def inspect(what: str, settings: tuple[str, ...], rows: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def evaluate(run: Path, data: str | None, rows: int | None, base: str | None, as_json: bool) -> None:
     """Judge a run's model before and after training: loss, scores and old skill, each with its 95% interval."""
-    from ftdemo.data import load_splits, stream_rows
+    from ftdemo.data import AnyRow, Trial, load_splits, stream_rows
     from ftdemo.evaluate import as_dict, compare
     from ftdemo.run import Run
 
     loaded = Run.load(run)
     name = data or loaded.recipe.data
+    judged: tuple[AnyRow, ...]
+    trials: tuple[Trial, ...] = ()
     if data and Path(data).is_file():
         judged = tuple(stream_rows(Path(data)))
     else:
-        judged = load_splits(name, seed=loaded.recipe.seed).heldout
+        splits = load_splits(name, seed=loaded.recipe.seed)
+        judged, trials = splits.heldout, splits.trials
     if not judged:
         raise UsageError(f"{name} has no held-out rows: it is too short.", "Name a file with `--data`.")
-    result = as_dict(compare(loaded, judged[:rows], data=name, base=base))
+    result = as_dict(compare(loaded, judged[:rows], trials[:rows], data=name, base=base))
     if as_json:
         return click.echo(json.dumps(result, indent=2))
     _print_evaluation(result)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.batches import collate, plan_batches
-from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Text, constraints, stream_rows
+from ftdemo.data import BUILT_IN, AnyRow, Asked, Labelled, Row, Text, Trial, constraints, stream_rows
 from ftdemo.data.builtin import GENERAL_KNOWLEDGE
 from ftdemo.encode import Example, Examples, encode_all
 from ftdemo.errors import DataError
@@ -50,7 +50,7 @@ class Evaluation:
 def judge(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[AnyRow],
+    rows: Sequence[Asked],
     *,
     data: str,
     step: int = 0,
@@ -93,7 +93,7 @@ def classify(
     return tuple(answers)
 
 
-def mean_scores(answers: Sequence[Answer], rows: Sequence[AnyRow], data: str) -> dict[str, float]:
+def mean_scores(answers: Sequence[Answer], rows: Sequence[Asked], data: str) -> dict[str, float]:
     """The mean of each score over the answers, from 0 to 1; of labels also the macro F1."""
     return {name: round(estimate.value, 4) for name, estimate in _estimates(answers, rows, data, resamples=0).items()}
 
@@ -110,7 +110,7 @@ def _f1(name: str, predicted: Sequence[str], actual: Sequence[str]) -> float:
 
 
 def _estimates(
-    answers: Sequence[Answer], rows: Sequence[AnyRow], data: str, resamples: int = _RESAMPLES
+    answers: Sequence[Answer], rows: Sequence[Asked], data: str, resamples: int = _RESAMPLES
 ) -> dict[str, Estimate]:
     """Each score of the answers: what it is depends on the kind of row."""
     import numpy
@@ -118,16 +118,22 @@ def _estimates(
     if not answers:
         return {}
     each = [_score(answer, row, data) for answer, row in zip(answers, rows, strict=True)]
-    estimates = {name: bootstrap(numpy.array([score[name] for score in each]), _mean, resamples) for name in each[0]}
+    names = dict.fromkeys(name for scores in each for name in scores)
+    estimates = {
+        name: bootstrap(numpy.array([scores[name] for scores in each if name in scores]), _mean, resamples)
+        for name in names
+    }
     if "accuracy" in each[0]:
         pairs = numpy.array([(answer.text, answer.reference) for answer in answers])
         estimates["macro_f1"] = bootstrap(pairs, lambda sample: macro_f1(*map(list, sample.T)), resamples)
     return estimates
 
 
-def _score(answer: Answer, row: AnyRow, data: str) -> dict[str, float]:
+def _score(answer: Answer, row: Asked, data: str) -> dict[str, float]:
     if isinstance(row, Text):
         return {"stopped": float(answer.stopped)}
+    if isinstance(row, Trial):
+        return row.score(answer.text)
     if not isinstance(row, Row):
         return {"accuracy": float(answer.text == answer.reference)}
     scores = {"stopped": float(answer.stopped)}
@@ -169,6 +175,7 @@ def evaluate(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[AnyRow],
+    trials: Sequence[Trial] = (),
     *,
     data: str,
     train_on: str = "completion",
@@ -181,6 +188,7 @@ def evaluate(
         model: A causal language model, with or without an adapter, or a classifier.
         tokenizer: The model's own.
         rows: Rows that were not trained on.
+        trials: What it is asked, where it is not asked for what the rows say.
         data: The data set's name.
         train_on: Which tokens of a conversation count for the loss.
         max_length: Tokens of a row that count.
@@ -202,9 +210,10 @@ def evaluate(
     if not labels:
         value, low, high = (float(numpy.exp(nats)) for nats in (losses.value, losses.low, losses.high))
         heldout["perplexity"] = Estimate(value, low, high, losses.rows)
-    answers = judge(model, tokenizer, rows, data=data, labels=labels).answers
+    asked: Sequence[Asked] = trials or rows
+    answers = judge(model, tokenizer, asked, data=data, labels=labels).answers
     return Evaluation(
-        heldout=heldout | _estimates(answers, rows, data),
+        heldout=heldout | _estimates(answers, asked, data),
         old_skill={} if labels else old_skill(model, tokenizer),
     )
 
@@ -266,12 +275,15 @@ def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Example
     return losses
 
 
-def compare(run: Any, rows: Sequence[AnyRow], *, data: str, base: str | None = None) -> dict[str, Evaluation | None]:
+def compare(
+    run: Any, rows: Sequence[AnyRow], trials: Sequence[Trial] = (), *, data: str, base: str | None = None
+) -> dict[str, Evaluation | None]:
     """A run's model before and after its training, by the same measures.
 
     Args:
         run: The run, an `ftdemo.run.Run`.
         rows: Rows that it was not trained on.
+        trials: See `evaluate`.
         data: The data set's name.
         base: Another place to take the base model of an adapter from.
 
@@ -282,7 +294,7 @@ def compare(run: Any, rows: Sequence[AnyRow], *, data: str, base: str | None = N
 
     def measure(model: Any, tokenizer: Any) -> Evaluation:
         settings: dict[str, Any] = {"train_on": recipe.train_on, "max_length": recipe.max_length, "labels": run.labels}
-        return evaluate(model, tokenizer, rows, data=data, **settings)
+        return evaluate(model, tokenizer, rows, trials, data=data, **settings)
 
     model, tokenizer = run.load_model(base)
     after = measure(model, tokenizer)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.data import AnyRow, Row, Turn
+from ftdemo.data import Asked, Row, Trial, Turn
 from ftdemo.encode import render
 from ftdemo.events import Answer
 from ftdemo.methods import precision
@@ -22,11 +22,12 @@ _OPENING_WORDS = 12
 
 
 def answer_rows(
-    model: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[AnyRow], *, max_new_tokens: int = MAX_NEW_TOKENS
+    model: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Asked], *, max_new_tokens: int = MAX_NEW_TOKENS
 ) -> tuple[Answer, ...]:
     """Answer the prompt of each row greedily, in batches: the same model gives the same answers.
 
-    Of a conversation, the turns before the last assistant turn are the prompt; of a running text, its first words.
+    Of a conversation, the turns before the last assistant turn are the prompt; of a running text, its first words; of a
+    trial, its opening, and how long the answer may become.
     """
     answers: list[Answer] = []
     for start in range(0, len(rows), _BATCH_ROWS):
@@ -34,7 +35,8 @@ def answer_rows(
         chats = isinstance(batch[0], Row)
         prompts = [_prompt(row, tokenizer) for row in batch]
         texts = [text for text, _shown, _reference in prompts]
-        outputs = _generate(model, tokenizer, texts, max_new_tokens, add_special_tokens=not chats)
+        longest = max(row.max_new_tokens if isinstance(row, Trial) else max_new_tokens for row in batch)
+        outputs = _generate(model, tokenizer, texts, longest, add_special_tokens=not chats)
         answers += [
             Answer(shown, text, reference, stopped)
             for (_, shown, reference), (text, stopped) in zip(prompts, outputs, strict=True)
@@ -46,6 +48,8 @@ def _prompt(row: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str
     """The text the model reads, what of it is shown, and what the data says comes next."""
     if isinstance(row, Row):
         return render(row.prompt, tokenizer, to_be_answered=True), row.prompt[-1].content, row.reference
+    if isinstance(row, Trial):
+        return row.opening, row.opening, row.reference
     opening = " ".join(row.text.split(" ")[:_OPENING_WORDS])
     return opening, opening, row.text[len(opening) :]
 

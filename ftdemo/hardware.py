@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import platform
@@ -25,9 +24,6 @@ _RACE_ROWS, _RACE_IN, _RACE_OUT = 512, 576, 1536
 _RACE_SECONDS = 0.4
 _BFLOAT16_MARGIN = 1.2
 """bfloat16 must win by this factor, for its rounding is not free."""
-
-
-_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
 @dataclass(frozen=True)
@@ -129,19 +125,6 @@ def describe(device: torch.device) -> dict[str, Any]:
 def has_cpp_compiler() -> bool:
     """Whether `torch.compile` finds what it needs on a CPU."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl"))
-
-
-def keep_freed_memory() -> None:
-    """Let the process keep memory that it frees, for the next step asks for it again: on Linux alone.
-
-    A step over all weights allocates each gradient anew. Given back and fetched again page by page, they cost a tenth
-    of the time of such a step.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # glibc; see mallopt(3)
-            libc.mallopt(_M_MMAP_MAX, 0)
-            libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def reset_peak_memory(device: torch.device) -> None:

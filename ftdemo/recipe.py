@@ -45,7 +45,9 @@ class Recipe(BaseModel):
         min_length=1,
     )
     examples: int | None = Field(None, ge=1, description="use only the first N training rows")
-    train_on: Literal["completion", "all"] = Field("completion", description="which tokens of a chat have a loss")
+    train_on: Literal["completion", "all"] = Field(
+        default_factory=_by_method("completion", scratch="all"), description="which tokens of a chat have a loss"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="seeds new weights and the order of the rows")
     epochs: float = Field(1.0, gt=0, le=1000, description="passes over the training rows")
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps, if that comes first")

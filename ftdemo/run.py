@@ -248,7 +248,7 @@ def _is_asked(stop: threading.Event) -> bool:
 
 
 def _judged(learner: Learner, step: int) -> Sampled:
-    rows = learner.splits.heldout
+    rows = learner.splits.prompts
     if not learner.labels:
         rows = rows[: learner.recipe.sample_prompts]
     return judge(learner.model, learner.tokenizer, rows, data=learner.recipe.data, step=step, labels=learner.labels)

@@ -75,8 +75,6 @@ def train(recipe: Recipe, learner: Learner | None = None, progress: Progress | N
     steps = math.ceil(len(plan) / recipe.accumulate)
     total_steps = min(steps, recipe.max_steps or steps)
     hardware.reset_peak_memory(learner.device)
-    if not recipe.is_low_rank:
-        hardware.keep_freed_memory()
     model, optimizer = _hand_over(learner, accelerator)
     if recipe.compile:
         _compile_layers(learner)

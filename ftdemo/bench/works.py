@@ -10,7 +10,7 @@ from typing import Any
 from ftdemo.recipe import Recipe
 
 Figures = dict[str, float]
-_SFT: dict[str, Any] = {"examples": 64, "sample_prompts": 8, "eval_every": 2, "batch_tokens": 768, "warmup": 0}
+_SFT: dict[str, Any] = {"examples": 96, "sample_prompts": 8, "eval_every": 2, "batch_tokens": 640, "warmup": 0}
 """Without warm-up: the peers' first step of one would have the learning rate 0."""
 _TRAINER = {"transformers Trainer": "peers:trainer", "Trainer, bfloat16": "peers:trainer_bfloat16"}
 _PRETRAIN: dict[str, Any] = {
@@ -43,7 +43,7 @@ class Work:
 
 WORKS = {
     "lora": Work(
-        summary="LoRA of SmolLM2-135M on 64 letters, rank 8 on all linear layers",
+        summary="LoRA of SmolLM2-135M on 96 letters, rank 8 on all linear layers",
         recipe=Recipe(method="lora", **_SFT),
         contenders={
             "ftdemo": "ours:train",
@@ -53,7 +53,7 @@ WORKS = {
         target_loss=3.6,
     ),
     "full": Work(
-        summary="full fine-tuning of SmolLM2-135M on 64 letters",
+        summary="full fine-tuning of SmolLM2-135M on 96 letters",
         recipe=Recipe(method="full", **_SFT),
         contenders={"ftdemo": "ours:train", **_TRAINER},
         target_loss=3.6,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ftdemo.data import harbour_tales
 from ftdemo.data.support_voice import checker as support_voice
+from ftdemo.data.trial import Trial
 
 _HERE = Path(__file__).parent
 
@@ -23,6 +24,10 @@ class BuiltIn:
     """Scores of an answer, each from 0 to 1, from its text alone."""
     documents: Callable[[int], Iterator[str]] | None = None
     """Endless texts from a seed, where the set is generated and has no files."""
+    turns: Callable[[str], list[str]] | None = None
+    """What user and assistant say in turns, where a generated text is a chat, else nothing."""
+    trials: Callable[[int], Iterator[Trial]] | None = None
+    """Endless trials from a seed, where texts are generated."""
     default_rows: int = 0
     """How many generated texts to train on where a recipe does not say."""
 
@@ -59,6 +64,8 @@ BUILT_IN = {
         summary="Generated stories, letters, notices and questions about one small harbour town, for pre-training.",
         folder=_HERE / "harbour_tales",
         documents=harbour_tales.documents,
+        turns=harbour_tales.turns,
+        trials=harbour_tales.trials,
         default_rows=20_000,
     ),
 }

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from ftdemo.data import constraints
-from ftdemo.data.builtin import BUILT_IN
+from ftdemo.data.builtin import BUILT_IN, BuiltIn
+from ftdemo.data.trial import Trial
 from ftdemo.errors import DataError
 
 Role = Literal["system", "user", "assistant"]
@@ -26,6 +27,8 @@ _MAX_LINE_BYTES = 2**20
 _HELDOUT_SHARE = 0.1
 _MAX_HELDOUT = 60
 _MIN_ROWS_TO_SPLIT = 10
+_TRIALS = 200
+"""Half of them questions: an interval of 95% is then some 9 points to either side."""
 _HELDOUT_SEED = 2**32
 """Beyond every seed that a recipe can name, so that held-out texts are never trained on."""
 
@@ -88,6 +91,8 @@ class Labelled:
 
 
 AnyRow = Row | Text | Labelled
+Asked = AnyRow | Trial
+"""What a model can be asked."""
 _KINDS: dict[type, str] = {Row: "a conversation", Text: "a text", Labelled: "a text with a label"}
 
 
@@ -111,6 +116,13 @@ class Splits:
 
     train: Rows
     heldout: tuple[AnyRow, ...]
+    trials: tuple[Trial, ...] = ()
+    """For generated texts: what a model that goes on with them is scored by."""
+
+    @property
+    def prompts(self) -> tuple[Asked, ...]:
+        """What a model is asked, before and after."""
+        return self.trials or self.heldout
 
 
 def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
@@ -126,10 +138,8 @@ def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
     if data not in BUILT_IN:
         return _split_file(_existing_file(data), seed, examples)
     built_in = BUILT_IN[data]
-    if (documents := built_in.documents) is not None:
-        count = examples or built_in.default_rows
-        heldout = islice(documents(_HELDOUT_SEED), _MAX_HELDOUT)
-        return Splits(Rows(lambda: _texts(documents(seed)), count), tuple(_texts(heldout)))
+    if built_in.documents is not None:
+        return _generated(built_in, seed, examples)
     train = Rows(lambda: stream_rows(built_in.train), _count_rows(built_in.train))
     return Splits(_first(train, examples), tuple(stream_rows(built_in.heldout)))
 
@@ -160,8 +170,19 @@ def stream_rows(path: Path) -> Iterator[AnyRow]:
         raise DataError(f"{path}: the file is empty.", _SHAPES)
 
 
-def _texts(documents: Iterable[str]) -> Iterator[Text]:
-    return (Text(number, text) for number, text in enumerate(documents, 1))
+def _generated(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
+    """Texts that never end. Of those to train on, chats are conversations, so that a model meets its chat template."""
+    documents, turns = built_in.documents, built_in.turns or (lambda _: [])
+    assert documents is not None
+
+    def read() -> Iterator[AnyRow]:
+        for number, text in enumerate(documents(seed), 1):
+            said = [Turn(("user", "assistant")[place % 2], words) for place, words in enumerate(turns(text))]
+            yield Row(number, tuple(said)) if said else Text(number, text)
+
+    heldout = (Text(number, text) for number, text in enumerate(islice(documents(_HELDOUT_SEED), _MAX_HELDOUT), 1))
+    trials = islice(built_in.trials(_HELDOUT_SEED), _TRIALS) if built_in.trials else ()
+    return Splits(Rows(read, examples or built_in.default_rows), tuple(heldout), tuple(trials))
 
 
 def _first(rows: Rows, examples: int | None) -> Rows:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ftdemo.data import support_voice
-from ftdemo.data.harbour_tales import documents, sentence_parses
+from ftdemo.data.harbour_tales import documents, sentence_parses, trials, turns
 from ftdemo.data.harbour_tales.documents import MAX_WORDS, MIN_WORDS, SHARES, document, story
 from ftdemo.data.harbour_tales.grammar import Slot
 from ftdemo.data.harbour_tales.kinds import Field
@@ -19,6 +19,7 @@ from ftdemo.data.harbour_tales.morphology import article, ing, past, plural
 from ftdemo.data.harbour_tales.scripts import library
 from ftdemo.data.harbour_tales.telling import Telling, tell
 from ftdemo.data.harbour_tales.tokens import sentences
+from ftdemo.data.harbour_tales.trials import score_answer
 
 # Measured with seed 0: 5,564 word types and 0.58 distinct 4-grams at 2 MB, 6,456 and 0.39 at 20 MB.
 SAMPLE_BYTES = 2_000_000
@@ -289,3 +290,41 @@ def test_every_script_has_what_its_kind_needs() -> None:
             assert len(script.asks) >= 4
             assert script.wishes
             assert script.titles
+
+
+def test_trials_are_unseen_texts_and_the_texts_own_words_pass_them() -> None:
+    first = list(islice(trials(0), 60))
+    assert [trial.opening for trial in first] == [trial.opening for trial in islice(trials(0), 60)]
+    for trial in first:
+        scores = trial.score(trial.reference)
+        assert scores.get("answered", 1.0) == scores.get("parsed", 1.0) == 1.0
+        assert scores.get("named_once") == scores.get("named_once_in_data")
+    assert sum("answered" in trial.score("") for trial in first) == 30
+
+
+def test_an_answer_counts_only_if_it_is_exact_and_stands_alone() -> None:
+    assert score_answer("a tin cup", " a tin cup\n\nQuestion: Who?") == {"answered": 1.0}
+    assert score_answer("a tin cup", " a tin cup and saucer\n") == {"answered": 0.0}
+    assert score_answer("a tin cup", "\na tin cup") == {"answered": 0.0}
+
+
+def test_a_story_is_marked_down_for_a_broken_sentence_and_for_people_who_come_and_go() -> None:
+    trial = next(trial for trial in islice(trials(1), 20) if "parsed" in trial.score(""))
+    text = trial.opening + trial.reference
+    broken = trial.reference.replace(". ", ". The the gull and. ", 1)
+    assert trial.score(broken)["parsed"] == 0.0
+    girls = word_lists()["girl_name"].entries
+    crowd = " ".join(f"{name} was glad." for name in girls if name not in text)
+    assert trial.score(f" {crowd}")["named_once"] > trial.score(trial.reference)["named_once_in_data"] + 0.3
+    # what may have been cut off is not looked at
+    assert trial.score(trial.reference + " And then he")["parsed"] == 1.0
+
+
+def test_a_chat_of_user_and_assistant_is_parted_into_turns_and_nothing_else_is() -> None:
+    assert turns("User: Is it open?\nAssistant: Yes: until six.") == ["Is it open?", "Yes: until six."]
+    assert turns("User: Is it open?\nAssistant: Yes.\nUser: Thanks.") == []
+    assert turns("User: Write a story about a gull.\n\nAssistant: A gull sat there.") == []
+    assert turns("Shop: Good day.\nCustomer: Good day.") == []
+    chats = [text for text in _sample() if turns(text)]
+    # 9.5 of 100 texts are chats, and of their pairs of speakers one is this
+    assert 0.005 < len(chats) / len(_sample()) < 0.095

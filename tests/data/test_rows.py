@@ -373,3 +373,13 @@ def test_a_file_is_streamed_and_not_held(file: Path) -> None:
     assert read == 20_000
     # The file has 12 MB. What is held is the 60 rows to judge by, 0.04 MB, and a line or two on their way.
     assert peak < file.stat().st_size / 50
+
+
+def test_generated_chats_are_conversations_where_they_are_trained_on_and_texts_where_they_are_judged_by() -> None:
+    splits = load_splits("harbour-tales", seed=0, examples=400)
+    rows = list(splits.train)
+    assert {type(row) for row in rows} == {Row, Text}
+    chats = [row for row in rows if isinstance(row, Row)]
+    assert all(turn.role == ("user", "assistant")[place % 2] for row in chats for place, turn in enumerate(row.turns))
+    assert {type(row) for row in splits.heldout} == {Text}
+    assert splits.prompts == splits.trials

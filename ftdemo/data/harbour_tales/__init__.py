@@ -1,6 +1,7 @@
 """harbour-tales: an endless stream of short texts about an invented harbour town, to pre-train small models on."""
 
 from ftdemo.data.harbour_tales.check import sentence_parses
-from ftdemo.data.harbour_tales.documents import documents
+from ftdemo.data.harbour_tales.documents import documents, turns
+from ftdemo.data.harbour_tales.trials import trials
 
-__all__ = ["documents", "sentence_parses"]
+__all__ = ["documents", "sentence_parses", "trials", "turns"]

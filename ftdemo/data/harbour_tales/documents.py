@@ -62,6 +62,15 @@ def story(chance: random.Random) -> Telling:
     return _tell_one("story", chance)
 
 
+def turns(text: str) -> list[str]:
+    """What user and assistant say in turns, of a chat between those two; nothing of any other text."""
+    lines = text.split("\n")
+    named = [line.partition(": ") for line in lines]
+    if [name for name, _, _ in named] != ["User", "Assistant"] * (len(lines) // 2):
+        return []
+    return [said for _, _, said in named]
+
+
 @cache
 def _scripts(kind: str) -> tuple[Script, ...]:
     return tuple(script for script in library().scripts if script.kind == kind)
