@@ -430,8 +430,9 @@ def _tell_finished(finished: Finished, samples: list[Sampled], out: Path, say: C
     say(f"{finished.status}: {speed}")
     if len(samples) == 2 and samples[1].answers:
         before, after = samples
+        longest = max(map(len, after.scores), default=0)
         for name, value in after.scores.items():
-            say(f"  {name:<10} {before.scores[name]:.2f} -> {value:.2f}")
+            say(f"  {name:<{longest}} {before.scores[name]:.2f} -> {value:.2f}")
         say(f"\n[bold]{escape(after.answers[0].prompt)}[/]")
         say(f"[dim]before:[/] {escape(before.answers[0].text)}\n[dim]after:[/]  {escape(after.answers[0].text)}\n")
     say(f"Saved in {out}. Judge it: ftdemo evaluate {out}. Talk to it: ftdemo chat {out}")

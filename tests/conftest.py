@@ -141,6 +141,7 @@ def chat_recipe(chats: Path) -> Recipe:
     return Recipe(
         method="scratch",
         data=str(chats),
+        train_on="completion",
         width=64,
         layers=2,
         vocabulary=320,

@@ -69,7 +69,7 @@ def test_train_shows_loss_speed_and_scores_and_where_the_run_is(trained: tuple[P
     assert "tokens/s" in said
     assert f"held-out loss after step 4: {record['heldout_loss']['after']:.3f}, " in said
     assert "bits a byte" in said
-    assert "stopped" in said
+    assert "parsed" in said
     assert "ftdemo chat" in said
     assert "ftdemo evaluate" in said
     assert record["status"] == "completed"

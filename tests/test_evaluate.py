@@ -191,13 +191,7 @@ def test_labels_have_one_loss_a_row(probe_run: Run) -> None:
 def test_the_loss_of_an_evaluation_is_that_of_training_and_perplexity_its_exponential(
     chat_model: tuple[Any, Any], chat_learner: Learner, chat_run: Run
 ) -> None:
-    found = evaluate(
-        *chat_model,
-        chat_learner.splits.heldout,
-        data=chat_run.recipe.data,
-        train_on=chat_run.recipe.train_on,
-        max_length=128,
-    ).heldout
+    found = evaluate(*chat_model, chat_learner.splits.heldout, data=chat_run.recipe.data, max_length=128).heldout
     assert found["loss"].value == pytest.approx(evaluate_heldout(chat_learner, 0).loss, abs=1e-5)
     assert found["loss"].low <= found["loss"].value <= found["loss"].high
     for figure in ("value", "low", "high"):
