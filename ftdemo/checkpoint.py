@@ -6,8 +6,9 @@ Safetensors and JSON only, so that reading one runs no code.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftdemo import processes
 from ftdemo.errors import UsageError
@@ -18,17 +19,16 @@ if TYPE_CHECKING:
     import torch
 
 FILE = "checkpoint.safetensors"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-"""What AdamW remembers of each weight's gradients: their running mean and the running mean of their squares."""
 
 
 def gather(learner: Learner, progress: Progress) -> dict[str, torch.Tensor]:
-    """The weights that move and AdamW's moments of them, whole; where they are sharded, all processes have to ask."""
+    """The weights that move and what the optimizer remembers of each: running means of its gradients, say. All whole;
+    where they are sharded, all processes have to ask."""
     tensors: dict[str, torch.Tensor] = {}
     for name, weight in learner.trainable.items():
         tensors[f"weight/{name}"] = processes.whole(weight)
-        for moment in _MOMENTS:
-            tensors[f"{moment}/{name}"] = processes.whole(learner.optimizer.state[weight][moment])
+        for moment, tensor in _moments(learner, weight).items():
+            tensors[f"{moment}/{name}"] = processes.whole(tensor)
     return tensors | {f"best/{name}": processes.whole(weight) for name, weight in progress.best_weights.items()}
 
 
@@ -53,10 +53,10 @@ def load(learner: Learner, folder: Path) -> Progress:
     try:
         with safe_open(folder / FILE, framework="pt") as file, torch.no_grad():
             counters = json.loads(file.metadata()["progress"])
+            moments = _moments_by_weight(file.keys())
             for name, weight in learner.trainable.items():
                 weight.copy_(file.get_tensor(f"weight/{name}"))
-                state: dict[str, Any] = {moment: file.get_tensor(f"{moment}/{name}") for moment in _MOMENTS}
-                state = {moment: tensor.to(weight.device) for moment, tensor in state.items()}
+                state = {moment: file.get_tensor(f"{moment}/{name}").to(weight.device) for moment in moments[name]}
                 learner.optimizer.state[weight] = state | {"step": torch.tensor(float(counters["step"]))}
             best = {key.removeprefix("best/"): file.get_tensor(key) for key in file.keys() if key.startswith("best/")}  # noqa: SIM118
             return Progress(**counters, best_weights=best)
@@ -68,3 +68,16 @@ def load(learner: Learner, folder: Path) -> Progress:
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         what = f"{folder / FILE} does not fit this run ({str(error).splitlines()[0][:100]})."
         raise UsageError(what, "It was written by another recipe, or is damaged. Train anew.") from None
+
+
+def _moments(learner: Learner, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {key: tensor for key, tensor in learner.optimizer.state[weight].items() if key != "step"}
+
+
+def _moments_by_weight(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Which moments a checkpoint holds of each weight, from its tensors' names."""
+    found: dict[str, list[str]] = {}
+    for kind, _, name in (key.partition("/") for key in keys):
+        if kind not in ("weight", "best"):
+            found.setdefault(name, []).append(kind)
+    return found

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,10 +22,12 @@ from ftdemo.errors import FtdemoError, UsageError
 if TYPE_CHECKING:
     from ftdemo.encode import Examples
     from ftdemo.events import Event, Finished, Sampled
+    from ftdemo.experiment import Experiment
     from ftdemo.recipe import Recipe
     from ftdemo.run import Run
 
 _STOPPED_BY_CTRL_C = 130
+_QUIET_SECONDS = 60
 HOST, PORT = "127.0.0.1", 7860
 
 
@@ -250,20 +253,154 @@ def bench(work: str, runs: int, only: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(figures, indent=2))
 
 
+@main.command()
+@click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every experiment.")
+@click.option("--quick", is_flag=True, help="The quick form: one seed, shorter runs. It is kept beside the record.")
+@click.option("--check", is_flag=True, help="Do the quick form again and say which recorded claim no longer holds.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep the runs in this folder.")
+@click.option("--folder", type=click.Path(path_type=Path), default="docs/experiments", show_default=True)
+def record(names: tuple[str, ...], everything: bool, quick: bool, check: bool, keep: Path | None, folder: Path) -> None:
+    """Carry out experiments and write their records: each arm, each seed, and how every claim comes out."""
+    from ftdemo.experiment import find_experiments
+
+    known = find_experiments(folder)
+    if not names and not everything:
+        raise UsageError("Which experiment?", f"Name some, or --all: {', '.join(known) or f'none is in {folder}'}.")
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"There is no experiment {unknown[0]} in {folder}.", f"There are: {', '.join(known)}.")
+    changed = []
+    for name in names or known:
+        if check:
+            changed += _check_experiment(known[name])
+        else:
+            _record_experiment(known[name], quick, keep)
+    click.echo("\n".join(changed), nl=bool(changed))
+    sys.exit(1 if changed else 0)
+
+
+def _record_experiment(found: Experiment, quick: bool, keep: Path | None) -> None:
+    from ftdemo import experiment, record
+
+    with record.run_folder(keep) as runs:
+        if not quick:
+            _print_claims(_carried_out(found, False, runs / "whole"), found.folder / experiment.RECORD)
+            if found.spec.ships:
+                record.ship(found, runs / "whole")
+        if not quick or found.spec.has_quick_form:
+            _print_claims(_carried_out(found, True, runs / "quick"), found.folder / experiment.QUICK)
+
+
+def _check_experiment(found: Experiment) -> list[str]:
+    """What the quick form no longer shows, claim by claim."""
+    from ftdemo import experiment, record
+
+    recorded = found.record(experiment.QUICK)
+    if recorded is None:
+        return [f"{found.name}: no {experiment.QUICK} is recorded. Run `ftdemo record {found.name} --quick`."]
+    with record.run_folder(None) as runs:
+        again = _carried_out(found, True, runs)
+    verdicts = {claim["id"]: claim for claim in again["claims"]}
+    return [
+        f'{found.name}: "{claim["says"]}" {claim["verdict"]} by the record ({claim["value"]:g}), '
+        f"and now {verdicts[claim['id']]['verdict']} ({verdicts[claim['id']]['value']:g}; {claim['bound']})."
+        for claim in recorded["claims"]
+        if verdicts[claim["id"]]["verdict"] != claim["verdict"]
+    ]
+
+
+def _carried_out(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
+    """An experiment's record; meanwhile a line says which run is in hand."""
+    from rich.console import Console
+
+    from ftdemo.events import Evaluated, Finished, Step
+    from ftdemo.record import carry_out
+
+    console, record, said = Console(stderr=True), {}, 0.0
+    with console.status(found.name) as status:
+        for progress in carry_out(found, quick=quick, folder=runs):
+            if isinstance(progress, dict):
+                record = progress
+                continue
+            run = f"{found.name}: {progress.run} ({progress.place} of {progress.of})"
+            match progress.event:
+                case Step(step=step, total_steps=total, loss=loss):
+                    status.update(f"{run}, step {step} of {total}, loss {loss:.3f}")
+                case Evaluated(step=step, loss=loss) if time.monotonic() - said > _QUIET_SECONDS:
+                    console.print(f"{run}: held-out loss after step {step}: {loss:.3f}")
+                    said = time.monotonic()
+                case Finished(seconds=seconds):
+                    console.print(f"{run}: {seconds:.0f} s of training")
+    return record
+
+
+def _print_claims(record: dict[str, Any], path: Path) -> None:
+    from ftdemo.record import write
+
+    write(record, path)
+    for claim in record["claims"]:
+        interval = f"{claim['value']:g} [{claim['low']:g}, {claim['high']:g}]"
+        click.echo(f"  {claim['verdict']:<13} {claim['says']} {interval}, {claim['bound']}; {claim['statistic']}")
+    click.echo(f"Written: {path}, {record['seconds']:.0f} s")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--of", "what", type=click.Choice(["loss", "scores"]), default="loss", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .png or .svg file. Default: loss.png.")
+def chart(run: Path, what: str, out: Path | None) -> None:
+    """Draw a run's loss, or its scores before and after: the picture that demo and page show."""
+    from ftdemo import charts
+    from ftdemo.run import Run
+
+    loaded, out = Run.load(run), out or Path(f"{what}.png")
+    if out.suffix not in (".png", ".svg"):
+        raise UsageError(f"{out} is neither .png nor .svg.", "Name a file that ends in one of the two.")
+    scores = loaded.record["scores"]
+    if what == "scores" and not scores.get("after"):
+        raise UsageError(f"{run} has no scores.", "Draw its loss: `--of loss`.")
+    svg = (
+        charts.loss_chart(loaded.events)
+        if what == "loss"
+        else charts.score_chart(scores.get("before", {}), scores["after"])
+    )
+    try:
+        out.write_bytes(charts.as_png(svg) if out.suffix == ".png" else charts.standalone(svg).encode())
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}.", "Name another file with `--out`.") from None
+    click.echo(f"Written: {out}")
+
+
 @main.group()
 def site() -> None:
     """Keep the glossary's pages and their records together."""
 
 
 @site.command("check")
-@click.option("--update", is_flag=True, help="Write the recorded numbers into the pages.")
-def check_site(update: bool) -> None:
+def check_site() -> None:
     """Report what in the pages does not hold: numbers, citations. Run it in the repository's root."""
     from ftdemo.site.derive import Project, check
 
-    problems = check(Project(Path.cwd()), update=update)
+    problems = check(Project(Path.cwd()))
     click.echo("\n".join(problems), nl=bool(problems))
     sys.exit(1 if problems else 0)
+
+
+@site.command("fill")
+def fill_site() -> None:
+    """Write the recorded numbers into the pages. Run it in the repository's root."""
+    from ftdemo.site.derive import Project, fill
+
+    for page in fill(Project(Path.cwd())):
+        click.echo(page)
+
+
+@site.command("derive")
+def derive_site() -> None:
+    """Write what pages include, for a site generator that does not call our hook. Run it in the repository's root."""
+    from ftdemo.site.derive import Project, derive
+
+    derive(Project(Path.cwd()))
 
 
 def _recipe(what: str, settings: tuple[str, ...]) -> Recipe:

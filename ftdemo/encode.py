@@ -111,6 +111,7 @@ def encode_all(
     tokenizer: PreTrainedTokenizerBase,
     *,
     train_on: str = "completion",
+    train_stop: bool = True,
     max_length: int = 512,
     labels: Sequence[str] = (),
 ) -> Examples:
@@ -127,7 +128,7 @@ def encode_all(
     for row in rows:
         match row:
             case Row():
-                store.add(encode(row, tokenizer, train_on=train_on, max_length=max_length))
+                store.add(encode(row, tokenizer, train_on=train_on, train_stop=train_stop, max_length=max_length))
             case Text():
                 for piece in encode_text(row, tokenizer, max_length=max_length):
                     store.add(piece)
@@ -137,11 +138,13 @@ def encode_all(
     return store
 
 
-def encode(row: Row, tokenizer: PreTrainedTokenizerBase, *, train_on: str, max_length: int) -> Example:
+def encode(
+    row: Row, tokenizer: PreTrainedTokenizerBase, *, train_on: str, max_length: int, train_stop: bool = True
+) -> Example:
     """A conversation as token ids and the tokens to train.
 
     With ``train_on="completion"`` these are, in every assistant turn, its content and the stop token that ends it;
-    with ``"all"`` every token but the first.
+    with ``"all"`` every token but the first. Without `train_stop` no stop token is among them.
 
     Raises:
         DataError: If the row's text contains one of the template's control tokens.
@@ -154,6 +157,8 @@ def encode(row: Row, tokenizer: PreTrainedTokenizerBase, *, train_on: str, max_l
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
     spans = [(0, len(text))] if train_on == "all" else _assistant_spans(row, text, tokenizer)
     trained = [any(start <= a and start < b <= end for start, end in spans) for a, b in places]
+    if not train_stop:
+        trained = [counts and token != tokenizer.eos_token_id for counts, token in zip(trained, ids, strict=True)]
     trained[0] = False
     kept = slice(0, max_length)
     return Example(row.number, tuple(ids[kept]), tuple(trained[kept]), truncated=len(ids) > max_length)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.batches import collate, plan_batches
-from ftdemo.data import BUILT_IN, AnyRow, Asked, Labelled, Row, Text, Trial, constraints, stream_rows
+from ftdemo.data import BUILT_IN, AnyRow, Asked, Labelled, Row, Text, Trial, constraints, load_splits, stream_rows
 from ftdemo.data.builtin import GENERAL_KNOWLEDGE
 from ftdemo.encode import Example, Examples, encode_all
 from ftdemo.errors import DataError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _BATCH_TOKENS = 2048
 _RESAMPLES = 1000
+_CORPUS_QUESTIONS = 60
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def _mean(sample: numpy.ndarray) -> float:
     return float(sample.mean())
 
 
-def _ratio(sample: numpy.ndarray) -> float:
+def ratio(sample: numpy.ndarray) -> float:
+    """The sum of the first column over that of the second."""
     return float(sample[:, 0].sum() / sample[:, 1].sum())
 
 
@@ -181,6 +183,7 @@ def evaluate(
     train_on: str = "completion",
     max_length: int = 512,
     labels: Sequence[str] = (),
+    corpus: str | None = None,
 ) -> Evaluation:
     """Everything there is to say about a model: its loss on the rows, its scores, and its old skill.
 
@@ -193,6 +196,7 @@ def evaluate(
         train_on: Which tokens of a conversation count for the loss.
         max_length: Tokens of a row that count.
         labels: A classifier's classes.
+        corpus: See `old_skill`.
 
     Raises:
         DataError: If the rows are of another kind than the model's, or none has anything to judge by.
@@ -205,7 +209,7 @@ def evaluate(
     if not examples:
         what = f"{data}: no row has a trained token within its first {max_length} tokens."
         raise DataError(what, "Judge by rows with shorter prompts.")
-    losses = bootstrap(numpy.array(row_losses(model, tokenizer, examples)), _ratio)
+    losses = bootstrap(numpy.array(row_losses(model, tokenizer, examples)), ratio)
     heldout = {"loss": losses}
     if not labels:
         value, low, high = (float(numpy.exp(nats)) for nats in (losses.value, losses.low, losses.high))
@@ -214,7 +218,7 @@ def evaluate(
     answers = judge(model, tokenizer, asked, data=data, labels=labels).answers
     return Evaluation(
         heldout=heldout | _estimates(answers, asked, data),
-        old_skill={} if labels else old_skill(model, tokenizer),
+        old_skill={} if labels else old_skill(model, tokenizer, corpus),
     )
 
 
@@ -229,15 +233,36 @@ def _refuse_other_rows(rows: Sequence[AnyRow], data: str, labels: Sequence[str])
         raise DataError(what, "Take `label` out of the rows, or judge a run of classify or probe by them.")
 
 
-def old_skill(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Estimate]:
-    """What a language model knows besides its task: loss on general text, and accuracy on simple questions.
+def old_skill(model: Any, tokenizer: PreTrainedTokenizerBase, corpus: str | None = None) -> dict[str, Estimate]:
+    """What a language model knows besides its task: its loss on texts, and its accuracy on questions.
 
-    A question counts as answered right if, of its choices, the right one is the likeliest continuation.
+    Args:
+        model: A causal language model, with or without an adapter.
+        tokenizer: The model's own.
+        corpus: The generated data set that it was pre-trained on, if it was: its held-out texts and questions are put
+            to it then. Any other model meets texts and questions of general knowledge. Of those a question counts as
+            answered right if, of its choices, the right one is the likeliest continuation.
     """
     import numpy
 
     model.eval()
-    texts = encode_all(stream_rows(GENERAL_KNOWLEDGE / "text.jsonl"), tokenizer)
+    if corpus:
+        splits = load_splits(corpus, seed=0, examples=1)
+        texts = encode_all(splits.heldout, tokenizer)
+        asked = [trial for trial in splits.trials if "answered" in trial.score("")][:_CORPUS_QUESTIONS]
+        answers = answer_rows(model, tokenizer, asked)
+        right = [trial.score(answer.text)["answered"] for trial, answer in zip(asked, answers, strict=True)]
+    else:
+        texts = encode_all(stream_rows(GENERAL_KNOWLEDGE / "text.jsonl"), tokenizer)
+        right = _choose(model, tokenizer)
+    return {
+        "loss": bootstrap(numpy.array(row_losses(model, tokenizer, texts)), ratio),
+        "accuracy": bootstrap(numpy.array(right), _mean),
+    }
+
+
+def _choose(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[float]:
+    """Of each question of general knowledge, whether the right choice is the likeliest one."""
     lines = (GENERAL_KNOWLEDGE / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     questions = [json.loads(line) for line in lines]
     likelihoods = iter(row_losses(model, tokenizer, _choices(questions, tokenizer)))
@@ -245,10 +270,7 @@ def old_skill(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Estim
     for question in questions:
         losses = [next(likelihoods)[0] for _choice in question["choices"]]
         right.append(float(losses.index(min(losses)) == question["answer"]))
-    return {
-        "loss": bootstrap(numpy.array(row_losses(model, tokenizer, texts)), _ratio),
-        "accuracy": bootstrap(numpy.array(right), _mean),
-    }
+    return right
 
 
 def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Examples) -> list[tuple[float, int]]:
@@ -294,7 +316,7 @@ def compare(
 
     def measure(model: Any, tokenizer: Any) -> Evaluation:
         settings: dict[str, Any] = {"train_on": recipe.train_on, "max_length": recipe.max_length, "labels": run.labels}
-        return evaluate(model, tokenizer, rows, trials, data=data, **settings)
+        return evaluate(model, tokenizer, rows, trials, data=data, corpus=run.corpus, **settings)
 
     model, tokenizer = run.load_model(base)
     after = measure(model, tokenizer)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ftdemo import __version__, processes
 from ftdemo.methods import Learner
+
+if TYPE_CHECKING:
+    from ftdemo.run import Run
 
 
 def gather(learner: Learner) -> dict[str, Any] | None:
@@ -47,6 +51,64 @@ def save_model(learner: Learner, folder: Path, weights: dict[str, Any] | None = 
     else:
         model.save_pretrained(folder, state_dict=weights)
     learner.tokenizer.save_pretrained(folder)
+
+
+def save_for_the_house(run: Run, folder: Path, name: str, record: dict[str, Any]) -> None:
+    """Write a run's model as one of the house: weights in bfloat16, tokenizer, generation settings and a card.
+
+    Args:
+        run: The run that pre-trained it.
+        folder: Where to write; what lies there is replaced.
+        name: What the model is called.
+        record: The experiment's record, whose claims the card shows.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    model, tokenizer = run.load_model()
+    model = model.to(torch.bfloat16)
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=192,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(_house_card(run, model, name, record), encoding="utf-8")
+
+
+def _house_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> str:
+    recipe, trained = run.recipe, run.record
+    metadata = {
+        "language": ["en"],
+        "license": "apache-2.0",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["small-language-models", "pre-training", "teaching", "ftdemo"],
+    }
+    claims = "\n".join(
+        f"| {claim['says']} | {claim['value']:.3g} ({claim['low']:.3g} to {claim['high']:.3g}) | {claim['bound']} |"
+        for claim in record.get("claims", [])
+    )
+    return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n" + _HOUSE_CARD.format(
+        name=name,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        width=recipe.width,
+        layers=recipe.layers,
+        heads=model.config.num_attention_heads,
+        vocabulary=recipe.vocabulary,
+        length=recipe.max_length,
+        tokens=trained["tokens"] / 1e6,
+        minutes=trained["seconds"] / 60,
+        cores=trained["hardware"]["cores"],
+        device=trained["hardware"]["device_name"],
+        day=trained["created"][:10],
+        experiment=record.get("experiment", f"house-{name}"),
+        claims=claims,
+    )
 
 
 def model_card(record: dict[str, Any]) -> str:
@@ -130,6 +192,54 @@ _USE_MODEL = """from transformers import {kind}, AutoTokenizer
 
 model = {kind}.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
+
+_HOUSE_CARD = """# {name}
+
+A language model of {parameters:,} parameters that speaks of one small invented harbour town, Kittewick. It was trained
+from random weights so that fine-tuning can be shown, in seconds and without a network, on a model whose whole past is
+known. It ships inside ftdemo.
+
+```python
+from importlib.resources import files
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = str(files("ftdemo") / "weights" / "{name}")
+model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+inputs = tokenizer("One windy Tuesday Nell the cooper was mending", return_tensors="pt")
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens=120)[0], skip_special_tokens=True))
+```
+
+## What it is
+
+| | |
+| --- | --- |
+| architecture | Llama, {width} wide, {layers} layers of {heads} heads; the embedding is the head too |
+| weights | bfloat16, safetensors |
+| tokenizer | byte-level BPE of {vocabulary} tokens, learned from the corpus; a chat template with a stop token |
+| reads at once | {length} tokens |
+| corpus | harbour-tales, generated texts written for this project: {tokens:.1f} million tokens, each read once |
+| training | {minutes:.0f} minutes on {cores} cores of {device}, {day} |
+
+It goes on with texts, answers questions about a text before them (`Question: …`, `Answer:`), and has met short chats in
+its template. It follows requests only once it is fine-tuned for that.
+
+## How well
+
+| claim | measured (95% interval) | bound |
+| --- | --- | --- |
+{claims}
+
+`ftdemo record {experiment}` trains it again and measures this anew.
+
+## Limits
+
+It knows nothing but its town: no facts, no English beyond some 1,200 moulds, no language but this one. Words that the
+corpus lacks are spelled in bytes and mean nothing to it. Do not use it for anything but showing how training works.
+
+## Licence
+
+Apache License 2.0, as ftdemo. The corpus was generated, so no text of anybody's is in it.
+"""
 
 _CARD = """# {title}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ftdemo import models, scratch
-from ftdemo.data import Labelled, Row, Splits, load_splits
+from ftdemo.data import BUILT_IN, Labelled, Row, Splits, load_splits
 from ftdemo.encode import Examples, encode_all
 from ftdemo.errors import DataError, ModelError, RecipeError
 from ftdemo.hardware import dtype_race, pick_device
@@ -63,6 +63,7 @@ def prepare(recipe: Recipe) -> Learner:
     import torch
 
     from ftdemo import kernels
+    from ftdemo.optimizers import make_optimizer
 
     models.quiet_transformers()
     splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
@@ -91,7 +92,7 @@ def prepare(recipe: Recipe) -> Learner:
         recipe=recipe,
         source=source,
         model=model,
-        optimizer=_optimizer(model, recipe),
+        optimizer=make_optimizer(model, recipe),
         tokenizer=tokenizer,
         splits=splits,
         train=train,
@@ -211,7 +212,9 @@ def source_and_tokenizer(recipe: Recipe, splits: Splits) -> tuple[models.Source,
     """Where the recipe's model comes from and the tokenizer that goes with it, which a new model learns first."""
     if recipe.model == "new":
         texts = (text for row in splits.train for text in _texts(row))
-        return scratch.SOURCE, scratch.train_tokenizer(texts, recipe.vocabulary)
+        generated = recipe.data in BUILT_IN and BUILT_IN[recipe.data].documents
+        corpus = recipe.data if generated else None
+        return replace(scratch.SOURCE, corpus=corpus), scratch.train_tokenizer(texts, recipe.vocabulary)
     source = models.resolve(recipe.model)
     return source, models.load_tokenizer(source)
 
@@ -240,26 +243,6 @@ def _load(
     if recipe.method == "qlora":
         return models.load_quantized(source, dtype, device)
     return models.load_causal_lm(source, dtype if recipe.is_low_rank else torch.float32)
-
-
-def _optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2017) over the weights that move, each group with its own learning-rate factor.
-
-    Weight decay acts on matrices alone. LoRA+ gives the matrices B `lr_ratio` times the learning rate of the matrices
-    A (Hayou et al. 2024, section 4).
-    """
-    import torch
-
-    groups: dict[tuple[float, float], list[Any]] = {}
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            factor = recipe.lr_ratio if ".lora_B." in name else 1.0
-            decay = recipe.weight_decay if weight.dim() > 1 else 0.0
-            groups.setdefault((factor, decay), []).append(weight)
-    settings = [
-        {"params": weights, "factor": factor, "weight_decay": decay} for (factor, decay), weights in groups.items()
-    ]
-    return torch.optim.AdamW(settings, lr=recipe.lr, fused=True)
 
 
 def _switch_dropout_off(model: Any) -> None:
@@ -325,7 +308,14 @@ def _judged_by(splits: Splits, recipe: Recipe) -> Sequence[Any]:
 
 
 def _encode(rows: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, labels: tuple[str, ...]) -> Examples:
-    return encode_all(rows, tokenizer, train_on=recipe.train_on, max_length=recipe.max_length, labels=labels)
+    return encode_all(
+        rows,
+        tokenizer,
+        train_on=recipe.train_on,
+        train_stop=recipe.train_stop,
+        max_length=recipe.max_length,
+        labels=labels,
+    )
 
 
 def _pick_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:

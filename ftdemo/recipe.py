@@ -41,13 +41,14 @@ class Recipe(BaseModel):
     )
     data: str = Field(
         default_factory=_by_method("support-voice", scratch="harbour-tales", probe="shop-mail", classify="shop-mail"),
-        description="a built-in data set, or a JSONL file",
+        description="a built-in data set, a JSONL file, or a folder with train.jsonl and heldout.jsonl",
         min_length=1,
     )
     examples: int | None = Field(None, ge=1, description="use only the first N training rows")
     train_on: Literal["completion", "all"] = Field(
         default_factory=_by_method("completion", scratch="all"), description="which tokens of a chat have a loss"
     )
+    train_stop: bool = Field(True, description="whether the stop token that ends an answer has a loss too")
     seed: int = Field(0, ge=0, lt=2**32, description="seeds new weights and the order of the rows")
     epochs: float = Field(1.0, gt=0, le=1000, description="passes over the training rows")
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps, if that comes first")
@@ -66,6 +67,7 @@ class Recipe(BaseModel):
         le=1,
         description="peak learning rate",
     )
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: of all weights, hidden matrices by Muon")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="how the learning rate falls")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of AdamW, on matrices")
@@ -83,7 +85,8 @@ class Recipe(BaseModel):
     eval_every: int | None = Field(20, ge=1, description="steps between looks at the held-out loss")
     patience: int | None = Field(None, ge=1, description="looks without a better held-out loss before training stops")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
-    sample_prompts: int = Field(12, ge=0, le=1000, description="held-out prompts answered before and after")
+    sample_every: int | None = Field(None, ge=1, description="steps between answers to the held-out prompts")
+    sample_prompts: int = Field(12, ge=0, le=1000, description="held-out prompts that are answered")
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -194,6 +197,11 @@ def _refuse_impossible(recipe: Recipe) -> None:
             bool(only_low_rank) and method not in _LOW_RANK,
             f"`{only_low_rank}` is set, but `method` is {method}, which trains no adapter.",
             f"Leave it out, or set `method` to one of {', '.join(_LOW_RANK)}.",
+        ),
+        (
+            recipe.optimizer == "muon" and method not in ("full", "scratch"),
+            f"`optimizer` is muon, but `method` is {method}, which does not train all weights of a language model.",
+            "Set `optimizer: adamw`, or `method` to full or scratch.",
         ),
         (
             bool(needs_new) and recipe.model != "new",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo import __version__, checkpoint, events, export, hardware, models, processes
+from ftdemo.data import BUILT_IN
 from ftdemo.errors import StorageError, UsageError
 from ftdemo.evaluate import judge
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
@@ -93,6 +94,12 @@ class Run:
             return None
         source = models.resolve(base or self.recipe.model)
         return models.load(source).train(False), models.load_tokenizer(source)
+
+    @property
+    def corpus(self) -> str | None:
+        """The generated data set that the model was pre-trained on, before this run or in it."""
+        corpus = self.record["model"].get("corpus")
+        return str(corpus) if corpus in BUILT_IN else None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -230,6 +237,8 @@ def _carry_out(
                 recorder.save(status="stopped")  # at once: who asks may not wait until the model is judged
                 ended = finished("stopped", learner, progress)
                 break
+            if learner.heldout and isinstance(event, Step) and _is_sampled(event, learner.recipe):
+                yield _judged(learner, event.step)
     if ended is None:
         return
     if learner.heldout:
@@ -237,6 +246,11 @@ def _carry_out(
             yield evaluate_heldout(learner, ended.steps)
         yield _judged(learner, step=ended.steps)
     yield ended
+
+
+def _is_sampled(event: Step, recipe: Recipe) -> bool:
+    """Whether prompts are answered on the way, after this step; after the last they are answered anyway."""
+    return bool(recipe.sample_every) and event.step % (recipe.sample_every or 1) == 0 and event.step < event.total_steps
 
 
 def _is_asked(stop: threading.Event) -> bool:
@@ -272,7 +286,8 @@ class _Recorder:
         self._progress = progress
         self._out = out
         self._resumed = bool(resume)
-        self._events = [event for event in resume.events if _is_kept(event, progress)] if resume else []
+        recipe = learner.recipe
+        self._events = [event for event in resume.events if _is_kept(event, progress, recipe)] if resume else []
 
     def add(self, event: Event) -> None:
         if not (self._resumed and isinstance(event, Started)):
@@ -377,9 +392,11 @@ def versions() -> dict[str, str]:
     return {"ftdemo": __version__, "python": platform.python_version()} | libraries
 
 
-def _is_kept(event: Event, progress: Progress) -> bool:
+def _is_kept(event: Event, progress: Progress, recipe: Recipe) -> bool:
     """Whether an event of a stopped run belongs to the resumed one: not the judgement of where it was stopped."""
-    if isinstance(event, Finished) or (isinstance(event, Sampled) and event.step):
+    if isinstance(event, Finished):
+        return False
+    if isinstance(event, Sampled) and event.step and event.step % (recipe.sample_every or event.step + 1):
         return False
     last = progress.looked if isinstance(event, Evaluated) else progress.step
     return isinstance(event, Started) or event.step <= last

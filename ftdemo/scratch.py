@@ -16,7 +16,6 @@ START, TURN, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 """Control tokens: what a text begins with, what a turn of a conversation begins with, and what ends either."""
 SOURCE = Source(name="new", path="", origin="random weights", sha256="")
 """Where a new model comes from: nowhere."""
-_HEAD_WIDTH = 32
 _MOST_TEXTS = 20_000
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -63,17 +62,18 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 def new_llama(tokenizer: PreTrainedTokenizerBase, *, width: int, layers: int, length: int) -> PreTrainedModel:
     """A Llama (Touvron et al. 2023) with random weights, in float32, sized by `width` and `layers` alone.
 
-    Heads are 32 wide, the feed-forward layer 8/3 as wide as the model, rounded to a multiple of 32; the embedding is
-    the head too. It reads at most `length` tokens at once.
+    Heads are 64 wide, or 32 where that would not come out or leave but one; the feed-forward layer 8/3 as wide as the
+    model, rounded to a multiple of 32; the embedding is the head too. It reads at most `length` tokens at once.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    heads = width // (64 if width % 64 == 0 and width > 64 else 32)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
         num_hidden_layers=layers,
-        num_attention_heads=width // _HEAD_WIDTH,
-        num_key_value_heads=width // _HEAD_WIDTH,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
         intermediate_size=round(width * 8 / 3 / 32) * 32,
         max_position_embeddings=length,
         tie_word_embeddings=True,

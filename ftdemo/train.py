@@ -134,6 +134,8 @@ def _hand_over(learner: Learner, accelerator: Accelerator) -> tuple[Any, Any]:
             f"Accelerate is set up for {kind}, which puts another model in the place of ours.",
             "To shard a model over GPUs, use FSDP with `fsdp_version: 2`.",
         )
+    if kind == "FSDP" and learner.recipe.optimizer == "muon":
+        raise UsageError("Muon needs whole matrices, and FSDP shares them out.", "Set `optimizer: adamw`.")
     moments = {name: learner.optimizer.state.pop(weight, {}) for name, weight in learner.trainable.items()}
     prepared = accelerator.prepare(learner.model, learner.optimizer)
     for name, weight in learner.trainable.items():

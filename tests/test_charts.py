@@ -6,6 +6,8 @@ import pytest
 from conftest import STARTED
 
 from ftdemo import charts
+from ftdemo.charts import Point
+from ftdemo.errors import UsageError
 from ftdemo.events import Evaluated, Event, Started, Step
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -24,15 +26,24 @@ def _run(steps: int, of: int = 40) -> list[Event]:
 
 
 def _dot(svg: str, label: str) -> ElementTree.Element:
-    circles = ElementTree.fromstring(svg).iter(f"{SVG}circle")
-    return next(circle for circle in circles if circle.findtext(f"{SVG}title", "").startswith(label))
+    return next(
+        mark for mark in ElementTree.fromstring(svg).iter() if mark.findtext(f"{SVG}title", "").startswith(label)
+    )
 
 
+SURE = Point(0, 0.9, 0.9, 0.9, (0.9,))
+CURVE = [Point(x, 0.2 + x / 1000, 0.1, 0.9) for x in (0, 8, 32, 128, 400)]
 PICTURES = {
     "loss": charts.loss_chart(_run(40)),
     "loss of no events": charts.loss_chart([]),
     "loss before the first step": charts.loss_chart([_started(40)]),
     "loss of one step": charts.loss_chart(_run(1, of=1)),
+    "loss beside other models": charts.curve_chart([(1, 5.0), (2, 4.0)], [(2, 4.5)], 2, levels={"by chance": 6.9}),
+    "arms": charts.arms_chart({"rank 1": Point(0, 0.5, 0.1, 1.4, (0.4, 0.6)), "rank 64": SURE}, "Score", "0 to 1"),
+    "no arms": charts.arms_chart({}, "Score"),
+    "five lines": charts.lines_chart(dict.fromkeys("abcde", CURVE), "Score", x_label="examples", log=True),
+    "a line of one point": charts.lines_chart({"LoRA": [SURE]}, "Score", x_label="examples"),
+    "no lines": charts.lines_chart({}, "Score", x_label="examples"),
     "scores": charts.score_chart(BEFORE, AFTER),
     "no scores": charts.score_chart({}, {}),
 }
@@ -124,6 +135,52 @@ def test_every_colour_is_defined_for_light_and_for_dark() -> None:
     assert used == set(light) == set(dark)
     for name in used:
         assert light[name] != dark[name], name
+
+
+def test_series_differ_in_mark_and_dashes_not_in_colour_alone() -> None:
+    svg = charts.lines_chart(dict.fromkeys("abcde", CURVE), "Score", x_label="examples")
+    marks = [_dot(svg, f"{name}, 8:") for name in "abcde"]
+    corners = [mark.get("points", "").count(",") for mark in marks]
+    assert [mark.tag.removeprefix(SVG) for mark in marks] == ["circle", *["polygon"] * 4]
+    assert corners == [0, 4, 3, 4, 3]
+    dashed = dict(re.findall(r"path\.ft-(\w) \{ stroke-dasharray: ([^;]+);", charts.CSS))
+    assert len(set(dashed.values())) == 4
+    assert set(dashed) == set("bcde")
+
+
+def test_on_an_axis_of_factors_equal_factors_are_equally_far_apart_and_zero_stands_first() -> None:
+    points = [Point(x, 0.5, 0.5, 0.5) for x in (0, 8, 32, 128)]
+    svg = charts.lines_chart({"a": points}, "Score", x_label="examples", log=True)
+    zero, eight, thirty_two, last = (float(_dot(svg, f"a, {x}:").get("cx", 0)) for x in (0, 8, 32, 128))
+    assert thirty_two - eight == pytest.approx(last - thirty_two, abs=0.2)
+    assert zero < eight
+
+
+def test_the_label_of_a_comparison_tells_every_number() -> None:
+    label = ElementTree.fromstring(PICTURES["arms"]).get("aria-label", "")
+    assert "rank 1 0.5; rank 64 0.9" in label
+
+
+def test_a_picture_becomes_a_png_with_words_in_it() -> None:
+    drawn = charts.as_png(charts.score_chart(BEFORE, AFTER), scale=1)
+    silent = charts.as_png(re.sub(r"<text.*?</text>", "", charts.score_chart(BEFORE, AFTER)), scale=1)
+    assert drawn.startswith(b"\x89PNG")
+    assert len(drawn) > 1.5 * len(silent)
+
+
+def test_where_no_font_is_installed_a_png_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "_FONTS", ("No Such Font",))
+    charts._installed_font.cache_clear()
+    with pytest.raises(UsageError, match="No Such Font, and none is installed"):
+        charts.as_png(charts.score_chart(BEFORE, AFTER))
+    charts._installed_font.cache_clear()
+
+
+def test_a_picture_that_stands_alone_needs_no_variables() -> None:
+    alone = charts.standalone(PICTURES["five lines"])
+    ElementTree.fromstring(alone)
+    assert "var(" not in alone
+    assert charts.LIGHT["e"] in alone
 
 
 def test_every_class_in_a_chart_is_styled() -> None:

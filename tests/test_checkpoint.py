@@ -97,9 +97,11 @@ def test_lora_on_smollm2_goes_on_bit_for_bit(quick_run: Run, quick_events: list[
     assert_same(resumed(Run.load(tmp_path / "run")), quick_run)
 
 
-@pytest.mark.parametrize("method", ["dora", "full"])
-def test_every_kind_of_weight_that_moves_goes_on_bit_for_bit(method: str, lora_recipe: Recipe, tmp_path: Path) -> None:
-    recipe = lora_recipe.with_settings({"method": method, "sample_prompts": 1, "weight_decay": 0.1})
+@pytest.mark.parametrize("settings", [{"method": "dora"}, {"method": "full"}, {"method": "full", "optimizer": "muon"}])
+def test_every_kind_of_weight_that_moves_goes_on_bit_for_bit(
+    settings: dict[str, str], lora_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = lora_recipe.with_settings({**settings, "sample_prompts": 1, "weight_decay": 0.1})
     unbroken = carried_out(recipe, tmp_path / "unbroken")
     assert_same(resumed(interrupted(recipe, tmp_path / "run", after=3)), unbroken)
 

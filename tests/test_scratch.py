@@ -136,9 +136,14 @@ def test_the_embedding_is_the_head_too(own_tokenizer: Any) -> None:
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
-def test_heads_are_32_wide_and_the_config_knows_the_tokens(own_tokenizer: Any) -> None:
+@pytest.mark.parametrize(("width", "heads"), [(64, 2), (96, 3), (128, 2), (160, 5), (192, 3)])
+def test_heads_are_64_wide_where_that_comes_out_and_else_32(width: int, heads: int, own_tokenizer: Any) -> None:
+    config = new_llama(own_tokenizer, width=width).config
+    assert config.num_attention_heads == config.num_key_value_heads == heads
+
+
+def test_the_config_knows_the_tokens(own_tokenizer: Any) -> None:
     config = new_llama(own_tokenizer, width=128).config
-    assert config.num_attention_heads == config.num_key_value_heads == 4
     assert config.max_position_embeddings == 128
     assert config.vocab_size == VOCABULARY
     assert own_tokenizer.convert_ids_to_tokens([config.bos_token_id, config.eos_token_id, config.pad_token_id]) == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ftdemo.data import harbour_tales
 from ftdemo.data.support_voice import checker as support_voice
@@ -28,8 +29,10 @@ class BuiltIn:
     """What user and assistant say in turns, where a generated text is a chat, else nothing."""
     trials: Callable[[int], Iterator[Trial]] | None = None
     """Endless trials from a seed, where texts are generated."""
+    pairs: Callable[..., Iterator[dict[str, Any]]] | None = None
+    """Endless rows from a seed, as lines of JSON would have them; the held-out ones with ``heldout=True``."""
     default_rows: int = 0
-    """How many generated texts to train on where a recipe does not say."""
+    """How many generated rows to train on where a recipe does not say."""
 
     @property
     def train(self) -> Path:
@@ -67,6 +70,21 @@ BUILT_IN = {
         turns=harbour_tales.turns,
         trials=harbour_tales.trials,
         default_rows=20_000,
+    ),
+    "story-requests": BuiltIn(
+        name="story-requests",
+        summary="Generated requests for a story about two things, and stories of the harbour town in which both occur.",
+        folder=_HERE / "story_requests",
+        pairs=harbour_tales.story_requests,
+        default_rows=500,
+    ),
+    "ship-logs": BuiltIn(
+        name="ship-logs",
+        summary="Generated questions about a voyage, each answered by a ship's log with the times of the day.",
+        folder=_HERE / "ship_logs",
+        score=harbour_tales.score_log,
+        pairs=harbour_tales.ship_logs,
+        default_rows=120,
     ),
 }
 GENERAL_KNOWLEDGE = _HERE / "general_knowledge"

@@ -29,6 +29,7 @@ _MAX_HELDOUT = 60
 _MIN_ROWS_TO_SPLIT = 10
 _TRIALS = 200
 """Half of them questions: an interval of 95% is then some 9 points to either side."""
+_HELDOUT_PAIRS = 100
 _HELDOUT_SEED = 2**32
 """Beyond every seed that a recipe can name, so that held-out texts are never trained on."""
 
@@ -126,20 +127,23 @@ class Splits:
 
 
 def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
-    """The rows of a built-in data set or of a JSONL file, parted into training and held-out rows.
+    """The rows of a built-in data set, a JSONL file or a folder, parted into training and held-out rows.
 
-    A built-in set brings its own held-out rows. Of a file with ten rows or more a seeded tenth (60 rows at most)
-    is held out. `examples` then keeps the first N training rows.
+    A built-in set brings its own held-out rows, and so does a folder: ``train.jsonl`` and ``heldout.jsonl``. Of a file
+    with ten rows or more a seeded tenth (60 rows at most) is held out. `examples` then keeps the first N training rows.
 
     Raises:
         DataError: If there is no such data or it cannot be read. A malformed training row is told of when the rows are
             gone through.
     """
     if data not in BUILT_IN:
-        return _split_file(_existing_file(data), seed, examples)
+        path = _existing(data)
+        return _from_folder(path, examples) if path.is_dir() else _split_file(path, seed, examples)
     built_in = BUILT_IN[data]
     if built_in.documents is not None:
         return _generated(built_in, seed, examples)
+    if built_in.pairs is not None:
+        return _generated_pairs(built_in, seed, examples)
     train = Rows(lambda: stream_rows(built_in.train), _count_rows(built_in.train))
     return Splits(_first(train, examples), tuple(stream_rows(built_in.heldout)))
 
@@ -185,6 +189,19 @@ def _generated(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
     return Splits(Rows(read, examples or built_in.default_rows), tuple(heldout), tuple(trials))
 
 
+def _generated_pairs(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
+    """Requests that never end, with their answers."""
+    pairs = built_in.pairs
+    assert pairs is not None
+
+    def read(*, heldout: bool) -> Iterator[AnyRow]:
+        found = pairs(_HELDOUT_SEED if heldout else seed, heldout=heldout)
+        return (_row(number, value) for number, value in enumerate(found, 1))
+
+    train = Rows(lambda: read(heldout=False), examples or built_in.default_rows)
+    return Splits(train, tuple(islice(read(heldout=True), _HELDOUT_PAIRS)))
+
+
 def _first(rows: Rows, examples: int | None) -> Rows:
     return Rows(rows.read, min(len(rows), examples or len(rows)))
 
@@ -193,19 +210,28 @@ def _count_rows(path: Path) -> int:
     return sum(1 for _, line in _lines(path) if line.strip())
 
 
-def _existing_file(data: str) -> Path:
+def _existing(data: str) -> Path:
     path = Path(data)
     try:
-        is_folder, is_there = path.is_dir(), path.exists()
+        is_there = path.exists()
     except OSError as error:
         what = f"{data} cannot be read: {error.strerror or error}."
         raise DataError(what, "Check the path and its permissions.") from None
-    if is_folder:
-        raise DataError(f"{data} is a folder.", "Name a JSONL file in it.")
     if not is_there:
         known = ", ".join(BUILT_IN)
         raise DataError(f"No data called {data}: no such file here.", f"Give a JSONL file, or a built-in set: {known}.")
     return path
+
+
+def _from_folder(folder: Path, examples: int | None) -> Splits:
+    train, heldout = folder / "train.jsonl", folder / "heldout.jsonl"
+    if not train.is_file():
+        raise DataError(
+            f"{folder} is a folder without train.jsonl.",
+            "Name a JSONL file in it, or give the folder a train.jsonl and, to judge by, a heldout.jsonl.",
+        )
+    rows = Rows(lambda: stream_rows(train), max(1, _count_rows(train)))
+    return Splits(_first(rows, examples), tuple(stream_rows(heldout)) if heldout.is_file() else ())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

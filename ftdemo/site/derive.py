@@ -16,7 +16,8 @@ import yaml
 
 from ftdemo import charts
 from ftdemo.errors import DataError
-from ftdemo.site.measured import NUMBER, load_experiments, panels, rewrite
+from ftdemo.experiment import find_experiments
+from ftdemo.site.measured import NUMBER, Records, load_records, panels, rewrite
 
 DEMOS_URL = "https://huggingface.co/spaces/ftdemo/{name}"
 """Where the published site's demos run. The variable FTDEMO_DEMOS_URL names another place."""
@@ -34,6 +35,11 @@ class Project:
     def docs(self) -> Path:
         """The pages."""
         return self.root / "docs"
+
+    @property
+    def experiments(self) -> Path:
+        """What was measured for the pages."""
+        return self.docs / "experiments"
 
     @property
     def derived(self) -> Path:
@@ -60,8 +66,9 @@ def derive(project: Project) -> None:
     Raises:
         DataError: If a page asks for code, a source or a number that is not there.
     """
-    for name, experiment in load_experiments(project.docs / "experiments").items():
-        for file, text in panels(experiment).items():
+    for name, experiment in find_experiments(project.experiments).items():
+        record = experiment.record()
+        for file, text in panels(experiment, record).items() if record else ():
             _write(project.derived / "runs" / name / file, text)
     for page in project.pages():
         for name in _CODE_INCLUDE.findall(page.read_text(encoding="utf-8")):
@@ -74,34 +81,41 @@ def derive(project: Project) -> None:
     _write(project.docs / "assets" / "derived" / "charts.css", charts.CSS.lstrip())
 
 
-def check(project: Project, *, update: bool = False) -> list[str]:
-    """Problems in the pages, as ``file:line: what is wrong and how to mend it``.
+def check(project: Project) -> list[str]:
+    """Problems in the pages, as ``file:line: what is wrong and how to mend it``."""
+    records = load_records(project.experiments)
+    problems = [problem for page in project.pages() for problem in _number_problems(page, records, project.root)]
+    return problems + list(_citation_problems(project))
 
-    Args:
-        project: The glossary.
-        update: Write the recorded numbers into the pages instead of reporting that they differ.
+
+def fill(project: Project) -> list[Path]:
+    """Write the recorded numbers into the pages; gives the pages that changed.
+
+    Raises:
+        DataError: If a page names a number that is not recorded.
     """
-    experiments = load_experiments(project.docs / "experiments")
-    problems = []
+    records, changed = load_records(project.experiments), []
     for page in project.pages():
         text = page.read_text(encoding="utf-8")
-        lines = text.split("\n")
-        for number, line in enumerate(lines, 1):
-            try:
-                lines[number - 1] = rewrite(line, experiments)
-            except DataError as error:
-                problems.append(f"{page.relative_to(project.root)}:{number}: {error.what} {error.remedy}")
-            if len(re.findall(r"<data\b", line)) != len(NUMBER.findall(line)):
-                where = f"{page.relative_to(project.root)}:{number}"
-                problems.append(f'{where}: a <data> tag is broken. Write <data value="key">number</data> on one line.')
-            if lines[number - 1] != line and not update:
-                problems.append(
-                    f"{page.relative_to(project.root)}:{number}: a number differs from its record. "
-                    "Run `ftdemo site check --update`."
-                )
-        if update and lines != text.split("\n"):
-            page.write_text("\n".join(lines), encoding="utf-8")
-    return problems + list(_citation_problems(project))
+        filled = rewrite(text, records)
+        if filled != text:
+            page.write_text(filled, encoding="utf-8")
+            changed.append(page)
+    return changed
+
+
+def _number_problems(page: Path, records: Records, root: Path) -> Iterator[str]:
+    for number, line in enumerate(page.read_text(encoding="utf-8").split("\n"), 1):
+        where = f"{page.relative_to(root)}:{number}"
+        if len(re.findall(r"<data\b", line)) != len(NUMBER.findall(line)):
+            yield f'{where}: a <data> tag is broken. Write <data value="key">number</data> on one line.'
+        try:
+            differs = rewrite(line, records) != line
+        except DataError as error:
+            yield f"{where}: {error.what} {error.remedy}"
+            continue
+        if differs:
+            yield f"{where}: a number differs from its record. Run `ftdemo site fill`."
 
 
 def front_matter(page: Path) -> dict[str, Any]:

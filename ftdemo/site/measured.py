@@ -1,127 +1,184 @@
-"""Measured numbers: looked up in recorded runs, written into pages, and turned into the panels that pages include."""
+"""Measured numbers: looked up in the records of experiments, written into pages, and turned into what pages include."""
 
 from __future__ import annotations
 
 import json
 import re
 import statistics
-from dataclasses import dataclass
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ftdemo import charts
+from ftdemo.charts import Point
 from ftdemo.errors import DataError
-from ftdemo.events import Sampled
-from ftdemo.run import Run
+from ftdemo.experiment import Chart, Experiment, find_experiments, look_up, number, over_seeds
 
 NUMBER = re.compile(r'<data value="(?P<key>[^"]+)">(?P<printed>[^<]*)</data>')
-_PRINTED = re.compile(r"^(?P<digits>[\d,?]+)(?:\.(?P<decimals>[\d?]+))?(?P<unit>%| MB| GB|)$")
-_UNITS = {"%": 100.0, " MB": 1e-6, " GB": 1e-9, "": 1.0}
-_ANSWERS_SHOWN = 3
+_PRINTED = re.compile(r"^(?P<digits>-?[\d,?]+)(?:\.(?P<decimals>[\d?]+))?(?P<unit>%| [kMG]B| min|)$")
+_UNITS = {"%": 100.0, " kB": 1e-3, " MB": 1e-6, " GB": 1e-9, " min": 1 / 60, "": 1.0}
+_VERDICTS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "not shown": "– not shown"}
+
+Records = dict[str, dict[str, Any]]
+"""The record of each experiment, by its name."""
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A recipe under ``docs/experiments/`` and its recorded runs, one a seed."""
-
-    name: str
-    runs: dict[str, Run]
-
-    @classmethod
-    def load(cls, folder: Path) -> Experiment:
-        """Read ``seed-*.json`` in a folder."""
-        records = {
-            path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("seed-*.json"))
-        }
-        return cls(folder.name, {name: Run(folder / f"{name}.json", record) for name, record in records.items()})
-
-    @property
-    def shown(self) -> Run:
-        """The run whose curve and answers are shown."""
-        return next(iter(self.runs.values()))
+def load_records(folder: Path) -> Records:
+    """The records of all experiments that were carried out."""
+    found = {name: experiment.record() for name, experiment in find_experiments(folder).items()}
+    return {name: record for name, record in found.items() if record}
 
 
-def load_experiments(folder: Path) -> dict[str, Experiment]:
-    """All experiments that have a recorded run, by name."""
-    found = [Experiment.load(path) for path in sorted(folder.iterdir()) if path.is_dir()]
-    return {experiment.name: experiment for experiment in found if experiment.runs}
-
-
-def look_up(experiments: dict[str, Experiment], key: str) -> float:
+def recorded(records: Records, key: str) -> float:
     """A recorded number.
 
     Args:
-        experiments: What `load_experiments` gave.
-        key: ``experiment/seed-0:path.to.number`` for one run, ``experiment:path.to.number`` for the mean of all.
+        records: What `load_records` gave.
+        key: ``experiment:arm:path`` for the mean over all seeds, ``experiment:arm/seed:path`` for one run,
+            ``experiment:claim/id:value`` for what a claim was decided by.
 
     Raises:
         DataError: If there is no such number.
     """
-    place, _, path = key.partition(":")
-    name, _, seed = place.partition("/")
+    name, _, rest = key.partition(":")
+    place, _, path = rest.partition(":")
     try:
-        runs = experiments[name].runs
-        chosen = [runs[seed]] if seed else list(runs.values())
-        return statistics.fmean(_value(run.record, path) for run in chosen)
-    except (KeyError, TypeError, ValueError):
-        raise DataError(f"No recorded number `{key}`.", "Write it `experiment/seed-0:path.to.number`.") from None
+        record = records[name]
+        if place.startswith("claim/"):
+            claim = next(claim for claim in record["claims"] if claim["id"] == place.removeprefix("claim/"))
+            return float(claim[path])
+        return statistics.fmean(map(number, look_up(record["runs"], rest)))
+    except (KeyError, StopIteration, TypeError, ValueError, DataError):
+        raise DataError(f"No recorded number `{key}`.", "Write it `experiment:arm:path.to.number`.") from None
 
 
-def rewrite(text: str, experiments: dict[str, Experiment]) -> str:
+def rewrite(text: str, records: Records) -> str:
     """The page's text with each measured number as its record has it, in the form in which it is printed there."""
-    return NUMBER.sub(lambda match: _rewritten(match, experiments), text)
+    return NUMBER.sub(lambda match: _rewritten(match, records), text)
 
 
-def panels(experiment: Experiment) -> dict[str, str]:
+def panels(experiment: Experiment, record: dict[str, Any]) -> dict[str, str]:
     """What pages include of an experiment, by file name."""
-    before, after = experiment.shown.samples()
-    scores = {"before": before.scores if before else {}, "after": after.scores if after else {}}
-    return {
-        "loss.html": _figure(charts.loss_chart(experiment.shown.events), experiment),
-        "scores.html": _figure(charts.score_chart(scores["before"], scores["after"]), experiment),
-        "answers.md": _answers(before, after),
-        "facts.md": _facts(experiment),
-        "seeds.md": _seeds(experiment),
-    }
+    spec, runs = experiment.spec, record["runs"]
+    found = {"claims.md": _claims(record), "arms.md": _arms(record)}
+    for chart in spec.charts:
+        found[f"{chart.id}.html"] = _chart(chart, record)
+    if spec.shown:
+        shown = runs[f"{spec.shown}/{spec.seeds[0]}"]
+        curve = _curve(shown)
+        found |= {
+            "loss.html": _figure(curve, record, _curve_table(shown)),
+            "player.html": _player(curve, shown, record),
+            "scores.html": _figure(_scores(shown), record, ""),
+            "answers.md": _answers(shown["samples"]),
+            "facts.md": _facts(experiment, shown, record),
+            "seeds.md": _seeds([run for run in runs.values() if run["arm"] == spec.shown]),
+        }
+    return found
 
 
-def _value(record: dict[str, Any], path: str) -> float:
-    first, *rest = path.split(".")
-    kinds = {event["event"]: event for event in reversed(record["events"])}
-    value: Any = kinds[first] if first in kinds else record[first]
-    for name in rest:
-        value = value[name]
-    return float(value)
-
-
-def _rewritten(match: re.Match[str], experiments: dict[str, Experiment]) -> str:
+def _rewritten(match: re.Match[str], records: Records) -> str:
     form = _PRINTED.match(match["printed"])
     if not form:
         raise DataError(
-            f"`{match[0]}` is not a number with %, MB, GB or no unit.", "Write it like 0.98, 98% or 9.8 MB."
+            f"`{match[0]}` is not a number with %, kB, MB, GB, min or no unit.", "Write it like 0.98, 98% or 9.8 MB."
         )
-    value = look_up(experiments, match["key"]) * _UNITS[form["unit"]]
+    value = recorded(records, match["key"]) * _UNITS[form["unit"]]
     printed = f"{value:,.{len(form['decimals'] or '')}f}{form['unit']}"
     return f'<data value="{match["key"]}">{printed}</data>'
 
 
-def _figure(svg: str, experiment: Experiment) -> str:
-    run = experiment.shown.record
-    when, device = run["created"][:10], escape(run["hardware"]["device_name"])
-    caption = f"Recorded on {when}: seed {run['recipe']['seed']}, {run['hardware']['cores']} cores of {device}."
-    return f'<figure class="ft-figure">{svg}<figcaption>{caption}</figcaption></figure>\n'
+def _curve(run: dict[str, Any]) -> str:
+    return charts.curve_chart(run["curve"], run["heldout"], run["started"]["total_steps"])
 
 
-def _answers(before: Sampled | None, after: Sampled | None) -> str:
-    if not before or not after:
-        return "No answers were recorded.\n"
+def _scores(run: dict[str, Any]) -> str:
+    return charts.score_chart(run["scores"].get("before", {}), run["scores"].get("after", {}))
+
+
+def _point(runs: dict[str, Any], arm: str, chart: Chart) -> Point:
+    each = [number(value) for value in look_up(runs, f"{arm}:{chart.y}")]
+    return Point(chart.x.get(arm, 0.0), *over_seeds(each), tuple(each))
+
+
+def _chart(chart: Chart, record: dict[str, Any]) -> str:
+    """A picture that the experiment asks for, with its numbers as a table."""
+    runs = record["runs"]
+    arms = list(dict.fromkeys(run["arm"] for run in runs.values()))
+    if chart.lines:
+        series = {
+            name: sorted((_point(runs, arm, chart) for arm in members), key=lambda point: point.x)
+            for name, members in chart.lines.items()
+        }
+        svg = charts.lines_chart(series, chart.title, x_label=chart.label, log=chart.log, y_min=chart.lowest)
+        rows = [[name, f"{point.x:g}", *_spread(point)] for name, line in series.items() for point in line]
+        return _figure(svg, record, _table(["", chart.label, "mean", "95% interval", "runs"], rows))
+    points = {arm: _point(runs, arm, chart) for arm in chart.x or arms}
+    svg = charts.arms_chart(points, chart.title, chart.label, lowest=chart.lowest)
+    rows = [[arm, *_spread(point)] for arm, point in points.items()]
+    return _figure(svg, record, _table(["", "mean", "95% interval", "runs"], rows))
+
+
+def _spread(point: Point) -> list[str]:
+    each = ", ".join(f"{value:.3g}" for value in point.each)
+    return [f"{point.y:.3g}", f"{point.low:.3g} to {point.high:.3g}", each]
+
+
+def _figure(svg: str, record: dict[str, Any], table: str) -> str:
+    numbers = f"<details><summary>The numbers</summary>{table}</details>" if table else ""
+    return f'<figure class="ft-figure">{svg}<figcaption>{_origin(record)}</figcaption>{numbers}</figure>\n'
+
+
+def _origin(record: dict[str, Any]) -> str:
+    machine = record["hardware"]
+    command = f"<code>ftdemo record {escape(record['experiment'])}</code>"
+    device = f"{machine['cores']} cores of {escape(machine['device_name'])}"
+    return f"Recorded on {record['created'][:10]}, {device}. Repeat it: {command}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def _curve_table(run: dict[str, Any]) -> str:
+    """The held-out losses, and the training loss at or before those steps."""
+    rows = []
+    for step, loss in run["heldout"]:
+        before = [value for at, value in run["curve"] if at <= step]
+        rows.append([str(step), f"{before[-1]:.3f}" if before else "", f"{loss:.3f}"])
+    return _table(["step", "training loss", "held-out loss"], rows)
+
+
+def _player(svg: str, run: dict[str, Any], record: dict[str, Any]) -> str:
+    """The shown run, step by step: a static picture, with the data by which the web component brings it to life."""
+    steps = run["started"]["total_steps"]
+    data = {
+        "frame": charts.curve_plot(run["curve"], run["heldout"], steps).frame,
+        "curve": run["curve"],
+        "heldout": run["heldout"],
+        "samples": run["samples"],
+    }
+    # Nothing in it may end the script or begin another one.
+    packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        f'<ft-player class="ft-figure"><figure>{svg}<figcaption>{_origin(record)}</figcaption></figure>'
+        f'<script type="application/json">{packed}</script></ft-player>\n'
+    )
+
+
+def _answers(samples: list[dict[str, Any]]) -> str:
+    """The first answers of the shown run, before and after."""
+    before, after = samples[0], samples[-1]
     parts = []
-    for old, new in list(zip(before.answers, after.answers, strict=True))[:_ANSWERS_SHOWN]:
+    for old, new in zip(before["answers"], after["answers"], strict=True):
         parts.append(
-            f'<div class="ft-exchange"><p class="ft-letter">{escape(old.prompt)}</p>'
-            f'<div class="ft-pair"><div><strong>Before</strong><p class="ft-said">{_lines(old.text)}</p></div>'
-            f'<div><strong>After</strong><p class="ft-said">{_lines(new.text)}</p></div></div></div>'
+            f'<div class="ft-exchange"><p class="ft-letter">{_lines(old["prompt"])}</p>'
+            f'<div class="ft-pair"><div><strong>Before</strong><p class="ft-said">{_lines(old["text"])}</p></div>'
+            f'<div><strong>After</strong><p class="ft-said">{_lines(new["text"])}</p></div></div></div>'
         )
     return "\n\n".join(parts) + "\n"
 
@@ -130,40 +187,77 @@ def _lines(text: str) -> str:
     return "<br>".join(escape(line) for line in text.strip().splitlines() if line.strip())
 
 
-def _facts(experiment: Experiment) -> str:
-    run = experiment.shown.record
-    recipe, machine, versions = run["recipe"], run["hardware"], run["versions"]
-    started = next(event for event in run["events"] if event["event"] == "started")
+def _claims(record: dict[str, Any]) -> str:
+    """What was claimed, and how it came out."""
+    rows = [
+        [
+            claim["says"],
+            f"{claim['value']:.3g} ({claim['low']:.3g} to {claim['high']:.3g})",
+            claim["bound"],
+            _VERDICTS[claim["verdict"]],
+        ]
+        for claim in record["claims"]
+    ]
+    return _table(["Claim", "Measured (95% interval)", "Bound", "So it"], rows) + "\n"
+
+
+def _arms(record: dict[str, Any]) -> str:
+    """Every arm's scores after training, held-out loss, cost and size, as means over its runs."""
+    by_arm: dict[str, list[dict[str, Any]]] = {}
+    for run in record["runs"].values():
+        by_arm.setdefault(run["arm"], []).append(run)
+    trained = {arm: runs for arm, runs in by_arm.items() if "heldout_loss" in runs[0]}
+    names = list(dict.fromkeys(name for runs in trained.values() for name in runs[0]["scores"].get("after", {})))
+    rows = []
+    for arm, runs in trained.items():
+        scores = [_mean_of([run["scores"].get("after", {}).get(name) for run in runs]) for name in names]
+        loss = _mean_of([run["heldout_loss"].get("after") for run in runs])
+        seconds = f"{statistics.fmean(run['seconds'] for run in runs):.0f}"
+        moved = f"{runs[0]['started']['trainable_parameters']:,}"
+        rows.append([arm, *scores, loss, seconds, moved])
+    head = ["", *(name.replace("_", " ") for name in names), "held-out loss", "seconds", "trained parameters"]
+    return _table(head, rows) + "\n"
+
+
+def _mean_of(values: list[float | None]) -> str:
+    found = [value for value in values if value is not None]
+    return f"{statistics.fmean(found):.2f}" if found else "–"
+
+
+def _facts(experiment: Experiment, run: dict[str, Any], record: dict[str, Any]) -> str:
+    recipe, machine, versions, started = run["recipe"], record["hardware"], record["versions"], run["started"]
     share = started["trainable_parameters"] / started["total_parameters"]
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "peft", "ftdemo"))
+    full = experiment.spec.recipe_of(run["arm"], run["seed"], quick=False)
     rows = {
-        "Model": f"{run['model']['name']} ({run['model']['origin']})",
-        "Data": f"{recipe['data']}, {started['examples']} examples, {run['tokens']:,} tokens read",
-        "Adapter": f"rank {recipe['rank']}, alpha {recipe['alpha']:g}, on {recipe['targets']}",
+        "Model": full.model,
+        "Data": f"{full.data}, {started['examples']:,} examples, {run['tokens']:,} tokens read",
+        "Method": full.method + (f", rank {full.rank}, alpha {full.alpha:g}" if full.is_low_rank else ""),
+        "Learning rate": f"{full.lr:g}, {full.schedule}",
         "Trainable parameters": f"{started['trainable_parameters']:,} ({share:.2%} of all)",
-        "Adapter on disk": f"{started['adapter_bytes'] / 1e6:.1f} MB",
-        "Training": f"{run['steps']} steps in {run['seconds']:.0f} s, {run['tokens_per_second']:.0f} tokens/s",
+        "On disk": f"{run['saved_bytes'] / 1e6:.1f} MB",
+        "Training": f"{run['steps']:,} steps in {run['seconds']:.0f} s, {run['tokens_per_second']:,.0f} tokens/s",
         "Peak memory": f"{run['peak_memory_bytes'] / 1e9:.1f} GB, the whole process",
-        "Machine": f"{machine['cores']} cores of {machine['device_name']}, weights in {run['dtype']}",
+        "Machine": f"{machine['cores']} cores of {machine['device_name']}, products in {started['dtype']}",
         "Versions": libraries,
-        "Recorded": run["created"][:10],
-        "Do it again": f"`ftdemo train docs/experiments/{experiment.name}/recipe.yaml --set seed={recipe['seed']}`",
+        "Seed": str(recipe.get("seed", 0)),
+        "Recorded": record["created"][:10],
+        "Do it again": f"`ftdemo record {experiment.name}`",
     }
     return "| The run | |\n| --- | --- |\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
 
 
-def _seeds(experiment: Experiment) -> str:
+def _seeds(runs: list[dict[str, Any]]) -> str:
     """The scores of every seed, their mean, and the spread from lowest to highest."""
-    records = [run.record for run in experiment.runs.values()]
-    names = list(records[0]["scores"]["after"])
+    names = list(runs[0]["scores"]["after"])
     columns = [f"{name} before | {name} after" for name in names]
     lines = [
         f"| seed | {' | '.join(columns)} | held-out loss | seconds |",
         "| --- |" + " ---: |" * (2 * len(names) + 2),
     ]
-    table = [_score_row(record, names) for record in records]
-    for record, row in zip(records, table, strict=True):
-        lines.append(f"| {record['recipe']['seed']} | {_cells(row)} |")
+    table = [_score_row(run, names) for run in runs]
+    for run, row in zip(runs, table, strict=True):
+        lines.append(f"| {run['seed']} | {_cells(row)} |")
     columns_of_values = list(zip(*table, strict=True))
     lines.append(f"| **mean** | {_cells([statistics.fmean(column) for column in columns_of_values])} |")
     lines.append(f"| lowest | {_cells([min(column) for column in columns_of_values])} |")
@@ -171,10 +265,10 @@ def _seeds(experiment: Experiment) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _score_row(record: dict[str, Any], names: list[str]) -> list[float]:
-    scores = [record["scores"][when][name] for name in names for when in ("before", "after")]
-    return [*scores, record["heldout_loss"]["after"], record["seconds"]]
+def _score_row(run: dict[str, Any], names: list[str]) -> list[float]:
+    scores = [run["scores"][when][name] for name in names for when in ("before", "after")]
+    return [*scores, run["heldout_loss"]["after"], run["seconds"]]
 
 
-def _cells(values: list[float]) -> str:
+def _cells(values: Sequence[float]) -> str:
     return " | ".join([f"{value:.2f}" for value in values[:-1]] + [f"{values[-1]:.0f}"])

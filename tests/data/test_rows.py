@@ -249,11 +249,20 @@ def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
         load_splits(name, seed=0)
 
 
-def test_a_folder_is_refused_with_what_to_name_instead(tmp_path: Path) -> None:
+def test_a_folder_without_training_rows_is_refused_with_what_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refusal:
         load_splits(str(tmp_path), seed=0)
-    assert refusal.value.what == f"{tmp_path} is a folder."
-    assert refusal.value.remedy == "Name a JSONL file in it."
+    assert refusal.value.what == f"{tmp_path} is a folder without train.jsonl."
+    assert "heldout.jsonl" in refusal.value.remedy
+
+
+def test_a_folder_brings_its_own_heldout_rows(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n', encoding="utf-8")
+    assert load_splits(str(tmp_path), seed=0).heldout == ()
+    (tmp_path / "heldout.jsonl").write_text('{"text": "three"}\n', encoding="utf-8")
+    splits = load_splits(str(tmp_path), seed=0)
+    assert (_texts(splits.train), _texts(splits.heldout)) == (["one", "two"], ["three"])
+    assert _texts(load_splits(str(tmp_path), seed=0, examples=1).train) == ["one"]
 
 
 # Splits
@@ -282,7 +291,13 @@ def test_no_heldout_row_of_a_built_in_set_is_trained_on(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind", "rows"),
-    [("support-voice", Row, 336), ("shop-mail", Labelled, 360), ("harbour-tales", Text, 20_000)],
+    [
+        ("support-voice", Row, 336),
+        ("shop-mail", Labelled, 360),
+        ("harbour-tales", Text, 20_000),
+        ("story-requests", Row, 500),
+        ("ship-logs", Row, 120),
+    ],
 )
 def test_a_built_in_set_has_one_kind_of_rows_and_a_card(name: str, kind: type, rows: int) -> None:
     splits = load_splits(name, seed=0)

@@ -1,22 +1,23 @@
 import json
 import os
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import click
 import pytest
+import yaml
 from conftest import STARTED
 
 from ftdemo import charts
 from ftdemo.cli import main
 from ftdemo.errors import DataError
-from ftdemo.events import Answer, Evaluated, Event, Finished, Sampled, Step, to_dict
-from ftdemo.recipe import Recipe
+from ftdemo.experiment import Spec, as_record, outcomes
 from ftdemo.site import mathml
-from ftdemo.site.derive import Project, check, code_block, derive
-from ftdemo.site.measured import load_experiments, rewrite
+from ftdemo.site.derive import Project, check, code_block, derive, fill
+from ftdemo.site.measured import load_records, rewrite
 
 PAGE = """\
 ---
@@ -61,39 +62,60 @@ class Pair:
 '''
 
 
-def _events(format_after: float) -> list[Event]:
-    answer = Answer("Is <b>it</b> here?", "Sighted: <script>alert(1)</script>\n\nYes.", "Sighted: Yes.", stopped=True)
-    return [
-        replace(STARTED, total_steps=2),
-        Evaluated(step=0, loss=2.8712),
-        Sampled(step=0, answers=(answer,), scores={"format": 0.0, "voice": 0.4}, seconds=1.0),
-        Step(1, 2, 0.5, 2.9, 2e-3, 1.0, 500, 1.0),
-        Step(2, 2, 1.0, 2.1, 4e-3, 1.0, 1000, 2.0),
-        Evaluated(step=2, loss=1.4321),
-        Sampled(step=2, answers=(answer,), scores={"format": format_after, "voice": 1.0}, seconds=1.0),
-        Finished("completed", 2, 1000, 2.0, 500.0, 1_300_000_000),
-    ]
+SPEC = {
+    "title": "One arm",
+    "question": "Does it learn?",
+    "recipe": {"model": "smollm2"},
+    "arms": {"lora": {}},
+    "seeds": [0, 1],
+    "shown": "lora",
+    "charts": [{"id": "formats", "title": "Format", "y": "scores.after.format", "label": "0 to 1"}],
+    "claims": [{"id": "format", "says": "It learns <the> form.", "value": "lora:scores.after.format", "at_least": 0.8}],
+}
 
 
-def _record(seed: int, format_after: float) -> dict[str, Any]:
-    """A run's record, in the shape of `run.json`."""
+def _run(seed: int, format_after: float) -> dict[str, Any]:
+    """A run, as an experiment's record has it."""
+    answer = {
+        "prompt": "Is <b>it</b> here?",
+        "text": "Sighted: <script>alert(1)</script>\n\nYes.",
+        "reference": "Sighted: Yes.",
+        "stopped": True,
+    }
+    before, after = {"format": 0.0, "voice": 0.4}, {"format": format_after, "voice": 1.0}
     return {
-        "version": 1,
-        "created": "2026-11-21T12:00:00+00:00",
-        "status": "completed",
-        "recipe": Recipe(seed=seed).model_dump(mode="json"),
-        "model": {"name": "owner/small", "origin": "local folder", "sha256": "0" * 64, "licence": None},
-        "dtype": "float32",
-        "versions": {"ftdemo": "0.1.0", "python": "3.11", "torch": "2.8", "transformers": "5.10", "peft": "0.19"},
-        "hardware": {"device": "cpu", "device_name": "a small & slow one", "cores": 2},
-        "scores": {"before": {"format": 0.0, "voice": 0.4}, "after": {"format": format_after, "voice": 1.0}},
+        "arm": "lora",
+        "seed": seed,
+        "recipe": {"seed": seed},
+        "started": asdict(replace(STARTED, total_steps=2)),
+        "curve": [[1, 2.9], [2, 2.1]],
+        "heldout": [[0, 2.8712], [2, 1.4321]],
+        "samples": [
+            {"step": 0, "scores": before, "answers": [answer]},
+            {"step": 2, "scores": after, "answers": [answer]},
+        ],
+        "scores": {"before": before, "after": after},
         "heldout_loss": {"before": 2.8712, "after": 1.4321},
         "steps": 2,
         "tokens": 1000,
-        "seconds": 2.0,
+        "seconds": 120.0,
         "tokens_per_second": 500.0,
         "peak_memory_bytes": 1_300_000_000,
-        "events": [to_dict(event) for event in _events(format_after)],
+        "saved_bytes": 9_800_000,
+    }
+
+
+def _record(*formats: float) -> dict[str, Any]:
+    """An experiment's record with a run for each score."""
+    runs = {f"lora/{seed}": _run(seed, score) for seed, score in enumerate(formats)}
+    return {
+        "version": 1,
+        "experiment": "x",
+        "created": "2026-11-21T12:00:00+00:00",
+        "versions": {"ftdemo": "0.1.0", "python": "3.11", "torch": "2.8", "transformers": "5.10", "peft": "0.19"},
+        "hardware": {"device": "cpu", "device_name": "a small & slow one", "cores": 2},
+        "claims": as_record(outcomes(Spec(**SPEC), runs)),
+        "runs": runs,
     }
 
 
@@ -104,8 +126,8 @@ def project(tmp_path: Path) -> Project:
         "docs/terms/a.md": PAGE,
         "docs/references.bib": BIBLIOGRAPHY,
         "ftdemo/maths.py": CODE,
-        "docs/experiments/x/seed-0.json": json.dumps(_record(0, 0.9)),
-        "docs/experiments/x/seed-1.json": json.dumps(_record(1, 0.96)),
+        "docs/experiments/x/experiment.yaml": yaml.safe_dump(SPEC),
+        "docs/experiments/x/record.json": json.dumps(_record(0.9, 0.96)),
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -126,37 +148,40 @@ def _append(project: Project, line: str) -> Path:
 @pytest.mark.parametrize(
     ("key", "printed", "rewritten"),
     [
-        ("x/seed-0:heldout_loss.after", "9.99", "1.43"),
-        ("x/seed-0:heldout_loss.after", "9.9", "1.4"),
-        ("x/seed-0:heldout_loss.after", "9", "1"),
-        ("x/seed-0:heldout_loss.after", "?.??", "1.43"),
-        ("x/seed-0:steps", "?", "2"),
-        ("x/seed-0:tokens", "9,999", "1,000"),
-        ("x/seed-0:started.trainable_parameters", "?", "2,442,240"),
-        ("x/seed-0:started.trainable_parameters", "?,???", "2,442,240"),
-        ("x/seed-0:started.adapter_bytes", "0.0 MB", "9.8 MB"),
-        ("x/seed-0:started.adapter_bytes", "? MB", "10 MB"),
-        ("x/seed-0:peak_memory_bytes", "?.? GB", "1.3 GB"),
-        ("x/seed-0:scores.after.format", "0%", "90%"),
-        ("x/seed-0:scores.after.format", "?.?%", "90.0%"),
-        ("x/seed-0:finished.tokens_per_second", "?", "500"),
+        ("x:lora/0:heldout_loss.after", "9.99", "1.43"),
+        ("x:lora/0:heldout_loss.after", "9.9", "1.4"),
+        ("x:lora/0:heldout_loss.after", "9", "1"),
+        ("x:lora/0:heldout_loss.after", "?.??", "1.43"),
+        ("x:lora/0:steps", "?", "2"),
+        ("x:lora/0:tokens", "9,999", "1,000"),
+        ("x:lora/0:started.trainable_parameters", "?", "2,442,240"),
+        ("x:lora/0:started.trainable_parameters", "?,???", "2,442,240"),
+        ("x:lora/0:started.adapter_bytes", "0.0 MB", "9.8 MB"),
+        ("x:lora/0:started.adapter_bytes", "? MB", "10 MB"),
+        ("x:lora/0:peak_memory_bytes", "?.? GB", "1.3 GB"),
+        ("x:lora/0:scores.after.format", "0%", "90%"),
+        ("x:lora/0:scores.after.format", "?.?%", "90.0%"),
+        ("x:lora/0:tokens_per_second", "?", "500"),
+        ("x:lora/0:seconds", "? min", "2 min"),
+        ("x:lora/0:saved_bytes", "? kB", "9,800 kB"),
+        ("x:claim/format:value", "?.??", "0.93"),
     ],
 )
 def test_a_number_is_written_in_the_form_in_which_it_was_printed(
     key: str, printed: str, rewritten: str, project: Project
 ) -> None:
-    experiments = load_experiments(project.docs / "experiments")
+    experiments = load_records(project.experiments)
     assert rewrite(f"from {_data(key, printed)} on", experiments) == f"from {_data(key, rewritten)} on"
 
 
 def test_a_key_with_a_seed_gives_one_run_and_without_one_the_mean(project: Project) -> None:
-    experiments = load_experiments(project.docs / "experiments")
-    text = " ".join(_data(f"{place}:scores.after.format", "?%") for place in ("x/seed-0", "x/seed-1", "x"))
+    experiments = load_records(project.experiments)
+    text = " ".join(_data(f"{place}:scores.after.format", "?%") for place in ("x:lora/0", "x:lora/1", "x:lora"))
     assert re.findall(r">(\d+%)<", rewrite(text, experiments)) == ["90%", "96%", "93%"]
 
 
 def test_text_without_measured_numbers_is_left_as_it_is(project: Project) -> None:
-    assert rewrite(PAGE, load_experiments(project.docs / "experiments")) == PAGE
+    assert rewrite(PAGE, load_records(project.experiments)) == PAGE
 
 
 def test_a_page_that_holds_has_no_problems(project: Project) -> None:
@@ -166,12 +191,15 @@ def test_a_page_that_holds_has_no_problems(project: Project) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        "y:steps",
-        "x/seed-9:steps",
-        "x:nothing",
-        "x:scores.after.charm",
-        "x:scores",
-        "x:recipe.model",
+        "y:lora:steps",
+        "x:full:steps",
+        "x:lora/9:steps",
+        "x:lora:nothing",
+        "x:lora:scores.after.charm",
+        "x:lora:scores",
+        "x:lora:recipe.model",
+        "x:claim/fame:value",
+        "x:claim/format:says",
         "x:created",
         "x:",
         "x",
@@ -181,24 +209,24 @@ def test_a_number_that_no_record_holds_is_reported_with_page_line_and_key(key: s
     _append(project, _data(key, "1"))
     (problem,) = check(project)
     assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: No recorded number `{key}`.")
-    assert "experiment/seed-0:path.to.number" in problem
+    assert "experiment:arm:path.to.number" in problem
 
 
-@pytest.mark.parametrize("printed", ["", "about 2", "2 nats", "1e3", "98 %", "-1.2", "two", "1.2.3"])
+@pytest.mark.parametrize("printed", ["", "about 2", "2 nats", "1e3", "98 %", "two", "1.2.3"])
 def test_a_number_in_an_odd_form_is_reported_with_page_line_and_form(printed: str, project: Project) -> None:
-    _append(project, _data("x/seed-0:steps", printed))
+    _append(project, _data("x:lora/0:steps", printed))
     (problem,) = check(project)
-    assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: `{_data('x/seed-0:steps', printed)}` is not a number")
+    assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: `{_data('x:lora/0:steps', printed)}` is not a number")
     assert "98%" in problem
 
 
 @pytest.mark.parametrize(
     "tag",
     [
-        '<data value="x/seed-0:steps">9\n</data>',
-        '<data\nvalue="x/seed-0:steps">9</data>',
-        "<data value='x/seed-0:steps'>9</data>",
-        '<data value="x/seed-0:steps"><b>9</b></data>',
+        '<data value="x:lora/0:steps">9\n</data>',
+        '<data\nvalue="x:lora/0:steps">9</data>',
+        "<data value='x:lora/0:steps'>9</data>",
+        '<data value="x:lora/0:steps"><b>9</b></data>',
     ],
 )
 def test_a_number_whose_tag_cannot_be_checked_is_reported(tag: str, project: Project) -> None:
@@ -208,31 +236,45 @@ def test_a_number_whose_tag_cannot_be_checked_is_reported(tag: str, project: Pro
 
 
 def test_a_number_that_differs_from_its_record_is_reported_and_left_alone(project: Project) -> None:
-    page = _append(project, _data("x/seed-0:heldout_loss.after", "1.44"))
+    page = _append(project, _data("x:lora/0:heldout_loss.after", "1.44"))
     (problem,) = check(project)
     assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: a number differs from its record.")
     assert "1.44" in page.read_text(encoding="utf-8")
 
 
 def test_the_command_that_mends_a_number_exists(project: Project) -> None:
-    _append(project, _data("x/seed-0:heldout_loss.after", "1.44"))
-    named = re.search(r"`ftdemo (\w+)", check(project)[0])
+    _append(project, _data("x:lora/0:heldout_loss.after", "1.44"))
+    named = re.search(r"`ftdemo site (\w+)`", check(project)[0])
     assert named is not None
-    assert named[1] in main.commands
+    site = main.commands["site"]
+    assert isinstance(site, click.Group)
+    assert named[1] in site.commands
 
 
-def test_update_writes_the_recorded_number_and_nothing_else(project: Project) -> None:
-    page = _append(project, f"It fell to {_data('x/seed-0:heldout_loss.after', '?.??')} nats.")
-    assert check(project, update=True) == []
+def test_fill_writes_the_recorded_number_and_nothing_else(project: Project) -> None:
+    page = _append(project, f"It fell to {_data('x:lora/0:heldout_loss.after', '?.??')} nats.")
+    assert fill(project) == [page]
     assert (
-        page.read_text(encoding="utf-8") == f"{PAGE}It fell to {_data('x/seed-0:heldout_loss.after', '1.43')} nats.\n"
+        page.read_text(encoding="utf-8") == f"{PAGE}It fell to {_data('x:lora/0:heldout_loss.after', '1.43')} nats.\n"
     )
+    assert check(project) == fill(project) == []
+
+
+def test_fill_refuses_what_is_not_recorded(project: Project) -> None:
+    _append(project, _data("y:lora:steps", "1"))
+    with pytest.raises(DataError, match="No recorded number `y:lora:steps`"):
+        fill(project)
+
+
+def test_a_changed_record_makes_the_check_fail_until_the_page_is_filled(project: Project) -> None:
+    _append(project, _data("x:lora:scores.after.format", "93%"))
     assert check(project) == []
-
-
-def test_update_still_reports_what_it_cannot_mend(project: Project) -> None:
-    _append(project, _data("y:steps", "1"))
-    assert len(check(project, update=True)) == 1
+    record = project.experiments / "x" / "record.json"
+    record.write_text(json.dumps(_record(0.5, 0.6)), encoding="utf-8")
+    (problem,) = check(project)
+    assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: a number differs from its record.")
+    fill(project)
+    assert check(project) == []
 
 
 def test_code_is_quoted_from_its_first_decorator_to_its_end_without_its_docstring(project: Project) -> None:
@@ -300,8 +342,12 @@ def test_everything_that_pages_include_is_written(project: Project) -> None:
         "build/derived/code/maths.double.md",
         "build/derived/demos/lora.md",
         "build/derived/runs/x/answers.md",
+        "build/derived/runs/x/arms.md",
+        "build/derived/runs/x/claims.md",
         "build/derived/runs/x/facts.md",
+        "build/derived/runs/x/formats.html",
         "build/derived/runs/x/loss.html",
+        "build/derived/runs/x/player.html",
         "build/derived/runs/x/scores.html",
         "build/derived/runs/x/seeds.md",
         "build/derived/sources/a.md",
@@ -315,11 +361,14 @@ def test_a_second_time_touches_no_file_and_a_new_record_only_its_own(project: Pr
         os.utime(path, (1, 1))
     derive(project)
     assert {path.stat().st_mtime for path in _derived(project).values()} == {1}
-    (project.docs / "experiments" / "x" / "seed-1.json").write_text(json.dumps(_record(1, 0.5)), encoding="utf-8")
+    record = _record(0.9, 0.96)
+    record["runs"]["lora/0"]["samples"][1]["answers"][0]["text"] = "Another."
+    (project.experiments / "x" / "record.json").write_text(json.dumps(record), encoding="utf-8")
     derive(project)
-    assert [name for name, path in _derived(project).items() if path.stat().st_mtime != 1] == [
-        "build/derived/runs/x/seeds.md"
-    ]
+    assert {name for name, path in _derived(project).items() if path.stat().st_mtime != 1} == {
+        "build/derived/runs/x/answers.md",
+        "build/derived/runs/x/player.html",
+    }
 
 
 def _text(project: Project, name: str) -> str:
@@ -327,10 +376,43 @@ def _text(project: Project, name: str) -> str:
     return (project.derived / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["loss.html", "scores.html"])
+@pytest.mark.parametrize("name", ["loss.html", "scores.html", "formats.html"])
 def test_a_figure_is_well_formed_and_says_when_and_where_it_was_recorded(name: str, project: Project) -> None:
     figure = ElementTree.fromstring(_text(project, f"runs/x/{name}"))
-    assert figure.findtext("figcaption") == "Recorded on 2026-11-21: seed 0, 2 cores of a small & slow one."
+    caption = figure.find("figcaption")
+    assert caption is not None
+    assert "".join(caption.itertext()) == (
+        "Recorded on 2026-11-21, 2 cores of a small & slow one. Repeat it: ftdemo record x"
+    )
+
+
+def _cells(text: str) -> list[list[str]]:
+    """The rows of the tables in a piece of HTML."""
+    return [["".join(cell.itertext()) for cell in row] for row in ElementTree.fromstring(text).iter("tr")]
+
+
+def test_a_picture_brings_its_numbers_as_a_table(project: Project) -> None:
+    _head, row = _cells(_text(project, "runs/x/formats.html"))
+    assert row[:2] == ["lora", "0.93"]
+    assert row[3] == "0.9, 0.96"
+    assert ["2", "2.100", "1.432"] in _cells(_text(project, "runs/x/loss.html"))
+
+
+def test_the_table_of_claims_says_how_each_came_out(project: Project) -> None:
+    _head, row = _cells(_text(project, "runs/x/claims.md"))
+    # of two runs, 0.9 and 0.96, the t interval is 0.93 ± 12.7 · 0.03
+    assert row == ["It learns <the> form.", "0.93 (0.549 to 1.31)", "at least 0.8", "– not shown"]
+
+
+def test_the_player_holds_a_picture_and_the_runs_data_and_no_markup_of_others(project: Project) -> None:
+    text = _text(project, "runs/x/player.html")
+    assert text.count("<script") == 1
+    player = ElementTree.fromstring(text)
+    data = json.loads(re.findall(r'<script type="application/json">(.*)</script></ft-player>', text, re.DOTALL)[0])
+    assert player.find("figure") is not None
+    assert data["curve"] == [[1, 2.9], [2, 2.1]]
+    assert [sample["step"] for sample in data["samples"]] == [0, 2]
+    assert "<script>alert(1)</script>" in data["samples"][0]["answers"][0]["text"]
 
 
 def test_recorded_answers_are_escaped_and_hold_no_blank_line(project: Project) -> None:
@@ -357,7 +439,7 @@ def test_the_table_of_seeds_has_each_seed_the_mean_and_the_spread(project: Proje
 
 def test_the_facts_tell_how_to_do_the_run_again(project: Project) -> None:
     text = _text(project, "runs/x/facts.md")
-    assert "ftdemo train docs/experiments/x/recipe.yaml --set seed=0" in text
+    assert "ftdemo record x" in text
     assert "2,442,240 (1.78% of all)" in text
     assert "9.8 MB" in text
 

@@ -13,17 +13,17 @@ from ftdemo.data.harbour_tales.telling import Telling, tell
 MIN_WORDS = 40
 MAX_WORDS = 250
 SHARES = {
-    "story": 31,
-    "wished story": 10,
-    "story with questions": 7,
-    "facts": 10,
-    "dialogue": 8,
-    "chat": 9,
-    "letter": 6,
-    "portrait": 5,
-    "notice": 4,
-    "how-to": 4,
-    "log": 4,
+    "story": 22,
+    "wished story": 8,
+    "story with questions": 22,
+    "facts": 14,
+    "dialogue": 7,
+    "chat": 7,
+    "letter": 4,
+    "portrait": 4,
+    "notice": 3,
+    "how-to": 3,
+    "log": 3,
     "list": 3,
 }
 """Texts of each kind in a hundred."""

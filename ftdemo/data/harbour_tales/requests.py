@@ -1,0 +1,91 @@
+"""Requests and their answers, for fine-tuning a model that was trained on this corpus: stories wished for, ships' logs.
+
+Each is endless and the same for the same seed. Held-out requests ask for what no training request asks for.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from ftdemo.data.harbour_tales.documents import MAX_WORDS, MIN_WORDS, story
+from ftdemo.data.harbour_tales.grammar import parse
+from ftdemo.data.harbour_tales.scripts import Script, library
+from ftdemo.data.harbour_tales.telling import Telling, tell
+
+Pair = dict[str, Any]
+"""A row as a line of a JSONL file would have it: ``prompt``, ``completion`` and ``constraints``."""
+
+_HELDOUT_IN = 5
+"""One combination of words in so many is held out."""
+_VOYAGES = (
+    "How was the voyage of {boat}?",
+    "How was the voyage to {goal}?",
+    "Tell me about the voyage of {boat} to {goal}.",
+    "What happened on board {boat}?",
+    "{captain} came back from {goal}. What happened on the way?",
+)
+_ENTRY = re.compile(r"([01]\d|2[0-3]):([0-5]\d) \S")
+_MIN_ENTRIES = 4
+
+
+def story_requests(seed: int, *, heldout: bool) -> Iterator[Pair]:
+    """*Write a story about a gull and a lamp.*, and a story in which both occur."""
+    chance = random.Random(seed)
+    while True:
+        told = story(chance)
+        words = _two_of(told, chance)
+        if words and _is_heldout(words) == heldout and MIN_WORDS <= len(told.text.split()) <= MAX_WORDS:
+            prompt = told.say(parse(f"Write a story about a~ {words[0]} and a~ {words[1]}.", told.script.names))
+            yield {"prompt": prompt, "completion": told.text, "constraints": {"contains": list(words)}}
+
+
+def ship_logs(seed: int, *, heldout: bool) -> Iterator[Pair]:
+    """A question about a voyage, and a ship's log in place of a story."""
+    chance = random.Random(seed)
+    while True:
+        told = tell(_ship_log(), chance.random)
+        boat, goal = (_said(told, f"{{{role}}}") for role in ("boat.name", "goal"))
+        if _is_heldout((boat, goal)) == heldout:
+            yield {"prompt": _said(told, f"^{chance.choice(_VOYAGES)}"), "completion": told.text}
+
+
+def score_log(text: str) -> dict[str, float]:
+    """Whether a text is a log: a head, then at least four entries, each a line that begins with its time, in order."""
+    _head, *lines = text.strip().split("\n")
+    times = [(found[1], found[2]) for found in map(_ENTRY.match, lines) if found]
+    whole = len(times) == len(lines) >= _MIN_ENTRIES
+    return {"log": float(whole and times == sorted(times)), "timed_lines": len(times) / max(1, len(lines))}
+
+
+def _said(told: Telling, template: str) -> str:
+    return told.say(parse(template, told.script.names))
+
+
+def _two_of(told: Telling, chance: random.Random) -> tuple[str, str] | None:
+    """Two things, beasts or trades of a story, each by the word that the story itself uses."""
+    nouns = [noun for role in told.script.roles if (noun := _noun(told, role))]
+    spoken = [noun for noun in dict.fromkeys(nouns) if re.search(rf"\b{noun}\b", told.text)]
+    if len(spoken) < 2:
+        return None
+    one, other = chance.sample(spoken, 2)
+    return one, other
+
+
+def _noun(told: Telling, role: str) -> str:
+    """The word for a role's entity, where it has one that can follow *a*."""
+    record = told.scene.roles[role]
+    return next((table[key] for table in record for key in ("noun", "trade") if key in table), "")
+
+
+def _is_heldout(words: tuple[str, str]) -> bool:
+    return zlib.crc32(" ".join(sorted(words)).encode()) % _HELDOUT_IN == 0
+
+
+@cache
+def _ship_log() -> Script:
+    return next(script for script in library().scripts if script.name == "shiplog")
