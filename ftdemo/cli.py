@@ -258,7 +258,11 @@ def bench(work: str, runs: int, only: tuple[str, ...], as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every experiment.")
 @click.option("--quick", is_flag=True, help="The quick form: one seed, shorter runs. It is kept beside the record.")
 @click.option("--check", is_flag=True, help="Do the quick form again and say which recorded claim no longer holds.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Keep the runs in this folder.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    help="Keep the runs in this folder; those that are there are not done again.",
+)
 @click.option("--folder", type=click.Path(path_type=Path), default="docs/experiments", show_default=True)
 def record(names: tuple[str, ...], everything: bool, quick: bool, check: bool, keep: Path | None, folder: Path) -> None:
     """Carry out experiments and write their records: each arm, each seed, and how every claim comes out."""
@@ -282,7 +286,7 @@ def record(names: tuple[str, ...], everything: bool, quick: bool, check: bool, k
 def _record_experiment(found: Experiment, quick: bool, keep: Path | None) -> None:
     from ftdemo import experiment, record
 
-    with record.run_folder(keep) as runs:
+    with record.run_folder(keep and keep / found.name) as runs:
         if not quick:
             _print_claims(_carried_out(found, False, runs / "whole"), found.folder / experiment.RECORD)
             if found.spec.ships:
@@ -404,19 +408,17 @@ def derive_site() -> None:
 
 
 def _recipe(what: str, settings: tuple[str, ...]) -> Recipe:
-    from ftdemo.recipe import NAMED, Recipe, parse_setting
+    from ftdemo.recipe import NAMED, Recipe, named, parse_setting
 
-    if what in NAMED:
-        recipe = NAMED[what]
-    elif what.endswith((".yaml", ".yml")):
-        recipe = Recipe.from_yaml(Path(what))
-    else:
-        known = ", ".join(NAMED)
-        raise UsageError(f"No recipe called {what}.", f"Name one of ours ({known}) or a file that ends in .yaml.")
     changes = dict(parse_setting(text) for text in settings)
-    if what in NAMED and "data" in changes:
-        changes.setdefault("examples", None)  # the named recipe's limit was chosen for its own data
-    return recipe.with_settings(changes)
+    if what in NAMED:
+        if "data" in changes:
+            changes.setdefault("examples", None)  # the named recipe's limit was chosen for its own data
+        return named(what, changes.get("model")).with_settings(changes)
+    if what.endswith((".yaml", ".yml")):
+        return Recipe.from_yaml(Path(what)).with_settings(changes)
+    known = ", ".join(NAMED)
+    raise UsageError(f"No recipe called {what}.", f"Name one of ours ({known}) or a file that ends in .yaml.")
 
 
 @contextmanager

@@ -23,13 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.errors import ModelError, StorageError
+from ftdemo.recipe import HOUSE
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-HOUSE = ("tiny", "nano")
-"""The models of the house: pre-trained by this repository's own recipes, and shipped inside the package."""
 HOUSE_CORPUS = "harbour-tales"
 SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"

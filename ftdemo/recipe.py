@@ -17,12 +17,33 @@ from ftdemo.errors import RecipeError
 
 _LOW_RANK = ("lora", "dora", "qlora")
 _CLASSIFIERS = ("probe", "classify")
+HOUSE = ("tiny", "nano")
+"""The models of the house: pre-trained by this repository's own recipes, and shipped inside the package."""
 Method = Literal["full", "lora", "dora", "qlora", "scratch", "probe", "classify"]
 
 
 def _by_method(otherwise: Any, **special: Any) -> Any:
     """A default that follows from the recipe's method."""
     return lambda data: special.get(data.get("method", "lora"), otherwise)
+
+
+def _default_data(values: Mapping[str, Any]) -> str:
+    """What a method and a model are shown on: the small models of the house know no world but their own."""
+    method, model = values.get("method", "lora"), values.get("model", "tiny")
+    if method == "scratch":
+        return "harbour-tales"
+    if method in _CLASSIFIERS:
+        return "shop-mail"
+    if model in HOUSE:
+        return "ship-logs" if method in _LOW_RANK else "story-requests"
+    return "support-voice"
+
+
+def _default_lr(values: Mapping[str, Any]) -> float:
+    """A peak learning rate that suits a method and a model: small models bear larger steps."""
+    method, small = values.get("method", "lora"), values.get("model", "tiny") in HOUSE
+    rates = {"scratch": 3e-3, "probe": 2e-2, "classify": 2e-4, "full": 1e-3 if small else 1e-4}
+    return rates.get(method, 1e-2 if small else 4e-3)
 
 
 class Recipe(BaseModel):
@@ -32,16 +53,16 @@ class Recipe(BaseModel):
 
     method: Method = Field("lora", description="full, lora, dora, qlora, scratch, probe or classify")
     model: str = Field(
-        default_factory=_by_method("smollm2", scratch="new", probe="minilm", classify="minilm"),
-        description="smollm2, minilm, a Hub id (owner/name), a local folder; new: of our own size, with scratch",
+        default_factory=_by_method("tiny", scratch="new", probe="minilm", classify="minilm"),
+        description="tiny, nano, smollm2, minilm, a Hub id (owner/name) or a folder; new: with scratch",
         min_length=1,
     )
     weights: Literal["pretrained", "random"] = Field(
         default_factory=_by_method("pretrained", scratch="random"), description="what training starts from"
     )
     data: str = Field(
-        default_factory=_by_method("support-voice", scratch="harbour-tales", probe="shop-mail", classify="shop-mail"),
-        description="a built-in data set, a JSONL file, or a folder with train.jsonl and heldout.jsonl",
+        default_factory=_default_data,
+        description="a built-in data set, a JSONL file, or a folder with train.jsonl",
         min_length=1,
     )
     examples: int | None = Field(None, ge=1, description="use only the first N training rows")
@@ -62,7 +83,7 @@ class Recipe(BaseModel):
         default_factory=_by_method(512, scratch=256), ge=8, le=131072, description="tokens of a row that are kept"
     )
     lr: float = Field(
-        default_factory=_by_method(4e-3, full=1e-4, scratch=3e-3, probe=2e-2, classify=2e-4),
+        default_factory=_default_lr,
         gt=0,
         le=1,
         description="peak learning rate",
@@ -240,12 +261,30 @@ def _changed(recipe: Recipe, *keys: str) -> str:
 
 
 NAMED = {
-    "lora": Recipe(method="lora", examples=96, batch_tokens=384, sample_prompts=10),
-    "full": Recipe(method="full", examples=96, batch_tokens=384, sample_prompts=10),
-    "dora": Recipe(method="dora", examples=64, batch_tokens=384, sample_prompts=10),
-    "qlora": Recipe(method="qlora", examples=64, batch_tokens=384, sample_prompts=10),
+    "lora": Recipe(method="lora", epochs=3, batch_tokens=1024, sample_prompts=20),
+    "full": Recipe(method="full", batch_tokens=2048, sample_prompts=20),
+    "dora": Recipe(method="dora", epochs=3, batch_tokens=1024, sample_prompts=20),
+    "qlora": Recipe(method="qlora", epochs=3, batch_tokens=1024, sample_prompts=20),
     "scratch": Recipe(method="scratch", examples=3000, batch_tokens=2048, eval_every=50, sample_prompts=4),
     "probe": Recipe(method="probe", epochs=10, batch_tokens=1024, eval_every=None),
     "classify": Recipe(method="classify", epochs=3, batch_tokens=1024, eval_every=None),
 }
 """Recipes that go by a name: each ends within a minute and a half on two cores, answers included."""
+_ON_LARGER_MODELS: dict[str, dict[str, Any]] = {
+    "lora": {"examples": 96},
+    "full": {"examples": 96},
+    "dora": {"examples": 64},
+    "qlora": {"examples": 64},
+}
+"""What SmolLM2 is trained on in as much time."""
+
+
+def named(name: str, model: str | None = None) -> Recipe:
+    """The recipe of that name, for the model that is asked for.
+
+    Raises:
+        KeyError: If there is no such recipe.
+    """
+    if model is None or model in HOUSE or name not in _ON_LARGER_MODELS:
+        return NAMED[name]
+    return Recipe(method=name, model=model, batch_tokens=384, sample_prompts=10, **_ON_LARGER_MODELS[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from ftdemo.recipe import Recipe
 from ftdemo.run import Run, perform, versions
 
 _CURVE_POINTS = 100
+_FEWER_POINTS = 30
+"""Of a run that is not shown."""
 _ANSWERS_KEPT = 3
 _LONGEST_ANSWER = 900
 """Characters of an answer that a record keeps."""
@@ -43,7 +46,8 @@ def carry_out(found: Experiment, *, quick: bool, folder: Path) -> Iterator[Progr
     Args:
         found: The experiment.
         quick: Whether to do the quick form: the first seed alone, fewer arms, shorter runs.
-        folder: Where the runs are kept while they are needed.
+        folder: Where the runs are kept while they are needed. Runs that are there already are not done again, and one
+            that was broken off goes on.
 
     Yields:
         What happens in each run; the record, last.
@@ -51,23 +55,47 @@ def carry_out(found: Experiment, *, quick: bool, folder: Path) -> Iterator[Progr
     Raises:
         FtdemoError: If a run cannot be carried out, or ends otherwise than the experiment expects.
     """
-    spec, began = found.spec, time.perf_counter()
+    spec = found.spec
     chosen = spec.quick.arms if quick and spec.quick else ()
     arms = [name for name in spec.arms if not chosen or name in chosen]
     seeds = spec.seeds[:1] if quick else spec.seeds
     plan = [(name, seed) for seed in seeds for name in arms]
     runs: dict[str, Any] = {}
     memory: dict[Any, Any] = {}
+    folder.mkdir(parents=True, exist_ok=True)
     for place, (name, seed) in enumerate(plan, 1):
-        key, started = f"{name}/{seed}", time.perf_counter()
-        events = _one(spec, name, seed, quick=quick, folder=folder, memory=memory)
-        for event in events:
+        key, asked = f"{name}/{seed}", _asked(spec, name, seed, quick=quick)
+        done, began = folder / f"{name}-{seed}.json", time.perf_counter()
+        if done.exists():
+            runs[key] = _done_before(done, asked)
+            continue
+        for event in _one(spec, name, seed, quick=quick, folder=folder, memory=memory):
             if isinstance(event, dict):
-                wall = round(time.perf_counter() - started, 2)
+                wall = round(time.perf_counter() - began, 2)
                 runs[key] = {"arm": name, "seed": seed, **event, "wall_seconds": wall}
             else:
                 yield Progress(key, place, len(plan), event)
-    yield _as_record(found, runs, quick=quick, seconds=time.perf_counter() - began)
+        done.write_text(json.dumps({"asked": asked, "run": runs[key]}), encoding="utf-8")
+    yield _as_record(found, runs, quick=quick)
+
+
+def _asked(spec: Spec, name: str, seed: int, *, quick: bool) -> dict[str, Any]:
+    """All that decides a run's record, as plain values."""
+    recipe = spec.recipe_of(name, seed, quick=quick).model_dump(mode="json")
+    return {"recipe": recipe, "arm": spec.arms[name].model_dump(mode="json"), "measure": list(spec.measure)}
+
+
+def _done_before(file: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a run that was carried out earlier.
+
+    Raises:
+        UsageError: If it was another one.
+    """
+    done = json.loads(file.read_text(encoding="utf-8"))
+    if done["asked"] != asked:
+        raise UsageError(f"{file} is of another form of this experiment.", "Name another folder with `--keep`.")
+    run: dict[str, Any] = done["run"]
+    return run
 
 
 def write(record: dict[str, Any], path: Path) -> None:
@@ -85,7 +113,7 @@ def write(record: dict[str, Any], path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _as_record(found: Experiment, runs: dict[str, Any], *, quick: bool, seconds: float) -> dict[str, Any]:
+def _as_record(found: Experiment, runs: dict[str, Any], *, quick: bool) -> dict[str, Any]:
     claims = experiment.outcomes(found.spec, runs, quick=quick)
     device = hardware.pick_device("auto")
     return {
@@ -93,7 +121,7 @@ def _as_record(found: Experiment, runs: dict[str, Any], *, quick: bool, seconds:
         "experiment": found.name,
         "quick": quick,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(run["wall_seconds"] for run in runs.values()), 1),
         "versions": versions(),
         "hardware": hardware.describe(device),
         "claims": experiment.as_record(claims),
@@ -113,21 +141,39 @@ def _one(
     recipe = _settled(spec, name, seed, quick=quick, folder=folder)
     events: list[Event] = []
     try:
-        for event in perform(recipe, out):
+        for event in _performed(recipe, out, anew=arm.fails):
             events.append(event)
             yield event
     except TrainingError as error:
         if not arm.fails:
             raise
-        yield {**_trained(events, recipe), "failed": error.what}
+        yield {**_trained(events, recipe, points=_CURVE_POINTS), "failed": error.what}
         return
     if arm.fails:
         raise TrainingError(f"Arm {name}, seed {seed}, was expected to break off and did not.", "Change `fails`.")
     run = Run.load(out)
-    kept = _trained(events, recipe) | _judged(run) | measures.measure(spec.measure, run, memory)
-    if name == spec.shown and seed == spec.seeds[0]:
+    shown = name == spec.shown and seed == spec.seeds[0]
+    trained = _trained(events, recipe, points=_CURVE_POINTS if shown else _FEWER_POINTS)
+    kept = trained | _judged(run) | measures.measure(spec.measure, run, memory)
+    if shown:
         kept["samples"] = _samples(events)
     yield kept
+
+
+def _performed(recipe: Recipe, out: Path, *, anew: bool) -> Iterator[Event]:
+    """All events of a run, which goes on where it was broken off, unless it is to be done anew."""
+    if anew:
+        shutil.rmtree(out, ignore_errors=True)
+    if not out.exists():
+        yield from perform(recipe, out)
+        return
+    run = Run.load(out)
+    if run.recipe != recipe:
+        raise UsageError(f"{out} holds a run of another recipe.", "Name another folder with `--keep`.")
+    if run.record["status"] != "completed":
+        for _ in perform(recipe, out, resume=run):
+            pass
+    yield from Run.load(out).events
 
 
 def _settled(spec: Spec, name: str, seed: int, *, quick: bool, folder: Path) -> Recipe:
@@ -148,12 +194,12 @@ def _transplanted(adapter: Path, base: Path) -> dict[str, Any]:
     return measures.judge_on_other_base(run, base)
 
 
-def _trained(events: list[Event], recipe: Recipe) -> dict[str, Any]:
+def _trained(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, Any]:
     """How the training went: its curve, and what it cost."""
     started = next(event for event in events if isinstance(event, Started))
     steps = [event for event in events if isinstance(event, Step)]
     heldout = [[event.step, _short(event.loss)] for event in events if isinstance(event, Evaluated)]
-    every = max(1, -(-len(steps) // _CURVE_POINTS))
+    every = max(1, -(-len(steps) // points))
     kept = [step for step in steps if step.step % every == 0 or step is steps[-1]]
     last = steps[-1] if steps else None
     return {
@@ -210,19 +256,12 @@ def _samples(events: list[Event]) -> list[dict[str, Any]]:
 
 @contextmanager
 def run_folder(keep: Path | None) -> Iterator[Path]:
-    """A place for an experiment's runs, which goes away with them unless it was named.
-
-    Raises:
-        UsageError: If the named one is there already.
-    """
-    if keep is None:
-        with tempfile.TemporaryDirectory(prefix="ftdemo-record-") as folder:
-            yield Path(folder)
+    """A place for an experiment's runs, which goes away with them unless it was named."""
+    if keep is not None:
+        yield keep
         return
-    if keep.exists():
-        raise UsageError(f"{keep} is there already.", "Nothing is overwritten: name another folder.")
-    keep.mkdir(parents=True)
-    yield keep
+    with tempfile.TemporaryDirectory(prefix="ftdemo-record-") as folder:
+        yield Path(folder)
 
 
 def ship(found: Experiment, runs: Path) -> Path:

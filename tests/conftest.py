@@ -17,7 +17,15 @@ from ftdemo.recipe import Recipe
 from ftdemo.run import Run, perform
 
 QUICK = Recipe(
-    examples=12, max_steps=4, epochs=4, batch_tokens=256, lr=1e-3, sample_prompts=2, eval_every=2, dtype="float32"
+    model="smollm2",
+    examples=12,
+    max_steps=4,
+    epochs=4,
+    batch_tokens=256,
+    lr=1e-3,
+    sample_prompts=2,
+    eval_every=2,
+    dtype="float32",
 )
 """A few real steps on SmolLM2 in float32, so that numbers can be compared closely."""
 

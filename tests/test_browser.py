@@ -112,7 +112,7 @@ def test_no_page_is_wider_than_the_screen(site: Path, server: Server, browser: A
 def test_the_lora_page_shows_its_run_and_leads_to_the_demo(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/terms/lora/", wait_until="networkidle")
-    assert page.locator("svg.ft-chart").count() == 2
+    assert page.locator("svg.ft-chart").count() == 2  # the player's, and the scores
     assert page.locator("math").count() > 10
     assert "?" not in "".join(page.locator("data").all_inner_texts())
     page.get_by_role("link", name="Open the live demo").click()
@@ -146,8 +146,8 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
     with page.expect_download() as download:
         page.get_by_role("button", name="Download adapter").click()
     assert download.value.suggested_filename.endswith(".zip")
-    page.get_by_label("Your letter").fill("Is my rope here?")
-    page.get_by_label("Your letter").press("Enter")
+    page.get_by_label("Your message").fill("Is my rope here?")
+    page.get_by_label("Your message").press("Enter")
     reply = page.locator(".message.bot").last
     page.wait_for_function(
         "[...document.querySelectorAll('.message.bot')].some(m => m.innerText.trim().length > 10)",
@@ -176,7 +176,7 @@ def test_the_demo_works_with_the_keyboard_alone(server: Server, watched: Watched
 
 def test_chat_before_training_says_what_to_do(server: Server, watched: Watched) -> None:
     page = ready(watched, server)
-    page.get_by_label("Your letter").fill("Hello?")
+    page.get_by_label("Your message").fill("Hello?")
     page.get_by_role("button", name="Send").click()
     told = page.get_by_text("There is no tuned model yet. Press Train first.")
     told.wait_for()

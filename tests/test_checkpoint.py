@@ -224,3 +224,10 @@ def test_a_run_whose_patience_is_spent_takes_no_further_step(chat_recipe: Recipe
     assert [type(event) for event in continued] == [Started, Sampled, Finished]
     assert continued[-1].best_step == ended.best_step  # type: ignore[union-attr]
     assert_same(Run.load(tmp_path / "run"), Run.load(tmp_path / "unbroken"))
+
+
+def test_answers_on_the_way_are_kept_over_a_break_and_given_anew_after_it(chat_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = chat_recipe.with_settings({"sample_every": 2})
+    unbroken = carried_out(recipe, tmp_path / "unbroken")
+    assert [event.step for event in unbroken.events if isinstance(event, Sampled)] == [0, 2, 4, 6]
+    assert_same(resumed(interrupted(recipe, tmp_path / "run", after=3)), unbroken)

@@ -316,3 +316,24 @@ def test_chat_refuses_a_classifier(probe_run: Run) -> None:
     assert done.exit_code == 2
     assert "holds a classifier, which does not talk" in done.stderr
     assert f"ftdemo evaluate {probe_run.folder}" in done.stderr
+
+
+# Chart
+
+
+def test_chart_draws_a_runs_loss_and_its_scores(chat_run: Run, tmp_path: Path) -> None:
+    for what, name in (("loss", "loss.png"), ("scores", "scores.svg")):
+        done = shell("chart", chat_run.folder, "--of", what, "--out", tmp_path / name)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "scores.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--out", "loss.gif"), "neither .png nor .svg"), (("--out", "no/where/loss.svg"), "cannot be written")],
+)
+def test_chart_refuses_a_file_that_it_cannot_write(arguments: tuple[str, str], said: str, chat_run: Run) -> None:
+    done = shell("chart", chat_run.folder, *arguments)
+    assert done.exit_code == 2
+    assert said in done.output

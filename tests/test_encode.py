@@ -57,6 +57,15 @@ def trained_text(row: Row, tokenizer: Any) -> str:
 # Conversations
 
 
+def test_without_its_stop_token_the_mask_covers_exactly_the_completion(tokenizer: Any) -> None:
+    with_stop = encode(LETTER, tokenizer, train_on="completion", max_length=512)
+    without = encode(LETTER, tokenizer, train_on="completion", max_length=512, train_stop=False)
+    assert with_stop.input_ids == without.input_ids
+    assert trained_tokens(with_stop) == [*trained_tokens(without), tokenizer.eos_token_id]
+    whole = encode(LETTER, tokenizer, train_on="all", max_length=512, train_stop=False)
+    assert tokenizer.eos_token_id not in trained_tokens(whole)
+
+
 def test_the_mask_covers_exactly_the_completion_and_its_stop_token(tokenizer: Any) -> None:
     assert trained_text(LETTER, tokenizer) == (
         SYSTEM + "<|im_start|>user\nIs it open?<|im_end|>\n<|im_start|>assistant\n[Aye. Until five.<|im_end|>]\n"

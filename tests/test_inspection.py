@@ -29,7 +29,7 @@ def talk(tmp_path: Path) -> Path:
 
 
 def test_the_spans_of_a_chat_join_to_what_the_model_reads() -> None:
-    recipe = Recipe(examples=12)
+    recipe = Recipe(model="smollm2", examples=12)
     inspection = look(recipe)
     rows = [row for row in load_splits(recipe.data, seed=0, examples=12).train if isinstance(row, Row)]
     joined = ["".join(text for text, _ in inspection.spans(example)) for example in inspection.examples]
@@ -38,19 +38,19 @@ def test_the_spans_of_a_chat_join_to_what_the_model_reads() -> None:
 
 
 def test_the_trained_spans_of_a_chat_are_the_answers_with_their_stop_tokens(talk: Path) -> None:
-    inspection = look(Recipe(data=str(talk)))
+    inspection = look(Recipe(model="smollm2", data=str(talk)))
     (example,) = inspection.examples
     trained = [text for text, is_trained in inspection.spans(example) if is_trained]
     assert trained == ["Two. 🚢<|im_end|>", "Four:\n½ kg<|im_end|>"]
 
 
 def test_spans_take_turns(talk: Path) -> None:
-    inspection = look(Recipe(data=str(talk)))
+    inspection = look(Recipe(model="smollm2", data=str(talk)))
     assert [is_trained for _, is_trained in inspection.spans(inspection.examples[0])] == [False, True] * 2 + [False]
 
 
 def test_of_a_chat_in_which_all_is_trained_only_the_first_token_is_read_only(talk: Path) -> None:
-    inspection = look(Recipe(data=str(talk), train_on="all"))
+    inspection = look(Recipe(model="smollm2", data=str(talk), train_on="all"))
     (first, trained) = inspection.spans(inspection.examples[0])
     assert first == ("<|im_start|>", False)
     assert trained[1]
@@ -58,7 +58,7 @@ def test_of_a_chat_in_which_all_is_trained_only_the_first_token_is_read_only(tal
 
 
 def test_what_max_length_cuts_off_is_not_shown(talk: Path) -> None:
-    inspection = look(Recipe(data=str(talk), max_length=48, batch_tokens=64))
+    inspection = look(Recipe(model="smollm2", data=str(talk), max_length=48, batch_tokens=64))
     assert list(inspection.examples.truncated) == [1]
     spans = list(inspection.spans(inspection.examples[0]))
     assert sum(len(inspection.tokenizer(text)["input_ids"]) for text, _ in spans) == 48

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import string
 import subprocess
 import sys
 import threading
@@ -20,9 +21,12 @@ import torch
 
 from ftdemo import models, scratch
 from ftdemo.data import harbour_tales
+from ftdemo.data.harbour_tales.tokens import sentences
 from ftdemo.errors import ModelError, StorageError
 
 LABELS = ("delivery", "praise", "refund")
+UNSEEN = str.maketrans("", "", "\\^`|~")
+"""Signs that the corpus does without."""
 
 
 def needs(module: str) -> pytest.MarkDecorator:
@@ -70,9 +74,68 @@ def test_a_local_folder_is_a_model(smollm2: models.Source) -> None:
     assert found.origin == "local folder"
 
 
+# The models of the house
+
+SIZES = {"tiny": 3_049_920, "nano": 1_066_112}
+LARGEST_TOGETHER = 10 * 2**20
+"""Bytes that the models of the house may take in the package."""
+
+
+@pytest.mark.parametrize("name", models.HOUSE)
+def test_a_model_of_the_house_is_loaded_by_plain_transformers(name: str) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = models.house_folder(name)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert sum(weight.numel() for weight in model.parameters()) == SIZES[name]
+    assert model.config.model_type == "llama"
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert (folder / "README.md").read_text(encoding="utf-8").startswith("---")
+
+
+def test_the_models_of_the_house_are_small_and_speak_the_same_tokens() -> None:
+    sizes = [path.stat().st_size for name in models.HOUSE for path in models.house_folder(name).iterdir()]
+    assert sum(sizes) <= LARGEST_TOGETHER
+    assert len({models.vocabulary_hash(models.load_tokenizer(models.resolve(name))) for name in models.HOUSE}) == 1
+
+
+@pytest.mark.parametrize("name", models.HOUSE)
+def test_a_model_of_the_house_tells_a_story_of_its_town(name: str) -> None:
+    """Greedy, so that it is the same each time. Whether names hold and questions are answered, its record says."""
+    source = models.resolve(name)
+    tokenizer = models.load_tokenizer(source)
+    model = models.load_causal_lm(source, torch.float32)
+    inputs = tokenizer("One windy Tuesday Nell the cooper was mending an old net.", return_tensors="pt")
+    told = tokenizer.decode(model.generate(**inputs, max_new_tokens=80)[0], skip_special_tokens=True)
+    found = sentences(told.split("\n\n")[0])[:-1]
+    assert len(found) >= 3
+    assert sum(map(harbour_tales.sentence_parses, found)) / len(found) >= 0.8
+
+
+def test_every_token_that_fine_tuning_may_need_was_met_in_pre_training() -> None:
+    """An embedding that pre-training never moved lies where it began: near zero, in random directions."""
+    source = models.resolve("tiny")
+    tokenizer = models.load_tokenizer(source)
+    lengths = models.load_causal_lm(source, torch.float32).get_input_embeddings().weight.norm(dim=1)
+    needed = [scratch.START, scratch.TURN, scratch.STOP, *string.digits, *string.punctuation.translate(UNSEEN), "\n"]
+    ids = [
+        tokenizer.convert_tokens_to_ids(token) if len(token) > 1 else tokenizer(token)["input_ids"][-1]
+        for token in needed
+    ]
+    never = lengths[[tokenizer(sign)["input_ids"][-1] for sign in "\u4e00\u0416"]]
+    assert lengths[ids].min() > 1.2 * never.max()
+
+
+def test_the_old_skill_of_a_model_of_the_house_is_measured_by_its_corpus(tmp_path: Path) -> None:
+    source = models.resolve("tiny")
+    assert source.corpus == "harbour-tales"
+    assert source.licence == "apache-2.0"
+
+
 @pytest.mark.parametrize("name", ["smolm2", "a/b/c", "./nowhere", "~/nowhere", "/no/where"])
 def test_an_unknown_name_is_refused_with_what_would_do(name: str) -> None:
-    with pytest.raises(ModelError, match=rf"(?s)No model called {name}.*smollm2, minilm.*Hub id.*folder"):
+    with pytest.raises(ModelError, match=rf"(?s)No model called {name}.*tiny, nano, smollm2, minilm.*Hub id.*folder"):
         models.resolve(name)
 
 

@@ -97,3 +97,13 @@ def test_in_as_many_steps_muon_gets_further_than_adamw() -> None:
 def test_methods_that_do_not_train_all_weights_of_a_language_model_refuse_muon(method: str) -> None:
     with pytest.raises(RecipeError, match=f"`optimizer` is muon, but `method` is {method}"):
         Recipe(method=method, optimizer="muon")
+
+
+def test_the_same_recipe_gives_the_same_weights_bit_for_bit() -> None:
+    def trained() -> dict[str, torch.Tensor]:
+        learner = prepare(MUON)
+        list(train(MUON, learner))
+        return {name: weight.detach() for name, weight in learner.trainable.items()}
+
+    first, again = trained(), trained()
+    assert all(torch.equal(again[name], weight) for name, weight in first.items())

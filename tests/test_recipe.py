@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from ftdemo.errors import RecipeError
-from ftdemo.recipe import NAMED, Recipe, parse_setting
+from ftdemo.recipe import NAMED, Recipe, named, parse_setting
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_every_method_has_a_named_recipe() -> None:
 
 DEFAULTS = ("model", "weights", "data", "lr", "packing", "max_length")
 BY_METHOD = {
-    "lora": ("smollm2", "pretrained", "support-voice", 4e-3, False, 512),
-    "dora": ("smollm2", "pretrained", "support-voice", 4e-3, False, 512),
-    "qlora": ("smollm2", "pretrained", "support-voice", 4e-3, False, 512),
-    "full": ("smollm2", "pretrained", "support-voice", 1e-4, False, 512),
+    "lora": ("tiny", "pretrained", "ship-logs", 1e-2, False, 512),
+    "dora": ("tiny", "pretrained", "ship-logs", 1e-2, False, 512),
+    "qlora": ("tiny", "pretrained", "ship-logs", 1e-2, False, 512),
+    "full": ("tiny", "pretrained", "story-requests", 1e-3, False, 512),
     "scratch": ("new", "random", "harbour-tales", 3e-3, True, 256),
     "probe": ("minilm", "pretrained", "shop-mail", 2e-2, False, 512),
     "classify": ("minilm", "pretrained", "shop-mail", 2e-4, False, 512),
@@ -215,6 +215,24 @@ def test_another_method_leaves_what_was_said() -> None:
     recipe = Recipe(lr=1e-5, data="letters.jsonl", packing=False).with_settings({"method": "scratch"})
     assert (recipe.lr, recipe.data, recipe.packing) == (1e-5, "letters.jsonl", False)
     assert (recipe.model, recipe.max_length) == ("new", 256)
+
+
+def test_a_model_that_knows_more_than_the_harbour_town_is_trained_on_other_data_in_smaller_steps() -> None:
+    for model in ("smollm2", "owner/name", "runs/mine"):
+        lora, full = Recipe(model=model), Recipe(model=model, method="full")
+        assert (lora.data, lora.lr) == ("support-voice", 4e-3)
+        assert (full.data, full.lr) == ("support-voice", 1e-4)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_recipe_is_for_the_model_that_is_asked_for(name: str) -> None:
+    assert named(name) == named(name, NAMED[name].model) == NAMED[name]
+    larger = named(name, "smollm2")
+    if NAMED[name].model == "tiny":
+        assert (larger.model, larger.data, larger.method) == ("smollm2", "support-voice", name)
+        assert larger.examples is not None
+    else:
+        assert larger == NAMED[name]
 
 
 def test_a_file_that_writes_every_key_says_all(tmp_path: Path) -> None:
@@ -255,7 +273,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"rank_stabilized": True, "method": "probe"}, ("`rank_stabilized` is set", "`method` is probe")),
     ({"lr_ratio": 4, "method": "classify"}, ("`lr_ratio` is set", "`method` is classify")),
     ({"targets": ("q_proj",), "method": "full"}, ("`targets` is set", "`method` is full")),
-    ({"width": 64}, ("`width` is set", "`model` is smollm2")),
+    ({"width": 64}, ("`width` is set", "`model` is tiny")),
     ({"layers": 2, "method": "probe"}, ("`layers` is set", "`model` is minilm")),
     ({"vocabulary": 512, "method": "scratch", "model": "smollm2"}, ("`vocabulary` is set", "`model` is smollm2")),
     ({"packing": True, "method": "classify"}, ("`packing` is true", "`method` is classify")),
@@ -263,17 +281,18 @@ IMPOSSIBLE: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"packing": True, "batch_tokens": 256}, ("`batch_tokens` is 256", "512 (`max_length`)")),
     ({"method": "scratch", "max_length": 1024}, ("`batch_tokens` is 512", "1024 (`max_length`)")),
     ({"compile": True}, ("`compile` is true", "without `packing`")),
+    ({"optimizer": "muon"}, ("`optimizer` is muon", "`method` is lora")),
     ({"patience": 3, "eval_every": None}, ("`patience` is set", "`eval_every` is null")),
 ]
 
 
-@pytest.mark.parametrize(("settings", "named"), IMPOSSIBLE, ids=[", ".join(settings) for settings, _ in IMPOSSIBLE])
+@pytest.mark.parametrize(("settings", "parts"), IMPOSSIBLE, ids=[", ".join(settings) for settings, _ in IMPOSSIBLE])
 def test_keys_that_contradict_each_other_are_refused_with_both_and_a_way_out(
-    settings: dict[str, Any], named: tuple[str, ...]
+    settings: dict[str, Any], parts: tuple[str, ...]
 ) -> None:
     with pytest.raises(RecipeError) as refusal:
         Recipe(**settings)
-    assert all(part in refusal.value.what for part in named), refusal.value.what
+    assert all(part in refusal.value.what for part in parts), refusal.value.what
     assert "`" in refusal.value.remedy
 
 

@@ -1,4 +1,4 @@
-"""Experiments carried out: real runs of a very small model, what their record keeps, and what the shell says of them."""
+"""Experiments carried out: real runs of a very small model, what their record keeps, and what the shell says."""
 
 from __future__ import annotations
 
@@ -48,7 +48,13 @@ SPEC: dict[str, Any] = {
     "quick": {"set": {"max_steps": 2}, "arms": ["base"]},
     "claims": [
         {"id": "falls", "says": "It falls.", "value": "base:heldout_loss.after", "at_most": 5.7, "quick": True},
-        {"id": "small", "says": "It is small.", "value": "adapter:saved_bytes", "over": "base:saved_bytes", "at_most": 1},
+        {
+            "id": "small",
+            "says": "It is small.",
+            "value": "adapter:saved_bytes",
+            "over": "base:saved_bytes",
+            "at_most": 1,
+        },
     ],
 }
 
@@ -144,6 +150,32 @@ def test_a_run_that_should_break_off_and_does_not_is_told_of(tmp_path: Path) -> 
         carried_out(found, tmp_path / "runs")
 
 
+def test_runs_that_are_there_are_not_done_again_and_one_that_was_broken_off_goes_on(tmp_path: Path) -> None:
+    arms = {name: SPEC["arms"][name] for name in ("base", "later")}
+    found = write_spec(tmp_path / "one", arms=arms, shown=None, claims=[], quick=None, measure=[])
+    whole = carried_out(found, tmp_path / "whole")
+    for progress in record.carry_out(found, quick=False, folder=tmp_path / "runs"):
+        assert isinstance(progress, record.Progress)
+        if progress.run == "later/0" and getattr(progress.event, "step", 0) == 3:
+            break  # in the middle of the second arm
+    base = tmp_path / "runs" / "base-0" / "model.safetensors"
+    written = base.stat().st_mtime_ns
+    again = carried_out(found, tmp_path / "runs")
+    assert base.stat().st_mtime_ns == written
+    for key in ("base/0", "later/0"):
+        assert again["runs"][key]["curve"] == whole["runs"][key]["curve"]
+        assert again["runs"][key]["scores"] == whole["runs"][key]["scores"]
+
+
+def test_runs_of_another_form_of_the_experiment_are_refused(tmp_path: Path) -> None:
+    arms = {"base": SPEC["arms"]["base"]}
+    changes: dict[str, Any] = {"arms": arms, "shown": None, "claims": [], "quick": None, "measure": []}
+    carried_out(write_spec(tmp_path / "one", **changes), tmp_path / "runs")
+    other = write_spec(tmp_path / "two", **changes, recipe={**SPEC["recipe"], "lr": 0.02})
+    with pytest.raises(UsageError, match="of another form of this experiment"):
+        carried_out(other, tmp_path / "runs")
+
+
 def test_a_record_that_is_too_large_for_a_page_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the record takes 292 kB, more than 200"):
         record.write({"runs": "x" * 300_000}, tmp_path / "record.json")
@@ -203,7 +235,7 @@ def test_a_check_without_a_record_says_how_to_make_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [([], "Which experiment?"), (["two"], "There is no experiment two"), (["one", "--keep", "."], "is there already")],
+    [([], "Which experiment?"), (["two"], "There is no experiment two")],
 )
 def test_a_request_that_cannot_be_met_is_refused(arguments: list[str], said: str, tmp_path: Path) -> None:
     write_spec(tmp_path / "one")

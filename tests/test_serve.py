@@ -65,11 +65,12 @@ def client(server: Server) -> Any:
 
 
 def test_the_demo_trains_through_its_api(client: Any, tmp_path: Path) -> None:
-    job = client.submit(8, 4e-3, 16, api_name="/train")
+    job = client.submit("smollm2", 8, 4e-3, 16, api_name="/train")
     status, chart, numbers, answers, archive, command = job.result(timeout=300)
     assert "weights moved" in status
     assert chart.count("<circle") > 5  # a dot a step, two or more for the held-out loss, and the legend's two
     assert "2,442,240" in numbers
+    assert "--set model=smollm2" in str(command)
     assert "After" in answers
     assert "Press Train" not in answers
     path = archive["value"] if isinstance(archive, dict) else archive
@@ -79,14 +80,14 @@ def test_the_demo_trains_through_its_api(client: Any, tmp_path: Path) -> None:
 
 
 def test_each_step_is_seen_as_it_happens(client: Any) -> None:
-    job = client.submit(4, 4e-3, 8, api_name="/train")
+    job = client.submit("tiny", 4, 1e-2, 24, api_name="/train")
     statuses = [output[0] for output in job]
     assert any("Step 1 of" in status for status in statuses)
     assert len(set(statuses)) >= 4
 
 
 def test_stop_ends_a_run_within_a_step_and_keeps_the_adapter(client: Any, tmp_path: Path) -> None:
-    job = client.submit(8, 4e-3, 336, api_name="/train")
+    job = client.submit("smollm2", 8, 4e-3, 336, api_name="/train")
     deadline = time.monotonic() + 120
     while not any("Step" in output[0] for output in job.outputs()) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -101,7 +102,7 @@ def test_stop_ends_a_run_within_a_step_and_keeps_the_adapter(client: Any, tmp_pa
 @pytest.mark.parametrize(("rank", "examples"), [(0, 8), (10_000, 8), (8, 0)])
 def test_a_value_out_of_range_is_refused_with_a_sentence(client: Any, rank: int, examples: int) -> None:
     with pytest.raises(Exception, match=r"(?i)minimum|maximum|it should be"):
-        client.submit(rank, 4e-3, examples, api_name="/train").result(timeout=60)
+        client.submit("tiny", rank, 4e-3, examples, api_name="/train").result(timeout=60)
 
 
 def test_a_model_that_cannot_be_had_is_reported_in_the_demo(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_model_that_cannot_be_had_is_reported_in_the_demo(tmp_path: Path) -> N
     try:
         visitor = Client(f"{running.url}/demos/lora/", verbose=False)
         with pytest.raises(Exception, match=r"(?s)could not be converted.*FTDEMO_CACHE"):
-            visitor.predict(8, 4e-3, 8, api_name="/train")
+            visitor.predict("smollm2", 8, 4e-3, 8, api_name="/train")
     finally:
         running.process.terminate()
         running.process.wait(30)

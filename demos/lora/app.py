@@ -1,4 +1,4 @@
-"""LoRA, live: choose a rank, train a real chat model on a voice, and talk to it before and after."""
+"""LoRA, live: choose a model and a rank, train it on a style, and talk to it before and after."""
 
 from __future__ import annotations
 
@@ -12,40 +12,44 @@ from ftdemo.data import Turn, load_splits
 from ftdemo.errors import FtdemoError
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.generate import stream_reply
-from ftdemo.recipe import NAMED, Recipe
+from ftdemo.recipe import Recipe, named
 from ftdemo.run import perform
 from ftdemo.ui import panels, session, theme
 
 SLUG = "lora"
 TITLE = "LoRA: teach a model a voice by training two percent of it"
-DEFAULTS = NAMED["lora"]
-_LEARNING_RATES = [5e-4, 1e-3, 2e-3, 4e-3, 8e-3]
+MODELS = {"tiny": "tiny, 3 million weights: seconds", "smollm2": "SmolLM2, 135 million: about a minute"}
+DEFAULTS = {model: named("lora", model) for model in MODELS}
+_FIRST = next(iter(MODELS))
+_LEARNING_RATES = [5e-4, 1e-3, 2e-3, 4e-3, 1e-2, 2e-2]
+_SCORES = {"log": "answers that are a ship's log", "format": "answers in the shop's shape"}
+"""The score that says whether the style was learned, for each data set that has one."""
 _INTRO = """
 # LoRA, live
 
-SmolLM2 is a real chat model with 135 million weights. Here they stay **frozen**. Beside each of its matrices a small
-pair of new ones is trained on letters to a harbour shop, until the model answers like the shop's crew: three lines,
-`Sighted:`, `Course:`, `Tide:`, in a voice of their own. It takes about a minute on two processor cores.
+A model's weights stay **frozen**. Beside each of its matrices a small pair of new ones is trained, until it answers in
+another style. The small model of the house speaks of a harbour town, and learns to answer as a ship's log, with times.
+SmolLM2 is a real chat model, and learns to answer letters like a shop's crew: three lines, `Sighted:`, `Course:`,
+`Tide:`, in a voice of their own.
 """
-_STOPPING = "Stopping. What was trained is kept, and asked the letters once more …"
+_STOPPING = "Stopping. What was trained is kept, and asked the questions once more …"
 _stops = session.Stops()
 
 
 def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
-    rows = len(load_splits(DEFAULTS.data, seed=0).train)
+    first = DEFAULTS[_FIRST]
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         run_folder = gr.State(None, time_to_live=3600, delete_callback=session.forget)
         gr.Markdown(_INTRO, elem_classes="ft-lead")
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
-                rank = gr.Slider(1, 64, DEFAULTS.rank, step=1, label="Rank", info="Width of the two new matrices.")
-                lr = gr.Dropdown(
-                    _LEARNING_RATES, value=DEFAULTS.lr, label="Learning rate", info="How far each step goes."
-                )
-                examples = gr.Slider(
-                    8, rows, DEFAULTS.examples, step=8, label="Examples", info=f"Letters to learn from, of {rows}."
-                )
+                choices = [(label, name) for name, label in MODELS.items()]
+                model = gr.Radio(choices, value=_FIRST, label="Model", elem_id="model")
+                rank = gr.Slider(1, 64, first.rank, step=1, label="Rank", info="Width of the two new matrices.")
+                lr = gr.Dropdown(_LEARNING_RATES, value=first.lr, label="Learning rate", info="How far each step goes.")
+                most, some = _rows(_FIRST)
+                examples = gr.Slider(8, most, some, step=8, label="Examples", info="How many to learn from.")
                 with gr.Row():
                     train_button = gr.Button("Train", variant="primary", elem_id="train", min_width=120)
                     stop_button = gr.Button("Stop", elem_id="stop", min_width=120)
@@ -53,24 +57,27 @@ def build() -> gr.Blocks:
             with gr.Column(scale=2, min_width=320):
                 chart = gr.HTML(charts.loss_chart([]), elem_id="chart")
                 numbers = gr.HTML(elem_id="numbers")
-        gr.Markdown("## Letters the model has never seen")
+        gr.Markdown("## Questions the model has never seen")
         answers = gr.HTML(elem_id="answers")
         with gr.Row():
             download = gr.DownloadButton("Download adapter and run record", interactive=False, elem_id="download")
-            command = gr.Code(_command(DEFAULTS), language="shell", label="Do this again in your shell", lines=1)
-        gr.Markdown("## Talk to the tuned model\nEach message is answered on its own, as a letter would be.")
+            command = gr.Code(_command(first), language="shell", label="Do this again in your shell", lines=1)
+        gr.Markdown("## Talk to the tuned model\nEach message is answered on its own.")
         chatbot = gr.Chatbot(
             label="Chat", height=360, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
         )
         said = gr.Textbox(
-            label="Your letter", placeholder="My lamp smokes. What now?", max_length=1000, submit_btn="Send"
+            label="Your message", placeholder="How was the voyage to Merrin?", max_length=1000, submit_btn="Send"
         )
 
         panel = [status, chart, numbers, answers]
-        demo.load(_greet, None, [status, answers], concurrency_limit=None, api_visibility="private")
+        demo.load(_greet, model, [status, answers], concurrency_limit=None, api_visibility="private")
+        model.change(_choose, model, [lr, examples], api_visibility="private", show_progress="hidden").then(
+            _greet, model, [status, answers], concurrency_limit=None, api_visibility="private", show_progress="hidden"
+        )
         train_button.click(
             train,
-            [rank, lr, examples, run_folder],
+            [model, rank, lr, examples, run_folder],
             [*panel, run_folder, download, command],
             api_name="train",
             concurrency_id=session.MODEL_QUEUE,
@@ -89,13 +96,16 @@ def build() -> gr.Blocks:
     return demo
 
 
-def train(rank: int, lr: float, examples: int, previous: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-    """Train a LoRA adapter for SmolLM2 on support-voice and show the run as it goes.
+def train(
+    model: str, rank: int, lr: float, examples: int, previous: str | None, request: gr.Request
+) -> Iterator[tuple[Any, ...]]:
+    """Train a LoRA adapter on a change of style and show the run as it goes.
 
     Args:
+        model: tiny, which takes seconds, or smollm2, a real chat model.
         rank: Rank of the update, 1 to 64.
         lr: Peak learning rate.
-        examples: How many letters to learn from.
+        examples: How many examples to learn from.
         previous: The folder of the visitor's run before this one, if there is one.
         request: Tells visitors apart.
 
@@ -104,9 +114,9 @@ def train(rank: int, lr: float, examples: int, previous: str | None, request: gr
     """
     visitor = request.session_hash or "api"
     folder = session.new_run_folder(SLUG)
-    view, kept = _View(), False
+    view, kept = _View(DEFAULTS[model]), False
     try:
-        recipe = DEFAULTS.with_settings({"rank": rank, "lr": lr, "examples": examples})
+        recipe = DEFAULTS[model].with_settings({"rank": rank, "lr": lr, "examples": examples})
         view.command = _command(recipe)
         yield view.show()
         stopping = _stops.arm(visitor)
@@ -137,7 +147,7 @@ def stop(request: gr.Request) -> Any:
 
 
 def chat(said: str, history: list[dict[str, Any]], folder: str | None) -> Iterator[tuple[Any, ...]]:
-    """Answer one letter with the visitor's tuned model."""
+    """Answer one message with the visitor's tuned model."""
     if not said.strip():
         yield gr.skip(), gr.skip()
         return
@@ -151,11 +161,24 @@ def chat(said: str, history: list[dict[str, Any]], folder: str | None) -> Iterat
         yield "", [*history[:-1], {"role": "assistant", "content": reply.replace("\n", "  \n")}]
 
 
-def _greet() -> Iterator[tuple[str, str]]:
+def _rows(model: str) -> tuple[int, int]:
+    """How many examples there are for a model, and how many it gets unasked, both in eights."""
+    recipe = DEFAULTS[model]
+    rows = len(load_splits(recipe.data, seed=0).train)
+    return rows - rows % 8, recipe.examples or rows - rows % 8
+
+
+def _choose(model: str) -> tuple[Any, Any]:
+    """The learning rate and the number of examples that suit the chosen model."""
+    most, some = _rows(model)
+    return DEFAULTS[model].lr, gr.update(maximum=most, value=some)
+
+
+def _greet(model: str) -> Iterator[tuple[str, str]]:
     """Load the model and show what it answers before any training."""
-    yield panels.status("Loading SmolLM2 and asking it the letters below …"), ""
+    yield panels.status(f"Loading {model} and asking it the questions below …"), ""
     try:
-        _, sampled = session.baseline(DEFAULTS)
+        _, sampled = session.baseline(DEFAULTS[model])
     except FtdemoError as error:
         yield panels.status(f"{error.what} {error.remedy}", error=True), ""
         return
@@ -164,9 +187,11 @@ def _greet() -> Iterator[tuple[str, str]]:
 
 
 def _command(recipe: Recipe) -> str:
+    usual = DEFAULTS[recipe.model]
     changed = recipe.model_dump(exclude_unset=True).items()
-    settings = [f" --set {key}={value}" for key, value in changed if value != getattr(DEFAULTS, key)]
-    return "ftdemo train lora" + "".join(settings)
+    settings = [f" --set {key}={value}" for key, value in changed if value != getattr(usual, key)]
+    model = "" if recipe.model == _FIRST else f" --set model={recipe.model}"
+    return f"ftdemo train lora{model}" + "".join(settings)
 
 
 def _scores(before: Sampled | None, after: Sampled | None) -> str:
@@ -176,9 +201,9 @@ def _scores(before: Sampled | None, after: Sampled | None) -> str:
 class _View:
     """What the visitor sees of a run, redrawn from its events."""
 
-    def __init__(self) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         self._events: list[Event] = []
-        self.command = _command(DEFAULTS)
+        self.command = _command(recipe)
 
     def add(self, event: Event) -> None:
         """Take in what happened."""
@@ -209,13 +234,14 @@ class _View:
         if finished and after:
             before = next(event for event in self._events if isinstance(event, Sampled))
             moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
-            score = f"from {before.scores['format']:.0%} to {after.scores['format']:.0%}"
+            name = next(name for name in _SCORES if name in after.scores)
+            score = f"{_SCORES[name]} went from {before.scores[name]:.0%} to {after.scores[name]:.0%}"
             done = "Stopped early" if finished.status == "stopped" else "Done"
-            return f"{done}: {moved} in {finished.seconds:.0f} s, and answers in the shop's shape went {score}."
+            return f"{done}: {moved} in {finished.seconds:.0f} s, and {score}."
         if step is None:
             return "Preparing …"
         if step.step == step.total_steps:
-            return "Trained. Asking the letters again …"
+            return "Trained. Asking the questions again …"
         left = step.seconds / step.step * (step.total_steps - step.step)
         return f"Step {step.step} of {step.total_steps}, about {left:.0f} s left."
 

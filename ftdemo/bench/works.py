@@ -10,7 +10,14 @@ from typing import Any
 from ftdemo.recipe import Recipe
 
 Figures = dict[str, float]
-_SFT: dict[str, Any] = {"examples": 96, "sample_prompts": 8, "eval_every": 2, "batch_tokens": 640, "warmup": 0}
+_SFT: dict[str, Any] = {
+    "model": "smollm2",
+    "examples": 96,
+    "sample_prompts": 8,
+    "eval_every": 2,
+    "batch_tokens": 640,
+    "warmup": 0,
+}
 """Without warm-up: the peers' first step of one would have the learning rate 0."""
 _TRAINER = {"transformers Trainer": "peers:trainer", "Trainer, bfloat16": "peers:trainer_bfloat16"}
 _PRETRAIN: dict[str, Any] = {
@@ -81,7 +88,7 @@ WORKS = {
     ),
     "generate": Work(
         summary="32 answers of SmolLM2-135M, 96 tokens at most",
-        recipe=Recipe(sample_prompts=32),
+        recipe=Recipe(model="smollm2", sample_prompts=32),
         contenders={"ftdemo": "ours:generate", "one generate call a prompt": "peers:generate_one_by_one"},
     ),
 }

@@ -17,7 +17,7 @@ import yaml
 from ftdemo import charts
 from ftdemo.errors import DataError
 from ftdemo.experiment import find_experiments
-from ftdemo.site.measured import NUMBER, Records, load_records, panels, rewrite
+from ftdemo.site.measured import NUMBER, Records, load_records, overview, panels, rewrite
 
 DEMOS_URL = "https://huggingface.co/spaces/ftdemo/{name}"
 """Where the published site's demos run. The variable FTDEMO_DEMOS_URL names another place."""
@@ -66,10 +66,11 @@ def derive(project: Project) -> None:
     Raises:
         DataError: If a page asks for code, a source or a number that is not there.
     """
-    for name, experiment in find_experiments(project.experiments).items():
-        record = experiment.record()
-        for file, text in panels(experiment, record).items() if record else ():
+    experiments, records = find_experiments(project.experiments), load_records(project.experiments)
+    for name, record in records.items():
+        for file, text in panels(experiments[name], record).items():
             _write(project.derived / "runs" / name / file, text)
+    _write(project.derived / "runs" / "overview.md", overview(experiments, records))
     for page in project.pages():
         for name in _CODE_INCLUDE.findall(page.read_text(encoding="utf-8")):
             _write(project.derived / "code" / f"{name}.md", code_block(project.package, name))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,35 @@ def panels(experiment: Experiment, record: dict[str, Any]) -> dict[str, str]:
             "seeds.md": _seeds([run for run in runs.values() if run["arm"] == spec.shown]),
         }
     return found
+
+
+def overview(experiments: Mapping[str, Experiment], records: Records) -> str:
+    """Every experiment that was carried out: its question, its claims and how they came out, its pictures."""
+    parts = [_summary(experiments, records)]
+    for name, record in records.items():
+        spec = experiments[name].spec
+        runs = len(record["runs"])
+        cost = f"{runs} run{'s' * (runs > 1)}, {_minutes(record['seconds'])}"
+        pictures = "".join(_chart(chart, record) for chart in spec.charts)
+        parts.append(f"## {spec.title} {{ #{name} }}\n\n{spec.question} {cost}: `ftdemo record {name}`\n")
+        parts.append(_claims(record))
+        parts.append(pictures)
+    return "\n".join(parts)
+
+
+def _summary(experiments: Mapping[str, Experiment], records: Records) -> str:
+    """One line an experiment: how many of its claims hold, and how long it takes to see for oneself."""
+    lines = ["| experiment | claims | hold | do not | not shown | to repeat |", "| --- |" + " ---: |" * 5]
+    for name, record in records.items():
+        verdicts = Counter(claim["verdict"] for claim in record["claims"])
+        counts = " | ".join(str(verdicts[verdict]) for verdict in _VERDICTS)
+        title = f"[{experiments[name].spec.title}](#{name})"
+        lines.append(f"| {title} | {len(record['claims'])} | {counts} | {_minutes(record['seconds'])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _rewritten(match: re.Match[str], records: Records) -> str:

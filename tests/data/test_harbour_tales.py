@@ -21,7 +21,7 @@ from ftdemo.data.harbour_tales.telling import Telling, tell
 from ftdemo.data.harbour_tales.tokens import sentences
 from ftdemo.data.harbour_tales.trials import score_answer
 
-# Measured with seed 0: 5,564 word types and 0.58 distinct 4-grams at 2 MB, 6,456 and 0.39 at 20 MB.
+# Measured with seed 0: 5,564 word types and 0.59 distinct 4-grams at 2 MB, 6,397 and 0.40 at 20 MB.
 SAMPLE_BYTES = 2_000_000
 MIN_WORD_TYPES = 5000
 MIN_DISTINCT_4_GRAMS = 0.45
@@ -316,6 +316,8 @@ def test_a_story_is_marked_down_for_a_broken_sentence_and_for_people_who_come_an
     girls = word_lists()["girl_name"].entries
     crowd = " ".join(f"{name} was glad." for name in girls if name not in text)
     assert trial.score(f" {crowd}")["named_once"] > trial.score(trial.reference)["named_once_in_data"] + 0.3
+    # what never comes to the end of a sentence is no story
+    assert trial.score(" now now now")["parsed"] == 0.0
     # what may have been cut off is not looked at
     assert trial.score(trial.reference + " And then he")["parsed"] == 1.0
 
@@ -326,5 +328,5 @@ def test_a_chat_of_user_and_assistant_is_parted_into_turns_and_nothing_else_is()
     assert turns("User: Write a story about a gull.\n\nAssistant: A gull sat there.") == []
     assert turns("Shop: Good day.\nCustomer: Good day.") == []
     chats = [text for text in _sample() if turns(text)]
-    # 9.5 of 100 texts are chats, and of their pairs of speakers one is this
-    assert 0.005 < len(chats) / len(_sample()) < 0.095
+    # 7 of 100 texts are chats, and of their pairs of speakers one is this
+    assert 0.004 < len(chats) / len(_sample()) < 0.07

@@ -114,6 +114,7 @@ def _record(*formats: float) -> dict[str, Any]:
         "created": "2026-11-21T12:00:00+00:00",
         "versions": {"ftdemo": "0.1.0", "python": "3.11", "torch": "2.8", "transformers": "5.10", "peft": "0.19"},
         "hardware": {"device": "cpu", "device_name": "a small & slow one", "cores": 2},
+        "seconds": 240.0,
         "claims": as_record(outcomes(Spec(**SPEC), runs)),
         "runs": runs,
     }
@@ -341,6 +342,7 @@ def test_everything_that_pages_include_is_written(project: Project) -> None:
     assert set(_derived(project)) == {
         "build/derived/code/maths.double.md",
         "build/derived/demos/lora.md",
+        "build/derived/runs/overview.md",
         "build/derived/runs/x/answers.md",
         "build/derived/runs/x/arms.md",
         "build/derived/runs/x/claims.md",
@@ -402,6 +404,13 @@ def test_the_table_of_claims_says_how_each_came_out(project: Project) -> None:
     _head, row = _cells(_text(project, "runs/x/claims.md"))
     # of two runs, 0.9 and 0.96, the t interval is 0.93 ± 12.7 · 0.03
     assert row == ["It learns <the> form.", "0.93 (0.549 to 1.31)", "at least 0.8", "– not shown"]
+
+
+def test_the_overview_counts_the_claims_of_each_experiment_and_says_how_to_repeat_it(project: Project) -> None:
+    text = _text(project, "runs/overview.md")
+    assert "| [One arm](#x) | 1 | 0 | 0 | 1 | 4 min |" in text
+    assert "## One arm { #x }" in text
+    assert "2 runs, 4 min: `ftdemo record x`" in text
 
 
 def test_the_player_holds_a_picture_and_the_runs_data_and_no_markup_of_others(project: Project) -> None:

@@ -60,14 +60,15 @@ def score_answer(answer: str, continuation: str) -> dict[str, float]:
 def score_story(opening: str, text: str, continuation: str) -> dict[str, float]:
     """Whether every sentence of a continued story is one of the corpus's grammar, and whether its people stay.
 
-    The last sentence may be cut off and is not looked at. Who is named once only, of all who are named, is compared
-    with the same for as many words of the text that the corpus tells: names that come and go are used once.
+    The last sentence may be cut off and is not looked at; a continuation without any other is none. Who is named once
+    only, of all who are named, is compared with the same for as many words of the text that the corpus tells: names
+    that come and go are used once.
     """
     whole = opening + continuation
     found = [sentence for paragraph in whole.split("\n\n") for sentence in sentences(paragraph)][:-1]
     told = " ".join(text.split(" ")[: len(whole.split(" "))])
     return {
-        "parsed": float(all(map(sentence_parses, found))),
+        "parsed": float(len(found) > 1 and all(map(sentence_parses, found))),
         "named_once": _named_once(whole),
         "named_once_in_data": _named_once(told),
     }
