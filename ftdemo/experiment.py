@@ -122,11 +122,6 @@ class Spec(BaseModel):
     shown: str | None = Field(None, description="the arm whose curve and answers are kept, of the first seed")
     ships: str | None = Field(None, description="the model of the house that the first run becomes")
 
-    @property
-    def has_quick_form(self) -> bool:
-        """Whether any claim can be looked at in a minute or so."""
-        return self.quick is not None
-
     def recipe_of(self, arm: str, seed: int, *, quick: bool) -> Recipe:
         """The recipe of one run."""
         settings = {**self.recipe, **self.arms[arm].settings, "seed": seed}

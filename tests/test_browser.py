@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -119,6 +120,63 @@ def test_the_lora_page_shows_its_run_and_leads_to_the_demo(server: Server, watch
     page.wait_for_url("**/demos/lora/")
     page.get_by_role("button", name="Train").wait_for()
     assert watched.strangers == []
+
+
+def test_a_recorded_run_is_scrubbed_through_by_keyboard_and_played(server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/terms/lora/", wait_until="networkidle")
+    player = page.locator("ft-player")
+    slider, told, said = player.get_by_role("slider"), player.locator("output"), player.locator("blockquote")
+    last, after = told.inner_text(), said.inner_text()
+    slider.focus()
+    page.keyboard.press("Home")
+    assert told.inner_text().startswith("step 0,")
+    assert "before the first step" in player.inner_text()
+    before = said.inner_text()
+    assert before != after
+    page.keyboard.press("ArrowRight")
+    assert told.inner_text().startswith("step 1,")
+    page.keyboard.press("End")
+    assert (told.inner_text(), said.inner_text()) == (last, after)
+    player.get_by_role("combobox").select_option(index=1)
+    assert said.inner_text() != after
+    player.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.querySelector('ft-player').place > 3")
+    player.get_by_role("button", name="Pause").click()
+    stopped = told.inner_text()
+    page.wait_for_timeout(500)
+    assert told.inner_text() == stopped
+    assert watched.errors == []
+
+
+def test_without_javascript_the_recorded_run_is_a_picture_with_its_words(server: Server, browser: Any) -> None:
+    opened = Watched(browser, server, java_script_enabled=False)
+    opened.page.goto(f"{server.url}/terms/lora/")
+    assert opened.page.locator("ft-player svg[role=img]").is_visible()
+    assert "Training loss" in (opened.page.locator("ft-player svg").get_attribute("aria-label") or "")
+    assert opened.page.locator("ft-player button").count() == 0
+    opened.page.context.close()
+
+
+def test_the_player_is_small() -> None:
+    # 15 KB, compressed: less than a small picture
+    assert len(gzip.compress((ROOT / "docs" / "assets" / "player.js").read_bytes())) < 15 * 1024
+
+
+def test_zensical_builds_the_same_pages_from_the_same_configuration(site: Path, tmp_path: Path) -> None:
+    """It calls no hook of ours, so what pages include is written first."""
+    for name in ("docs", "mkdocs.yml", "ftdemo", "build"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    tool = Path(sys.executable).with_name("zensical")
+    done = subprocess.run([tool, "build", "--clean"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = tmp_path / "site"
+    assert pages(built) == pages(site)
+    text = (built / "terms" / "lora" / "index.html").read_text(encoding="utf-8")
+    for part in ("<ft-player", "<math", 'id="hu2021lora"', 'class="ft-chart"', "<details><summary>"):
+        assert part in text, part
+    assert "--8&lt;--" not in text
+    assert "--8<--" not in text
 
 
 def ready(watched: Watched, server: Server) -> Any:

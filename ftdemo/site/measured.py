@@ -194,9 +194,10 @@ def _player(svg: str, run: dict[str, Any], record: dict[str, Any]) -> str:
     }
     # Nothing in it may end the script or begin another one.
     packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    # The outer element is one that Markdown knows, and so leaves alone with all that it holds.
     return (
-        f'<ft-player class="ft-figure"><figure>{svg}<figcaption>{_origin(record)}</figcaption></figure>'
-        f'<script type="application/json">{packed}</script></ft-player>\n'
+        f'<div class="ft-run"><ft-player><figure>{svg}<figcaption>{_origin(record)}</figcaption></figure>'
+        f'<script type="application/json">{packed}</script></ft-player></div>\n'
     )
 
 

@@ -417,8 +417,8 @@ def test_the_player_holds_a_picture_and_the_runs_data_and_no_markup_of_others(pr
     text = _text(project, "runs/x/player.html")
     assert text.count("<script") == 1
     player = ElementTree.fromstring(text)
-    data = json.loads(re.findall(r'<script type="application/json">(.*)</script></ft-player>', text, re.DOTALL)[0])
-    assert player.find("figure") is not None
+    data = json.loads(re.findall(r'<script type="application/json">(.*)</script></ft-player></div>', text, re.DOTALL)[0])
+    assert player.find("ft-player/figure") is not None
     assert data["curve"] == [[1, 2.9], [2, 2.1]]
     assert [sample["step"] for sample in data["samples"]] == [0, 2]
     assert "<script>alert(1)</script>" in data["samples"][0]["answers"][0]["text"]
