@@ -49,7 +49,6 @@ class Arm(BaseModel):
     rows: Change | None = Field(None, description="changes to the training rows")
     start: str | None = Field(None, description="the arm whose model this one starts from")
     adapter: str | None = Field(None, description="the arm whose adapter is put on `start`, instead of training")
-    fails: bool = Field(False, description="whether the training is expected to break off")
 
 
 class Claim(BaseModel):

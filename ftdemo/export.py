@@ -67,7 +67,7 @@ def save_for_the_house(run: Run, folder: Path, name: str, record: dict[str, Any]
 
     model, tokenizer = run.load_model()
     model = model.to(torch.bfloat16)
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
         max_new_tokens=192,
         bos_token_id=tokenizer.bos_token_id,

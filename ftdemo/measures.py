@@ -28,7 +28,9 @@ def measure(names: tuple[str, ...], run: Run, memory: Memory) -> dict[str, Any]:
 
 
 def skill_kept(run: Run, memory: Memory) -> dict[str, Any]:
-    """The old skill before and after training, and by which factor its loss rose."""
+    """The old skill before and after training, and by which factor its loss rose; nothing of what began at random."""
+    if run.recipe.weights == "random":
+        return {}
     model, tokenizer = run.load_model()
     after = old_skill(model, tokenizer, run.corpus)
     key = ("old skill", run.record["model"]["sha256"])
@@ -64,14 +66,17 @@ def spectrum(run: Run, _memory: Memory) -> dict[str, Any]:
 
     Returns:
         Of each kind of matrix its first singular values as shares of the largest, and which share of the update's
-        squared norm its best approximation of rank 1, 2, 4 and so on holds (Eckart & Young 1936).
+        squared norm its best approximation of rank 1, 2, 4 and so on holds (Eckart & Young 1936). Nothing where
+        training began at random.
     """
     import torch
 
+    if run.recipe.weights == "random":
+        return {}
     kinds: dict[str, list[torch.Tensor]] = {}
     for name, update in _updates(run).items():
         kinds.setdefault(name.split(".")[-1], []).append(torch.linalg.svdvals(update.float()))
-    found = {}
+    found: dict[str, Any] = {}
     for kind, values in kinds.items():
         mean = torch.stack([value / value[0] for value in values]).mean(0)
         energy = torch.stack([value.square().cumsum(0) / value.square().sum() for value in values]).mean(0)

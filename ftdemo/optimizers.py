@@ -52,7 +52,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # nobody asks for more
         """Take a step by both. Their groups and moments are this optimizer's, which may have been replaced."""
-        for optimizer, hidden in ((self._muon, True), (self._adamw, False)):
+        both: tuple[tuple[Any, bool], ...] = ((self._muon, True), (self._adamw, False))
+        for optimizer, hidden in both:
             optimizer.param_groups = [group for group in self.param_groups if group["muon"] == hidden]
             optimizer.state = self.state
             optimizer.step(closure)

@@ -17,7 +17,7 @@ from ftdemo.errors import RecipeError
 
 _LOW_RANK = ("lora", "dora", "qlora")
 _CLASSIFIERS = ("probe", "classify")
-HOUSE = ("tiny", "nano")
+HOUSE = ("tiny",)
 """The models of the house: pre-trained by this repository's own recipes, and shipped inside the package."""
 Method = Literal["full", "lora", "dora", "qlora", "scratch", "probe", "classify"]
 

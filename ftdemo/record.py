@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 from ftdemo import experiment, export, hardware, measures, models
 from ftdemo.data.variants import write_variant
-from ftdemo.errors import TrainingError, UsageError
+from ftdemo.errors import UsageError
 from ftdemo.events import Evaluated, Event, Sampled, Started, Step
 from ftdemo.experiment import Experiment, Spec
 from ftdemo.recipe import Recipe
@@ -53,7 +52,7 @@ def carry_out(found: Experiment, *, quick: bool, folder: Path) -> Iterator[Progr
         What happens in each run; the record, last.
 
     Raises:
-        FtdemoError: If a run cannot be carried out, or ends otherwise than the experiment expects.
+        FtdemoError: If a run cannot be carried out.
     """
     spec = found.spec
     chosen = spec.quick.arms if quick and spec.quick else ()
@@ -140,17 +139,9 @@ def _one(
         return
     recipe = _settled(spec, name, seed, quick=quick, folder=folder)
     events: list[Event] = []
-    try:
-        for event in _performed(recipe, out, anew=arm.fails):
-            events.append(event)
-            yield event
-    except TrainingError as error:
-        if not arm.fails:
-            raise
-        yield {**_trained(events, recipe, points=_CURVE_POINTS), "failed": error.what}
-        return
-    if arm.fails:
-        raise TrainingError(f"Arm {name}, seed {seed}, was expected to break off and did not.", "Change `fails`.")
+    for event in _performed(recipe, out):
+        events.append(event)
+        yield event
     run = Run.load(out)
     shown = name == spec.shown and seed == spec.seeds[0]
     trained = _trained(events, recipe, points=_CURVE_POINTS if shown else _FEWER_POINTS)
@@ -160,10 +151,8 @@ def _one(
     yield kept
 
 
-def _performed(recipe: Recipe, out: Path, *, anew: bool) -> Iterator[Event]:
-    """All events of a run, which goes on where it was broken off, unless it is to be done anew."""
-    if anew:
-        shutil.rmtree(out, ignore_errors=True)
+def _performed(recipe: Recipe, out: Path) -> Iterator[Event]:
+    """All events of a run, which goes on where it was broken off."""
     if not out.exists():
         yield from perform(recipe, out)
         return
@@ -201,7 +190,7 @@ def _trained(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, A
     heldout = [[event.step, _short(event.loss)] for event in events if isinstance(event, Evaluated)]
     every = max(1, -(-len(steps) // points))
     kept = [step for step in steps if step.step % every == 0 or step is steps[-1]]
-    last = steps[-1] if steps else None
+    last = steps[-1]
     return {
         "recipe": recipe.model_dump(mode="json", exclude_defaults=True, exclude={"data"}),
         "started": {
@@ -209,10 +198,10 @@ def _trained(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, A
         },
         "curve": [[step.step, _short(step.loss)] for step in kept],
         "heldout": heldout,
-        "steps": last.step if last else 0,
-        "tokens": last.tokens if last else 0,
-        "seconds": round(last.seconds, 3) if last else 0.0,
-        "tokens_per_second": round(last.tokens_per_second, 1) if last else 0.0,
+        "steps": last.step,
+        "tokens": last.tokens,
+        "seconds": round(last.seconds, 3),
+        "tokens_per_second": round(last.tokens_per_second, 1),
     }
 
 

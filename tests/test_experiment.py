@@ -58,7 +58,7 @@ def decided(bound: Claim, low: list[float], high: list[float] | None = None) -> 
 
 def write_spec(folder: Path, **changes: Any) -> Experiment:
     folder.mkdir()
-    (folder / "experiment.yaml").write_text(yaml.safe_dump({**SPEC, **changes}), encoding="utf-8")
+    (folder / "experiment.yaml").write_text(yaml.safe_dump({**SPEC, **changes}, sort_keys=False), encoding="utf-8")
     return Experiment(folder)
 
 

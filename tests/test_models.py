@@ -20,9 +20,12 @@ import pytest
 import torch
 
 from ftdemo import models, scratch
-from ftdemo.data import harbour_tales
+from ftdemo.data import Row, Text, harbour_tales, load_splits
 from ftdemo.data.harbour_tales.tokens import sentences
+from ftdemo.encode import render
 from ftdemo.errors import ModelError, StorageError
+from ftdemo.generate import answer_rows
+from ftdemo.recipe import HOUSE
 
 LABELS = ("delivery", "praise", "refund")
 UNSEEN = str.maketrans("", "", "\\^`|~")
@@ -81,7 +84,7 @@ LARGEST_TOGETHER = 10 * 2**20
 """Bytes that the models of the house may take in the package."""
 
 
-@pytest.mark.parametrize("name", models.HOUSE)
+@pytest.mark.parametrize("name", HOUSE)
 def test_a_model_of_the_house_is_loaded_by_plain_transformers(name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -95,39 +98,40 @@ def test_a_model_of_the_house_is_loaded_by_plain_transformers(name: str) -> None
 
 
 def test_the_models_of_the_house_are_small_and_speak_the_same_tokens() -> None:
-    sizes = [path.stat().st_size for name in models.HOUSE for path in models.house_folder(name).iterdir()]
+    sizes = [path.stat().st_size for name in HOUSE for path in models.house_folder(name).iterdir()]
     assert sum(sizes) <= LARGEST_TOGETHER
-    assert len({models.vocabulary_hash(models.load_tokenizer(models.resolve(name))) for name in models.HOUSE}) == 1
+    assert len({models.vocabulary_hash(models.load_tokenizer(models.resolve(name))) for name in HOUSE}) == 1
 
 
-@pytest.mark.parametrize("name", models.HOUSE)
-def test_a_model_of_the_house_tells_a_story_of_its_town(name: str) -> None:
-    """Greedy, so that it is the same each time. Whether names hold and questions are answered, its record says."""
+@pytest.mark.parametrize("name", HOUSE)
+def test_a_model_of_the_house_goes_on_with_stories_in_the_grammar_of_its_corpus(name: str) -> None:
+    """A look at five stories; how well names hold and questions are answered, its experiment's record says."""
     source = models.resolve(name)
-    tokenizer = models.load_tokenizer(source)
-    model = models.load_causal_lm(source, torch.float32)
-    inputs = tokenizer("One windy Tuesday Nell the cooper was mending an old net.", return_tensors="pt")
-    told = tokenizer.decode(model.generate(**inputs, max_new_tokens=80)[0], skip_special_tokens=True)
-    found = sentences(told.split("\n\n")[0])[:-1]
-    assert len(found) >= 3
-    assert sum(map(harbour_tales.sentence_parses, found)) / len(found) >= 0.8
-
-
-def test_every_token_that_fine_tuning_may_need_was_met_in_pre_training() -> None:
-    """An embedding that pre-training never moved lies where it began: near zero, in random directions."""
-    source = models.resolve("tiny")
-    tokenizer = models.load_tokenizer(source)
-    lengths = models.load_causal_lm(source, torch.float32).get_input_embeddings().weight.norm(dim=1)
-    needed = [scratch.START, scratch.TURN, scratch.STOP, *string.digits, *string.punctuation.translate(UNSEEN), "\n"]
-    ids = [
-        tokenizer.convert_tokens_to_ids(token) if len(token) > 1 else tokenizer(token)["input_ids"][-1]
-        for token in needed
+    model, tokenizer = models.load_causal_lm(source, torch.float32), models.load_tokenizer(source)
+    stories = [
+        trial for trial in load_splits("harbour-tales", seed=0, examples=1).trials if "parsed" in trial.score("")
     ]
-    never = lengths[[tokenizer(sign)["input_ids"][-1] for sign in "\u4e00\u0416"]]
-    assert lengths[ids].min() > 1.2 * never.max()
+    told = answer_rows(model, tokenizer, stories[:5])
+    found = [part for answer in told for text in answer.text.split("\n\n") for part in sentences(text.strip())[:-1]]
+    assert len(found) >= 25
+    # 0.76 did when this was written; words in random order never do
+    assert sum(map(harbour_tales.sentence_parses, found)) / len(found) >= 0.6
 
 
-def test_the_old_skill_of_a_model_of_the_house_is_measured_by_its_corpus(tmp_path: Path) -> None:
+def test_every_token_that_fine_tuning_needs_occurs_in_what_the_house_was_trained_on() -> None:
+    """What pre-training never saw, an adapter cannot learn: the embedding stays as it is."""
+    tokenizer = models.load_tokenizer(models.resolve("tiny"))
+    seen: set[int] = set()
+    for row in load_splits("harbour-tales", seed=0, examples=3000).train:
+        text = row.text if isinstance(row, Text) else render(row.turns, tokenizer) if isinstance(row, Row) else ""
+        seen.update(tokenizer(text)["input_ids"], [tokenizer.eos_token_id])
+    signs = [*string.ascii_letters, *string.digits, *string.punctuation.translate(UNSEEN), "\n"]
+    needed = [tokenizer(sign, add_special_tokens=False)["input_ids"][-1] for sign in signs]
+    needed += [tokenizer.convert_tokens_to_ids(token) for token in (scratch.START, scratch.TURN, scratch.STOP)]
+    assert set(needed) <= seen
+
+
+def test_the_old_skill_of_a_model_of_the_house_is_measured_by_its_corpus() -> None:
     source = models.resolve("tiny")
     assert source.corpus == "harbour-tales"
     assert source.licence == "apache-2.0"

@@ -43,9 +43,8 @@ def _descend(weights: dict[str, torch.nn.Parameter], optimizers: list[torch.opti
 def test_both_together_take_the_steps_that_pytorchs_muon_and_adamw_take_apart() -> None:
     ours, theirs = _weights(), _weights()
     muon, adamw = _groups(theirs)
-    muon_settings = {"momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
     apart = [
-        torch.optim.Muon(muon["params"], lr=1e-2, weight_decay=0.1, **muon_settings),
+        torch.optim.Muon(muon["params"], lr=1e-2, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(adamw["params"], lr=1e-2, weight_decay=0.0),
     ]
     _descend(ours, [MuonAndAdamW(_groups(ours), lr=1e-2)])

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from ftdemo import experiment, record
 from ftdemo.cli import main
-from ftdemo.errors import TrainingError, UsageError
+from ftdemo.errors import UsageError
 from ftdemo.experiment import Experiment
 
 NEW = {"method": "scratch", "model": "new", "width": 64, "layers": 1, "vocabulary": 320, "max_length": 64}
@@ -40,7 +40,6 @@ SPEC: dict[str, Any] = {
             "start": "base",
             "rows": {"mislabel": 0.5, "repeat": 2},
         },
-        "broken": {"set": {**NEW, "data": "harbour-tales", "lr": 1, "max_steps": 100}, "fails": True},
     },
     "seeds": [0],
     "measure": ["old_skill", "spectrum"],
@@ -61,7 +60,7 @@ SPEC: dict[str, Any] = {
 
 def write_spec(folder: Path, **changes: Any) -> Experiment:
     folder.mkdir(parents=True)
-    (folder / experiment.SPEC).write_text(yaml.safe_dump({**SPEC, **changes}), encoding="utf-8")
+    (folder / experiment.SPEC).write_text(yaml.safe_dump({**SPEC, **changes}, sort_keys=False), encoding="utf-8")
     return Experiment(folder)
 
 
@@ -102,7 +101,8 @@ def test_the_shown_run_keeps_its_answers_each_time_they_were_given(recorded: dic
 
 def test_an_arm_starts_from_the_model_of_another(recorded: dict[str, Any]) -> None:
     base, later = recorded["runs"]["base/0"], recorded["runs"]["later/0"]
-    assert later["heldout_loss"]["before"] == pytest.approx(base["heldout_loss"]["after"], abs=1e-4)
+    # the same texts, in longer pieces; a new model has a loss of ln(320), 5.77
+    assert later["heldout_loss"]["before"] == pytest.approx(base["heldout_loss"]["after"], rel=0.01)
 
 
 def test_an_adapter_is_judged_on_another_base_than_its_own(recorded: dict[str, Any]) -> None:
@@ -113,12 +113,6 @@ def test_changed_rows_are_trained_on_and_the_heldout_ones_are_not_changed(record
     noisy, clean = recorded["runs"]["noisy/0"], recorded["runs"]["adapter/0"]
     assert noisy["started"]["examples"] == 2 * clean["started"]["examples"]
     assert noisy["heldout_loss"]["before"] == clean["heldout_loss"]["before"]
-
-
-def test_a_run_that_is_expected_to_break_off_is_kept_as_far_as_it_came(recorded: dict[str, Any]) -> None:
-    broken = recorded["runs"]["broken/0"]
-    assert "diverged" in broken["failed"]
-    assert len(broken["curve"]) == broken["steps"] < 100
 
 
 def test_the_old_skill_of_a_model_of_ours_is_measured_by_its_own_corpus(recorded: dict[str, Any]) -> None:
@@ -141,13 +135,6 @@ def test_claims_are_decided_and_recorded_with_what_decided_them(recorded: dict[s
     falls, small = recorded["claims"]
     assert falls["value"] == pytest.approx(recorded["runs"]["base/0"]["heldout_loss"]["after"], rel=1e-4)
     assert small["verdict"] == "holds"
-
-
-def test_a_run_that_should_break_off_and_does_not_is_told_of(tmp_path: Path) -> None:
-    arms = {"base": {**SPEC["arms"]["base"], "fails": True}}
-    found = write_spec(tmp_path / "one", arms=arms, shown=None, claims=[], quick=None, measure=[])
-    with pytest.raises(TrainingError, match="Arm base, seed 0, was expected to break off and did not"):
-        carried_out(found, tmp_path / "runs")
 
 
 def test_runs_that_are_there_are_not_done_again_and_one_that_was_broken_off_goes_on(tmp_path: Path) -> None:

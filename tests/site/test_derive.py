@@ -62,7 +62,7 @@ class Pair:
 '''
 
 
-SPEC = {
+SPEC: dict[str, Any] = {
     "title": "One arm",
     "question": "Does it learn?",
     "recipe": {"model": "smollm2"},
@@ -258,7 +258,8 @@ def test_fill_writes_the_recorded_number_and_nothing_else(project: Project) -> N
     assert (
         page.read_text(encoding="utf-8") == f"{PAGE}It fell to {_data('x:lora/0:heldout_loss.after', '1.43')} nats.\n"
     )
-    assert check(project) == fill(project) == []
+    assert check(project) == []
+    assert fill(project) == []
 
 
 def test_fill_refuses_what_is_not_recorded(project: Project) -> None:
@@ -417,7 +418,9 @@ def test_the_player_holds_a_picture_and_the_runs_data_and_no_markup_of_others(pr
     text = _text(project, "runs/x/player.html")
     assert text.count("<script") == 1
     player = ElementTree.fromstring(text)
-    data = json.loads(re.findall(r'<script type="application/json">(.*)</script></ft-player></div>', text, re.DOTALL)[0])
+    data = json.loads(
+        re.findall(r'<script type="application/json">(.*)</script></ft-player></div>', text, re.DOTALL)[0]
+    )
     assert player.find("ft-player/figure") is not None
     assert data["curve"] == [[1, 2.9], [2, 2.1]]
     assert [sample["step"] for sample in data["samples"]] == [0, 2]

@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from functools import cache, partial
 
 from ftdemo.data.harbour_tales.check import sentence_parses
-from ftdemo.data.harbour_tales.documents import MAX_WORDS, MIN_WORDS, document
+from ftdemo.data.harbour_tales.documents import MAX_WORDS, MIN_WORDS, document, story
 from ftdemo.data.harbour_tales.lexicon import word_lists
 from ftdemo.data.harbour_tales.tokens import sentences
 from ftdemo.data.trial import Trial
 
 _ASKED = ("facts", "story with questions")
-_TITLE_WORDS = 8
-"""A first paragraph of no more words is a title."""
 _ANSWER_TOKENS = 32
 _STORY_TOKENS = 192
 _CAPITALIZED = re.compile(r"\b[A-Z][a-z]+\b")
@@ -26,17 +24,28 @@ def trials(seed: int) -> Iterator[Trial]:
     chance = random.Random(seed)
     number = 0
     while True:
-        yield _story(number + 1, _text(chance, ("story",)))
-        yield _question(number + 2, _text(chance, _ASKED), chance)
+        yield _story(number + 1, _told(chance))
+        yield _question(number + 2, _asked_about(chance), chance)
         number += 2
 
 
-def _text(chance: random.Random, kinds: tuple[str, ...]) -> str:
+def _told(chance: random.Random) -> str:
+    """A story without a title."""
+    while not _fits(text := story(chance).text):
+        pass
+    return text
+
+
+def _asked_about(chance: random.Random) -> str:
+    """A text with questions."""
     while True:
         kind, text = document(chance)
-        title = len(text.split("\n\n")[0].split()) <= _TITLE_WORDS
-        if kind in kinds and MIN_WORDS <= len(text.split()) <= MAX_WORDS and not title:
+        if kind in _ASKED and _fits(text):
             return text
+
+
+def _fits(text: str) -> bool:
+    return MIN_WORDS <= len(text.split()) <= MAX_WORDS
 
 
 def _story(number: int, text: str) -> Trial:
