@@ -14,7 +14,7 @@ from ftdemo.data.builtin import GENERAL_KNOWLEDGE
 from ftdemo.encode import Example, Examples, encode_all
 from ftdemo.errors import DataError
 from ftdemo.events import Answer, Sampled
-from ftdemo.generate import answer_rows
+from ftdemo.generate import MAX_NEW_TOKENS, answer_rows
 from ftdemo.methods import precision
 from ftdemo.train import logits_only_at
 
@@ -56,6 +56,7 @@ def judge(
     data: str,
     step: int = 0,
     labels: Sequence[str] = (),
+    answer_tokens: int = MAX_NEW_TOKENS,
 ) -> Sampled:
     """Let the model answer held-out rows and score what it says.
 
@@ -67,9 +68,13 @@ def judge(
         data: The data set's name: a built-in one may bring a checker, a file of the user's has none.
         step: How many optimizer steps the model has taken.
         labels: A classifier's classes.
+        answer_tokens: Tokens of an answer, at most.
     """
     began = time.perf_counter()
-    answers = classify(model, tokenizer, rows, labels) if labels else answer_rows(model, tokenizer, rows)
+    if labels:
+        answers = classify(model, tokenizer, rows, labels)
+    else:
+        answers = answer_rows(model, tokenizer, rows, max_new_tokens=answer_tokens)
     seconds = time.perf_counter() - began
     return Sampled(step=step, answers=answers, scores=mean_scores(answers, rows, data), seconds=seconds)
 
@@ -184,6 +189,7 @@ def evaluate(
     max_length: int = 512,
     labels: Sequence[str] = (),
     corpus: str | None = None,
+    answer_tokens: int = MAX_NEW_TOKENS,
 ) -> Evaluation:
     """Everything there is to say about a model: its loss on the rows, its scores, and its old skill.
 
@@ -197,6 +203,7 @@ def evaluate(
         max_length: Tokens of a row that count.
         labels: A classifier's classes.
         corpus: See `old_skill`.
+        answer_tokens: Tokens of an answer, at most.
 
     Raises:
         DataError: If the rows are of another kind than the model's, or none has anything to judge by.
@@ -215,7 +222,7 @@ def evaluate(
         value, low, high = (float(numpy.exp(nats)) for nats in (losses.value, losses.low, losses.high))
         heldout["perplexity"] = Estimate(value, low, high, losses.rows)
     asked: Sequence[Asked] = trials or rows
-    answers = judge(model, tokenizer, asked, data=data, labels=labels).answers
+    answers = judge(model, tokenizer, asked, data=data, labels=labels, answer_tokens=answer_tokens).answers
     return Evaluation(
         heldout=heldout | _estimates(answers, asked, data),
         old_skill={} if labels else old_skill(model, tokenizer, corpus),
@@ -316,7 +323,8 @@ def compare(
 
     def measure(model: Any, tokenizer: Any) -> Evaluation:
         settings: dict[str, Any] = {"train_on": recipe.train_on, "max_length": recipe.max_length, "labels": run.labels}
-        return evaluate(model, tokenizer, rows, trials, data=data, corpus=run.corpus, **settings)
+        settings |= {"corpus": run.corpus, "answer_tokens": recipe.answer_tokens}
+        return evaluate(model, tokenizer, rows, trials, data=data, **settings)
 
     model, tokenizer = run.load_model(base)
     after = measure(model, tokenizer)

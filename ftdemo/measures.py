@@ -98,9 +98,10 @@ def judge_on_other_base(run: Run, base: Path) -> dict[str, Any]:
     model = PeftModel.from_pretrained(models.load_causal_lm(source, torch.float32), run.folder)
     recipe = run.recipe
     rows = load_splits(recipe.data, seed=recipe.seed, examples=1).prompts[: recipe.sample_prompts]
-    after = judge(model, tokenizer, rows, data=recipe.data)
+    settings: dict[str, Any] = {"data": recipe.data, "answer_tokens": recipe.answer_tokens}
+    after = judge(model, tokenizer, rows, **settings)
     with model.disable_adapter():
-        before = judge(model, tokenizer, rows, data=recipe.data)
+        before = judge(model, tokenizer, rows, **settings)
     return {"scores": {"before": before.scores, "after": after.scores}}
 
 

@@ -39,11 +39,15 @@ def _default_data(values: Mapping[str, Any]) -> str:
     return "support-voice"
 
 
+_ANSWER_TOKENS = {"story-requests": 400, "ship-logs": 224}
+"""How long the answers of a data set become, in tokens of the models that they are for."""
+
+
 def _default_lr(values: Mapping[str, Any]) -> float:
     """A peak learning rate that suits a method and a model: small models bear larger steps."""
     method, small = values.get("method", "lora"), values.get("model", "tiny") in HOUSE
     rates = {"scratch": 3e-3, "probe": 2e-2, "classify": 2e-4, "full": 1e-3 if small else 1e-4}
-    return rates.get(method, 1e-2 if small else 4e-3)
+    return rates.get(method, 6e-3 if small else 4e-3)
 
 
 class Recipe(BaseModel):
@@ -107,6 +111,12 @@ class Recipe(BaseModel):
     patience: int | None = Field(None, ge=1, description="looks without a better held-out loss before training stops")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     sample_every: int | None = Field(None, ge=1, description="steps between answers to the held-out prompts")
+    answer_tokens: int = Field(
+        default_factory=lambda values: _ANSWER_TOKENS.get(values.get("data", ""), 96),
+        ge=1,
+        le=4096,
+        description="tokens of an answer, at most",
+    )
     sample_prompts: int = Field(12, ge=0, le=1000, description="held-out prompts that are answered")
 
     def __init__(self, **values: Any) -> None:

@@ -262,10 +262,16 @@ def _is_asked(stop: threading.Event) -> bool:
 
 
 def _judged(learner: Learner, step: int) -> Sampled:
-    rows = learner.splits.prompts
-    if not learner.labels:
-        rows = rows[: learner.recipe.sample_prompts]
-    return judge(learner.model, learner.tokenizer, rows, data=learner.recipe.data, step=step, labels=learner.labels)
+    rows, recipe = learner.splits.prompts, learner.recipe
+    return judge(
+        learner.model,
+        learner.tokenizer,
+        rows if learner.labels else rows[: recipe.sample_prompts],
+        data=recipe.data,
+        step=step,
+        labels=learner.labels,
+        answer_tokens=recipe.answer_tokens,
+    )
 
 
 @dataclass(frozen=True)

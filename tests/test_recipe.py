@@ -188,9 +188,9 @@ def test_every_method_has_a_named_recipe() -> None:
 
 DEFAULTS = ("model", "weights", "data", "lr", "packing", "max_length")
 BY_METHOD = {
-    "lora": ("tiny", "pretrained", "ship-logs", 1e-2, False, 512),
-    "dora": ("tiny", "pretrained", "ship-logs", 1e-2, False, 512),
-    "qlora": ("tiny", "pretrained", "ship-logs", 1e-2, False, 512),
+    "lora": ("tiny", "pretrained", "ship-logs", 6e-3, False, 512),
+    "dora": ("tiny", "pretrained", "ship-logs", 6e-3, False, 512),
+    "qlora": ("tiny", "pretrained", "ship-logs", 6e-3, False, 512),
     "full": ("tiny", "pretrained", "story-requests", 1e-3, False, 512),
     "scratch": ("new", "random", "harbour-tales", 3e-3, True, 256),
     "probe": ("minilm", "pretrained", "shop-mail", 2e-2, False, 512),

@@ -13,7 +13,8 @@ from functools import cache
 from typing import Any
 
 from ftdemo.data.harbour_tales.documents import MAX_WORDS, MIN_WORDS, story
-from ftdemo.data.harbour_tales.grammar import parse
+from ftdemo.data.harbour_tales.grammar import Nodes, Slot, Text, parse
+from ftdemo.data.harbour_tales.kinds import Field
 from ftdemo.data.harbour_tales.scripts import Script, library
 from ftdemo.data.harbour_tales.telling import Telling, tell
 
@@ -67,19 +68,27 @@ def _said(told: Telling, template: str) -> str:
 
 
 def _two_of(told: Telling, chance: random.Random) -> tuple[str, str] | None:
-    """Two things, beasts or trades of a story, each by the word that the story itself uses."""
-    nouns = [noun for role in told.script.roles if (noun := _noun(told, role))]
-    spoken = [noun for noun in dict.fromkeys(nouns) if re.search(rf"\b{noun}\b", told.text)]
-    if len(spoken) < 2:
+    """Two things, beasts or trades that a reader may wish for in this plot, each by the word that the story uses."""
+    wishes = [words for wish in told.script.wishes if (words := _two_words(wish, told))]
+    return chance.choice(wishes) if wishes else None
+
+
+def _two_words(wish: Nodes, told: Telling) -> tuple[str, str] | None:
+    """The two words of a wish that is *a this and a that*."""
+    words = [_word(node, told) for node in wish if isinstance(node, Slot)]
+    apart = [node.text for node in wish if isinstance(node, Text)]
+    if apart != [" and "] or len(words) != 2 or len(set(filter(None, words))) != 2:
         return None
-    one, other = chance.sample(spoken, 2)
-    return one, other
+    spoken = all(re.search(rf"(?<!\w){word}(?!\w)", told.text, re.IGNORECASE) for word in words)
+    return (words[0], words[1]) if spoken else None
 
 
-def _noun(told: Telling, role: str) -> str:
-    """The word for a role's entity, where it has one that can follow *a*."""
-    record = told.scene.roles[role]
-    return next((table[key] for table in record for key in ("noun", "trade") if key in table), "")
+def _word(slot: Slot, told: Telling) -> str:
+    """The word of a form that is an article and one field; nothing of any other."""
+    article, *rest = slot.pattern
+    if article != "a~ " or len(rest) != 1 or not isinstance(rest[0], Field):
+        return ""
+    return told.scene.roles[slot.role][rest[0].table][rest[0].name]
 
 
 def _is_heldout(words: tuple[str, str]) -> bool:
