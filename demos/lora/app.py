@@ -21,7 +21,7 @@ TITLE = "LoRA: teach a model a voice by training two percent of it"
 MODELS = {"tiny": "tiny, 3 million weights: seconds", "smollm2": "SmolLM2, 135 million: about a minute"}
 DEFAULTS = {model: named("lora", model) for model in MODELS}
 _FIRST = next(iter(MODELS))
-_LEARNING_RATES = [5e-4, 1e-3, 2e-3, 4e-3, 1e-2, 2e-2]
+_LEARNING_RATES = sorted({1e-3, 2e-3, 4e-3, 1e-2, 2e-2, *(recipe.lr for recipe in DEFAULTS.values())})
 _SCORES = {"log": "answers that are a ship's log", "format": "answers in the shop's shape"}
 """The score that says whether the style was learned, for each data set that has one."""
 _INTRO = """
@@ -48,8 +48,8 @@ def build() -> gr.Blocks:
                 model = gr.Radio(choices, value=_FIRST, label="Model", elem_id="model")
                 rank = gr.Slider(1, 64, first.rank, step=1, label="Rank", info="Width of the two new matrices.")
                 lr = gr.Dropdown(_LEARNING_RATES, value=first.lr, label="Learning rate", info="How far each step goes.")
-                most, some = _rows(_FIRST)
-                examples = gr.Slider(8, most, some, step=8, label="Examples", info="How many to learn from.")
+                most = max(_rows(name) for name in MODELS)
+                examples = gr.Slider(8, most, _some(_FIRST), step=8, label="Examples", info="How many to learn from.")
                 with gr.Row():
                     train_button = gr.Button("Train", variant="primary", elem_id="train", min_width=120)
                     stop_button = gr.Button("Stop", elem_id="stop", min_width=120)
@@ -161,17 +161,20 @@ def chat(said: str, history: list[dict[str, Any]], folder: str | None) -> Iterat
         yield "", [*history[:-1], {"role": "assistant", "content": reply.replace("\n", "  \n")}]
 
 
-def _rows(model: str) -> tuple[int, int]:
-    """How many examples there are for a model, and how many it gets unasked, both in eights."""
-    recipe = DEFAULTS[model]
-    rows = len(load_splits(recipe.data, seed=0).train)
-    return rows - rows % 8, recipe.examples or rows - rows % 8
+def _rows(model: str) -> int:
+    """How many examples the model's data has, in eights; generated data gives more when asked for more."""
+    rows = len(load_splits(DEFAULTS[model].data, seed=0).train)
+    return rows - rows % 8
 
 
-def _choose(model: str) -> tuple[Any, Any]:
+def _some(model: str) -> int:
+    """How many examples a model gets unasked."""
+    return DEFAULTS[model].examples or _rows(model)
+
+
+def _choose(model: str) -> tuple[float, int]:
     """The learning rate and the number of examples that suit the chosen model."""
-    most, some = _rows(model)
-    return DEFAULTS[model].lr, gr.update(maximum=most, value=some)
+    return DEFAULTS[model].lr, _some(model)
 
 
 def _greet(model: str) -> Iterator[tuple[str, str]]:

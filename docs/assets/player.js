@@ -85,11 +85,12 @@ class FtPlayer extends HTMLElement {
     const answer = sample.answers[this.asked];
     this.caption.textContent = sample.step ? `What it said after step ${sample.step}:` : "What it said before the first step:";
     this.answer.textContent = answer.text.trim() || "(nothing)";
-    this.scores.replaceChildren(...Object.entries(sample.scores).flatMap(([name, value]) => {
-      const [term, figure] = ["dt", "dd"].map((tag) => document.createElement(tag));
+    this.scores.replaceChildren(...Object.entries(sample.scores).map(([name, value]) => {
+      const [pair, term, figure] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
       term.textContent = name.replaceAll("_", " ");
       figure.textContent = value.toFixed(2);
-      return [term, figure];
+      pair.append(term, figure);
+      return pair;
     }));
   }
 

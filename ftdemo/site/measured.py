@@ -71,7 +71,7 @@ def panels(experiment: Experiment, record: dict[str, Any]) -> dict[str, str]:
         found |= {
             "loss.html": _figure(curve, record, _curve_table(shown)),
             "player.html": _player(curve, shown, record),
-            "scores.html": _figure(_scores(shown), record, ""),
+            "scores.html": _figure(_scores(shown), record, _score_table(shown)),
             "answers.md": _answers(shown["samples"]),
             "facts.md": _facts(experiment, shown, record),
             "seeds.md": _seeds([run for run in runs.values() if run["arm"] == spec.shown]),
@@ -156,7 +156,8 @@ def _spread(point: Point) -> list[str]:
 
 
 def _figure(svg: str, record: dict[str, Any], table: str) -> str:
-    numbers = f"<details><summary>The numbers</summary>{table}</details>" if table else ""
+    """A picture, where it comes from, and its numbers as a table."""
+    numbers = f"<details><summary>The numbers</summary>{table}</details>"
     return f'<figure class="ft-figure">{svg}<figcaption>{_origin(record)}</figcaption>{numbers}</figure>\n'
 
 
@@ -183,6 +184,12 @@ def _curve_table(run: dict[str, Any]) -> str:
     return _table(["step", "training loss", "held-out loss"], rows)
 
 
+def _score_table(run: dict[str, Any]) -> str:
+    """The scores before and after."""
+    before, after = run["scores"].get("before", {}), run["scores"].get("after", {})
+    return _table(["", "before", "after"], [[name, f"{before[name]:.2f}", f"{after[name]:.2f}"] for name in after])
+
+
 def _player(svg: str, run: dict[str, Any], record: dict[str, Any]) -> str:
     """The shown run, step by step: a static picture, with the data by which the web component brings it to life."""
     steps = run["started"]["total_steps"]
@@ -196,7 +203,7 @@ def _player(svg: str, run: dict[str, Any], record: dict[str, Any]) -> str:
     packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     # The outer element is one that Markdown knows, and so leaves alone with all that it holds.
     return (
-        f'<div class="ft-run"><ft-player><figure>{svg}<figcaption>{_origin(record)}</figcaption></figure>'
+        f'<div class="ft-run"><ft-player>{_figure(svg, record, _curve_table(run)).strip()}'
         f'<script type="application/json">{packed}</script></ft-player></div>\n'
     )
 
