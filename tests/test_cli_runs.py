@@ -196,7 +196,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_inspect_marks_what_is_trained(letters: Path) -> None:
-    done = shell("inspect", letters, "--rows", 1)
+    done = shell("inspect", letters, "--rows", 1, "--set", "model=smollm2")
     assert done.exit_code == 0, done.output
     assert "<|im_start|>user\nIs it open?<|im_end|>\n<|im_start|>assistant\n⟦Aye.<|im_end|>⟧\n" in done.stdout
     assert "row 1: 39 tokens, 4 trained" in done.stdout
