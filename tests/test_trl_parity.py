@@ -120,7 +120,7 @@ def assert_as_trl(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_first_losses_of_lora_on_smollm2_equal_those_of_trl_on_letters_and_on_longer_talks(
     rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = Recipe(**SETTINGS, method="lora", data=str(rows), lr=1e-3)
+    recipe = Recipe(**SETTINGS, method="lora", model="smollm2", data=str(rows), lr=1e-3)
     assert_as_trl(recipe, tmp_path, monkeypatch)
 
 
