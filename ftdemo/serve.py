@@ -14,6 +14,7 @@ from ftdemo.errors import FtdemoError, ServerError, UsageError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from fastapi.responses import Response
 
 _PACKAGE = Path(__file__).parent
 _DEMO_FOLDERS = (_PACKAGE / "_demos", _PACKAGE.parent / "demos")
@@ -79,9 +80,17 @@ def make_app(*, site: Path | None = None, demos: list[str]) -> FastAPI:
     for name in demos:
         blocks = load_demo(name).build()
         app = gr.mount_gradio_app(app, blocks, path=f"/demos/{name}", show_error=True, **theme.launch_settings())
+    app.add_api_route("/favicon.ico", lambda: _icon(site), methods=["GET"])
     if site:
         app.mount("/", StaticFiles(directory=site, html=True), name="site")
     return app
+
+
+def _icon(site: Path | None) -> Response:
+    """What browsers ask for unasked: the site's icon, or none."""
+    from fastapi.responses import RedirectResponse, Response
+
+    return RedirectResponse("/assets/favicon.svg") if site else Response(status_code=204)
 
 
 def _root_redirect(app: FastAPI, target: str) -> FastAPI:

@@ -68,7 +68,7 @@ class Watched:
 
     def _listen(self, message: Any) -> None:
         if message.type == "error":
-            self.errors.append(message.text)
+            self.errors.append(f"{message.text} {message.location.get('url', '')}")
 
     def _look(self, url: str, ours: str) -> None:
         if not url.startswith((ours, "data:", "blob:")):
