@@ -29,13 +29,14 @@ def measure(names: tuple[str, ...], run: Run, memory: Memory) -> dict[str, Any]:
 
 def skill_kept(run: Run, memory: Memory) -> dict[str, Any]:
     """The old skill before and after training, and by which factor its loss rose; nothing of what began at random."""
-    if run.recipe.weights == "random":
+    base = run.load_base()
+    if base is None:
         return {}
     model, tokenizer = run.load_model()
     after = old_skill(model, tokenizer, run.corpus)
     key = ("old skill", run.record["model"]["sha256"])
     if key not in memory:
-        memory[key] = old_skill(*_base_of(run), run.corpus)
+        memory[key] = old_skill(*base, run.corpus)
     before = memory[key]
     return {
         "before": {name: round(estimate.value, 5) for name, estimate in before.items()},
@@ -71,10 +72,11 @@ def spectrum(run: Run, _memory: Memory) -> dict[str, Any]:
     """
     import torch
 
-    if run.recipe.weights == "random":
+    base = run.load_base()
+    if base is None:
         return {}
     kinds: dict[str, list[torch.Tensor]] = {}
-    for name, update in _updates(run).items():
+    for name, update in _updates(run, base[0]).items():
         kinds.setdefault(name.split(".")[-1], []).append(torch.linalg.svdvals(update.float()))
     found: dict[str, Any] = {}
     for kind, values in kinds.items():
@@ -105,18 +107,12 @@ def judge_on_other_base(run: Run, base: Path) -> dict[str, Any]:
     return {"scores": {"before": before.scores, "after": after.scores}}
 
 
-def _base_of(run: Run) -> tuple[Any, Any]:
-    source = models.resolve(run.recipe.model)
-    return models.load(source).train(False), models.load_tokenizer(source)
-
-
-def _updates(run: Run) -> dict[str, Any]:
+def _updates(run: Run, base: Any) -> dict[str, Any]:
     """What training added to each matrix: s B A where an adapter was trained, else the difference of the weights."""
     model, _ = run.load_model()
     if run.recipe.is_low_rank:
         names = {id(layer): name for name, layer in model.named_modules()}
         return {names[id(layer)]: layer.get_delta_weight("default").detach() for layer in adapted_layers(model)}
-    base, _ = _base_of(run)
     before = dict(base.named_parameters())
     matrices = {name: weight for name, weight in model.named_parameters() if weight.dim() == 2 and "proj" in name}
     return {name.removesuffix(".weight"): (weight - before[name]).detach() for name, weight in matrices.items()}
