@@ -101,7 +101,7 @@ def classify(
 
 def mean_scores(answers: Sequence[Answer], rows: Sequence[Asked], data: str) -> dict[str, float]:
     """The mean of each score over the answers, from 0 to 1; of labels also the macro F1."""
-    return {name: round(estimate.value, 4) for name, estimate in _estimates(answers, rows, data, resamples=0).items()}
+    return {name: round(estimate.value, 4) for name, estimate in estimates(answers, rows, data, resamples=0).items()}
 
 
 def macro_f1(predicted: Sequence[str], actual: Sequence[str]) -> float:
@@ -115,7 +115,7 @@ def _f1(name: str, predicted: Sequence[str], actual: Sequence[str]) -> float:
     return 2 * hits / (sum(p == name for p in predicted) + sum(a == name for a in actual))
 
 
-def _estimates(
+def estimates(
     answers: Sequence[Answer], rows: Sequence[Asked], data: str, resamples: int = _RESAMPLES
 ) -> dict[str, Estimate]:
     """Each score of the answers: what it is depends on the kind of row."""
@@ -125,14 +125,14 @@ def _estimates(
         return {}
     each = [_score(answer, row, data) for answer, row in zip(answers, rows, strict=True)]
     names = dict.fromkeys(name for scores in each for name in scores)
-    estimates = {
+    found = {
         name: bootstrap(numpy.array([scores[name] for scores in each if name in scores]), _mean, resamples)
         for name in names
     }
     if "accuracy" in each[0]:
         pairs = numpy.array([(answer.text, answer.reference) for answer in answers])
-        estimates["macro_f1"] = bootstrap(pairs, lambda sample: macro_f1(*map(list, sample.T)), resamples)
-    return estimates
+        found["macro_f1"] = bootstrap(pairs, lambda sample: macro_f1(*map(list, sample.T)), resamples)
+    return found
 
 
 def _score(answer: Answer, row: Asked, data: str) -> dict[str, float]:
@@ -224,7 +224,7 @@ def evaluate(
     asked: Sequence[Asked] = trials or rows
     answers = judge(model, tokenizer, asked, data=data, labels=labels, answer_tokens=answer_tokens).answers
     return Evaluation(
-        heldout=heldout | _estimates(answers, asked, data),
+        heldout=heldout | estimates(answers, asked, data),
         old_skill={} if labels else old_skill(model, tokenizer, corpus),
     )
 

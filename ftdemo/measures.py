@@ -12,7 +12,7 @@ from typing import Any
 
 from ftdemo import models
 from ftdemo.data import load_splits
-from ftdemo.evaluate import bootstrap, evaluate, judge, old_skill, ratio
+from ftdemo.evaluate import bootstrap, estimates, judge, old_skill, ratio
 from ftdemo.methods import adapted_layers
 from ftdemo.run import Run
 
@@ -52,14 +52,13 @@ def trials(run: Run, _memory: Memory) -> dict[str, Any]:
     import numpy
 
     model, tokenizer = run.load_model()
-    splits = load_splits(run.recipe.data, seed=run.recipe.seed, examples=1)
-    found = evaluate(model, tokenizer, splits.heldout, splits.trials, data=run.recipe.data, corpus=run.corpus)
-    asked = [trial for trial in splits.trials if "named_once" in trial.score("")]
-    answers = judge(model, tokenizer, asked, data=run.recipe.data).answers
+    data = run.recipe.data
+    asked = load_splits(data, seed=run.recipe.seed, examples=1).trials
+    answers = judge(model, tokenizer, asked, data=data).answers
+    found = {name: asdict(estimate) for name, estimate in estimates(answers, asked, data).items()}
     scores = [trial.score(answer.text) for trial, answer in zip(asked, answers, strict=True)]
-    pairs = numpy.array([(score["named_once"], score["named_once_in_data"]) for score in scores])
-    drift = {"name_drift": asdict(bootstrap(pairs, ratio))}
-    return {name: asdict(estimate) for name, estimate in found.heldout.items()} | drift
+    pairs = [(score["named_once"], score["named_once_in_data"]) for score in scores if "named_once" in score]
+    return found | {"name_drift": asdict(bootstrap(numpy.array(pairs), ratio))}
 
 
 def spectrum(run: Run, _memory: Memory) -> dict[str, Any]:

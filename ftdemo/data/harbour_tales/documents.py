@@ -13,33 +13,28 @@ from ftdemo.data.harbour_tales.telling import Telling, tell
 MIN_WORDS = 40
 MAX_WORDS = 250
 SHARES = {
-    "story": 14,
-    "wished story": 18,
-    "story with questions": 20,
+    "story": 6,
+    "wished story": 26,
+    "story with questions": 19,
     "facts": 13,
-    "dialogue": 7,
+    "dialogue": 5,
     "chat": 7,
     "letter": 4,
-    "portrait": 4,
-    "notice": 3,
+    "portrait": 3,
+    "notice": 2,
     "how-to": 3,
     "log": 4,
-    "list": 3,
+    "list": 2,
+    "message": 6,
 }
 """Texts of each kind in a hundred."""
 
 _TITLED = 0.3
+_WISHED = 0.6
+"""Of the stories with questions, how many begin with a wish."""
 _MAX_QUESTIONS = 4
-_WISHES = (
-    "Write a story about {}.",
-    "Tell me a story about {}.",
-    "Please write a short tale about {}.",
-    "I would like to hear a story about {}.",
-    "Can you tell a tale about {}?",
-    "Make up a story about {}.",
-    "Tell us a tale of the harbour, and let it be about {}.",
-)
-_LEADS = (("", ""), ("Request: ", "Story: "), ("Reader: ", "Teller: "), ("User: ", "Assistant: "))
+_WISHES = ("A tale of {}.", "The story of {}.", "About {}.", "Wanted: a story of {}.")
+"""None is a request: to answer those is left to fine-tuning."""
 
 
 def documents(seed: int = 0) -> Iterator[str]:
@@ -98,17 +93,28 @@ def _title(told: Telling, chance: random.Random) -> str:
 
 def _wished_story(kind: str, chance: random.Random) -> str:
     told = story(chance)
+    return f"{_wish(told, chance)}\n\n{told.text}"
+
+
+def _wish(told: Telling, chance: random.Random) -> str:
     wishes = told.script.wishes
-    wish = _WISHES[int(chance.random() * len(_WISHES))].format(told.say(wishes[int(chance.random() * len(wishes))]))
-    asked, answered = _LEADS[int(chance.random() * len(_LEADS))]
-    return f"{asked}{wish}\n\n{answered}{told.text}"
+    return _WISHES[int(chance.random() * len(_WISHES))].format(told.say(wishes[int(chance.random() * len(wishes))]))
 
 
-def _with_questions(kind: str, chance: random.Random) -> str:
-    told = _tell_one("story" if kind.startswith("story") else kind, chance)
+def _story_with_questions(kind: str, chance: random.Random) -> str:
+    told = story(chance)
+    wish = [_wish(told, chance)] if chance.random() < _WISHED else []
+    return "\n\n".join((*wish, told.text, *_questions(told, chance)))
+
+
+def _facts(kind: str, chance: random.Random) -> str:
+    told = _tell_one(kind, chance)
+    return "\n\n".join((told.text, *_questions(told, chance)))
+
+
+def _questions(told: Telling, chance: random.Random) -> list[str]:
     asks = chance.sample(told.script.asks, chance.randint(2, _MAX_QUESTIONS))
-    pairs = (f"Question: {told.say(question)}\nAnswer: {told.say(answer)}" for question, answer in asks)
-    return "\n\n".join((told.text, *pairs))
+    return [f"Question: {told.say(question)}\nAnswer: {told.say(answer)}" for question, answer in asks]
 
 
 _KINDS = tuple(SHARES)
@@ -116,6 +122,6 @@ _WEIGHTS = tuple(accumulate(SHARES.values()))
 _MAKERS: dict[str, Callable[[str, random.Random], str]] = {
     "story": _story,
     "wished story": _wished_story,
-    "story with questions": _with_questions,
-    "facts": _with_questions,
+    "story with questions": _story_with_questions,
+    "facts": _facts,
 }
