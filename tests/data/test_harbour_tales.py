@@ -4,7 +4,7 @@ import re
 import string
 from collections.abc import Callable
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -184,6 +184,20 @@ def test_a_wish_stands_before_its_story() -> None:
 def test_stories_with_questions_begin_with_a_wish_or_without() -> None:
     texts = _of_kind("story with questions")
     assert sum(_WISH.match(text) is not None for text in texts) / len(texts) == pytest.approx(0.6, abs=0.1)
+
+
+def test_a_message_is_read_back() -> None:
+    """Of the lines after the first, one in three repeats three words that were just said."""
+    for text in _of_kind("message"):
+        lines = [line.partition(": ")[2].lower() for line in text.split("\n")]
+        pairs = list(pairwise(lines))
+        assert sum(any(" ".join(run) in after for run in _runs(before, 3)) for before, after in pairs) * 3 >= len(pairs)
+
+
+def test_names_of_girls_and_boys_differ_in_their_ending() -> None:
+    lists = word_lists()
+    assert {name[-1] for name in lists["girl_name"].entries} == {"a", "e", "y"}
+    assert {name[-1] for name in lists["boy_name"].entries}.isdisjoint("aey")
 
 
 def test_a_story_names_no_person_but_its_own() -> None:
