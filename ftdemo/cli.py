@@ -41,6 +41,8 @@ class _Commands(click.Group):
         except FtdemoError as error:
             if processes.is_main() or not isinstance(error, UsageError):  # a wrong request is wrong in every process
                 click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.what}\n{error.remedy}", err=True)
+            else:
+                processes.let_the_main_one_speak()
             context.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _SILENCE = timedelta(minutes=10)
 """A process that the others wait for longer than this is taken for lost."""
+_SECONDS_TO_SPEAK = 10
+"""How long the main process may take to say what is wrong, on a busy machine."""
 _NETWORKS = ("gloo", "NCCL")
 """One of these is named in an error that came from between the processes, not from this process's own work."""
 
@@ -28,6 +31,11 @@ _NETWORKS = ("gloo", "NCCL")
 def is_main() -> bool:
     """Whether this is the process that speaks and writes."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def let_the_main_one_speak() -> None:
+    """Wait in another process than the main one: a launcher ends all of them as soon as one is gone."""
+    time.sleep(_SECONDS_TO_SPEAK)
 
 
 def count() -> int:

@@ -169,6 +169,7 @@ def test_a_folder_that_is_there_is_refused_by_the_main_process_aloud_and_by_the_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = {}
+    monkeypatch.setattr(processes, "_SECONDS_TO_SPEAK", 0)
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         done = CliRunner().invoke(main, ["train", "scratch", "--out", str(tmp_path)])
