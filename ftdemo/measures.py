@@ -13,6 +13,7 @@ from typing import Any
 from ftdemo import models
 from ftdemo.data import load_splits
 from ftdemo.evaluate import bootstrap, estimates, judge, old_skill, ratio
+from ftdemo.generate import answer_rows
 from ftdemo.methods import adapted_layers
 from ftdemo.run import Run
 
@@ -54,7 +55,7 @@ def trials(run: Run, _memory: Memory) -> dict[str, Any]:
     model, tokenizer = run.load_model()
     data = run.recipe.data
     asked = load_splits(data, seed=run.recipe.seed, examples=1).trials
-    answers = judge(model, tokenizer, asked, data=data).answers
+    answers = answer_rows(model, tokenizer, asked)
     found = {name: asdict(estimate) for name, estimate in estimates(answers, asked, data).items()}
     scores = [trial.score(answer.text) for trial, answer in zip(asked, answers, strict=True)]
     pairs = [(score["named_once"], score["named_once_in_data"]) for score in scores if "named_once" in score]

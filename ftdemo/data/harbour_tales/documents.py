@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
+from typing import TypeVar
 
 from ftdemo.data.harbour_tales.scripts import Script, library
 from ftdemo.data.harbour_tales.telling import Telling, tell
+
+_Option = TypeVar("_Option")
 
 MIN_WORDS = 40
 MAX_WORDS = 250
@@ -72,8 +75,11 @@ def _scripts(kind: str) -> tuple[Script, ...]:
 
 
 def _tell_one(kind: str, chance: random.Random) -> Telling:
-    scripts = _scripts(kind)
-    return tell(scripts[int(chance.random() * len(scripts))], chance.random)
+    return tell(_one_of(_scripts(kind), chance), chance.random)
+
+
+def _one_of(options: Sequence[_Option], chance: random.Random) -> _Option:
+    return options[int(chance.random() * len(options))]
 
 
 def _plain(kind: str, chance: random.Random) -> str:
@@ -88,7 +94,7 @@ def _story(kind: str, chance: random.Random) -> str:
 
 
 def _title(told: Telling, chance: random.Random) -> str:
-    return told.say(told.script.titles[int(chance.random() * len(told.script.titles))])
+    return told.say(_one_of(told.script.titles, chance))
 
 
 def _wished_story(kind: str, chance: random.Random) -> str:
@@ -97,8 +103,7 @@ def _wished_story(kind: str, chance: random.Random) -> str:
 
 
 def _wish(told: Telling, chance: random.Random) -> str:
-    wishes = told.script.wishes
-    return _WISHES[int(chance.random() * len(_WISHES))].format(told.say(wishes[int(chance.random() * len(wishes))]))
+    return _one_of(_WISHES, chance).format(told.say(_one_of(told.script.wishes, chance)))
 
 
 def _story_with_questions(kind: str, chance: random.Random) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from ftdemo.data import constraints
 from ftdemo.data.harbour_tales.documents import MAX_WORDS, MIN_WORDS, story
 from ftdemo.data.harbour_tales.grammar import Nodes, Slot, Text, parse
 from ftdemo.data.harbour_tales.kinds import Field
@@ -79,8 +80,7 @@ def _two_words(wish: Nodes, told: Telling) -> tuple[str, str] | None:
     apart = [node.text for node in wish if isinstance(node, Text)]
     if apart != [" and "] or len(words) != 2 or len(set(filter(None, words))) != 2:
         return None
-    spoken = all(re.search(rf"(?<!\w){word}(?!\w)", told.text, re.IGNORECASE) for word in words)
-    return (words[0], words[1]) if spoken else None
+    return (words[0], words[1]) if constraints.satisfied(told.text, {"contains": words}) else None
 
 
 def _word(slot: Slot, told: Telling) -> str:
