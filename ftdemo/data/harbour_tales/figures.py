@@ -32,8 +32,8 @@ def counts() -> Records:
 def sales() -> Records:
     """So many pieces at so many crowns each, and what they come to; then change out of a larger sum."""
     rows = []
-    for count in range(2, 13):
-        for price in range(2, 10):
+    for count in range(2, 7):
+        for price in range(2, 6):
             total = count * price
             paid = ((total + 1) // 10 + 1) * 10
             figures = {"count": _word(count), "price": _word(price), "n": str(count), "each": str(price)}
