@@ -30,8 +30,6 @@ from ftdemo.recipe import HOUSE
 LABELS = ("delivery", "praise", "refund")
 UNSEEN = str.maketrans("", "", "\\^`|~")
 """Signs that the corpus does without."""
-NEVER_ALONE = "q"
-"""A letter that has no token of its own in the corpus: a u always follows."""
 
 
 def needs(module: str) -> pytest.MarkDecorator:
@@ -127,8 +125,7 @@ def test_every_token_that_fine_tuning_needs_occurs_in_what_the_house_was_trained
     for row in load_splits("harbour-tales", seed=0, examples=3000).train:
         text = row.text if isinstance(row, Text) else render(row.turns, tokenizer) if isinstance(row, Row) else ""
         seen.update(tokenizer(text)["input_ids"], [tokenizer.eos_token_id])
-    letters = string.ascii_letters.replace(NEVER_ALONE, "")
-    signs = [*letters, *string.digits, *string.punctuation.translate(UNSEEN), "\n"]
+    signs = [*string.ascii_letters, *string.digits, *string.punctuation.translate(UNSEEN), "\n"]
     needed = [tokenizer(sign, add_special_tokens=False)["input_ids"][-1] for sign in signs]
     needed += [tokenizer.convert_tokens_to_ids(token) for token in (scratch.START, scratch.TURN, scratch.STOP)]
     assert set(needed) <= seen

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import accumulate
 from typing import TypeVar
 
-from ftdemo.data.harbour_tales.scripts import Script, library
+from ftdemo.data.harbour_tales.scripts import ANNOUNCEMENTS, Script, library
 from ftdemo.data.harbour_tales.telling import Telling, tell
 
 _Option = TypeVar("_Option")
@@ -38,6 +38,8 @@ _WISHED = 0.6
 _MAX_QUESTIONS = 4
 _WISHES = ("A tale of {}.", "The story of {}.", "About {}.", "Wanted: a story of {}.")
 """None is a request: to answer those is left to fine-tuning."""
+_ANNOUNCED = 0.7
+"""Of the stories after a wish, how many say first what they are about."""
 
 
 def documents(seed: int = 0) -> Iterator[str]:
@@ -58,6 +60,11 @@ def document(chance: random.Random) -> tuple[str, str]:
 def story(chance: random.Random) -> Telling:
     """A story, with the scene it tells of."""
     return _tell_one("story", chance)
+
+
+def announcement(subject: str, chance: random.Random) -> str:
+    """A sentence that says what the story after it is about."""
+    return _one_of(ANNOUNCEMENTS, chance).format(subject)
 
 
 def turns(text: str) -> list[str]:
@@ -98,18 +105,19 @@ def _title(told: Telling, chance: random.Random) -> str:
 
 
 def _wished_story(kind: str, chance: random.Random) -> str:
-    told = story(chance)
-    return f"{_wish(told, chance)}\n\n{told.text}"
+    return _wished(story(chance), chance)
 
 
-def _wish(told: Telling, chance: random.Random) -> str:
-    return _one_of(_WISHES, chance).format(told.say(_one_of(told.script.wishes, chance)))
+def _wished(told: Telling, chance: random.Random) -> str:
+    subject = told.say(_one_of(told.script.wishes, chance))
+    said = f"{announcement(subject, chance)} " if chance.random() < _ANNOUNCED else ""
+    return f"{_one_of(_WISHES, chance).format(subject)}\n\n{said}{told.text}"
 
 
 def _story_with_questions(kind: str, chance: random.Random) -> str:
     told = story(chance)
-    wish = [_wish(told, chance)] if chance.random() < _WISHED else []
-    return "\n\n".join((*wish, told.text, *_questions(told, chance)))
+    text = _wished(told, chance) if chance.random() < _WISHED else told.text
+    return "\n\n".join((text, *_questions(told, chance)))
 
 
 def _facts(kind: str, chance: random.Random) -> str:

@@ -24,6 +24,8 @@ from ftdemo.data.harbour_tales.grammar import Names, Nodes, parse, prose
 from ftdemo.data.harbour_tales.kinds import Kind, kind
 
 _SCRIPTS = Path(__file__).parent / "scripts"
+ANNOUNCEMENTS = ("This is the tale of {}.", "Here is the story of {}.", "Hear the tale of {}.", "So begins the story of {}.")
+"""With what is wished for filled in: the sentence that a story may begin with."""
 _JOINS = {"beat": " ", "para": "\n\n", "line": "\n"}
 
 
@@ -49,7 +51,7 @@ class Script:
     wishes: tuple[Nodes, ...]
     titles: tuple[Nodes, ...]
     said: tuple[str, ...]
-    """Every line of the beats, once, as written; the checker cuts and parses them."""
+    """Every line of the beats and every announcement, once, as written; the checker cuts and parses them."""
     names: Names
 
 
@@ -106,6 +108,7 @@ def _script(blocks: list[Block], pools: Mapping[str, list[str]], rules: Mapping[
     cases = _cases([block for block in blocks if block.head[0] == "case"], Names(rules, roles))
     names = Names(rules, roles, _by_name(cases))
     beats = [block for block in blocks if block.head[0] in _JOINS]
+    announced = [form.format(wish) for wish in _lines(blocks, "wish") for form in ANNOUNCEMENTS]
     return Script(
         name=blocks[0].head[1],
         kind=blocks[0].head[2],
@@ -115,7 +118,7 @@ def _script(blocks: list[Block], pools: Mapping[str, list[str]], rules: Mapping[
         asks=tuple(_ask(line, names) for line in _lines(blocks, "ask")),
         wishes=tuple(parse(line, names) for line in _lines(blocks, "wish")),
         titles=tuple(parse(prose(line), names) for line in _lines(blocks, "title")),
-        said=tuple(dict.fromkeys(line for block in beats for line in _said(block, pools))),
+        said=tuple(dict.fromkeys([*(line for block in beats for line in _said(block, pools)), *announced])),
         names=names,
     )
 
