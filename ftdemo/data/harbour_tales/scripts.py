@@ -24,7 +24,12 @@ from ftdemo.data.harbour_tales.grammar import Names, Nodes, parse, prose
 from ftdemo.data.harbour_tales.kinds import Kind, kind
 
 _SCRIPTS = Path(__file__).parent / "scripts"
-ANNOUNCEMENTS = ("This is the tale of {}.", "Here is the story of {}.", "Hear the tale of {}.", "So begins the story of {}.")
+ANNOUNCEMENTS = (
+    "This is the tale of {}.",
+    "Here is the story of {}.",
+    "Hear the tale of {}.",
+    "So begins the story of {}.",
+)
 """With what is wished for filled in: the sentence that a story may begin with."""
 _JOINS = {"beat": " ", "para": "\n\n", "line": "\n"}
 
