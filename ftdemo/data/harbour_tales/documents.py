@@ -47,7 +47,7 @@ def documents(seed: int = 0) -> Iterator[str]:
     chance = random.Random(seed)
     while True:
         text = document(chance)[1]
-        if MIN_WORDS <= len(text.split()) <= MAX_WORDS:
+        if fits(text):
             yield text
 
 
@@ -60,6 +60,11 @@ def document(chance: random.Random) -> tuple[str, str]:
 def story(chance: random.Random) -> Telling:
     """A story, with the scene it tells of."""
     return _tell_one("story", chance)
+
+
+def fits(text: str) -> bool:
+    """Whether a text is neither too short nor too long."""
+    return MIN_WORDS <= len(text.split()) <= MAX_WORDS
 
 
 def announcement(subject: str, chance: random.Random) -> str:

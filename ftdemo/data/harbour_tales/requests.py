@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from ftdemo.data import constraints
-from ftdemo.data.harbour_tales.documents import MAX_WORDS, MIN_WORDS, announcement, story
+from ftdemo.data.harbour_tales.documents import announcement, fits, story
 from ftdemo.data.harbour_tales.grammar import Nodes, Slot, Text, parse
 from ftdemo.data.harbour_tales.kinds import Field
 from ftdemo.data.harbour_tales.scripts import Script, library
@@ -41,11 +41,13 @@ def story_requests(seed: int, *, heldout: bool) -> Iterator[Pair]:
     while True:
         told = story(chance)
         words = _two_of(told, chance)
-        if words and _is_heldout(words) == heldout and MIN_WORDS <= len(told.text.split()) <= MAX_WORDS:
+        if words and _is_heldout(words) == heldout and fits(told.text):
             subject = told.say(parse(f"a~ {words[0]} and a~ {words[1]}", told.script.names))
-            completion = f"{announcement(subject, chance)} {told.text}"
-            pair = {"prompt": f"Write a story about {subject}.", "completion": completion}
-            yield pair | {"constraints": {"contains": list(words)}}
+            yield {
+                "prompt": f"Write a story about {subject}.",
+                "completion": f"{announcement(subject, chance)} {told.text}",
+                "constraints": {"contains": list(words)},
+            }
 
 
 def ship_logs(seed: int, *, heldout: bool) -> Iterator[Pair]:

@@ -113,7 +113,8 @@ def _script(blocks: list[Block], pools: Mapping[str, list[str]], rules: Mapping[
     cases = _cases([block for block in blocks if block.head[0] == "case"], Names(rules, roles))
     names = Names(rules, roles, _by_name(cases))
     beats = [block for block in blocks if block.head[0] in _JOINS]
-    announced = [form.format(wish) for wish in _lines(blocks, "wish") for form in ANNOUNCEMENTS]
+    wishes = _lines(blocks, "wish")
+    announced = [form.format(wish) for wish in wishes for form in ANNOUNCEMENTS]
     return Script(
         name=blocks[0].head[1],
         kind=blocks[0].head[2],
@@ -121,9 +122,9 @@ def _script(blocks: list[Block], pools: Mapping[str, list[str]], rules: Mapping[
         cases=cases,
         beats=tuple(_beat(block, pools, names) for block in beats),
         asks=tuple(_ask(line, names) for line in _lines(blocks, "ask")),
-        wishes=tuple(parse(line, names) for line in _lines(blocks, "wish")),
+        wishes=tuple(parse(line, names) for line in wishes),
         titles=tuple(parse(prose(line), names) for line in _lines(blocks, "title")),
-        said=tuple(dict.fromkeys([*(line for block in beats for line in _said(block, pools)), *announced])),
+        said=tuple(dict.fromkeys([line for block in beats for line in _said(block, pools)] + announced)),
         names=names,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache, partial
 
 from ftdemo.data.harbour_tales.check import sentence_parses
-from ftdemo.data.harbour_tales.documents import MAX_WORDS, MIN_WORDS, document, story
+from ftdemo.data.harbour_tales.documents import document, fits, story
 from ftdemo.data.harbour_tales.lexicon import word_lists
 from ftdemo.data.harbour_tales.tokens import sentences
 from ftdemo.data.trial import Trial
@@ -31,7 +31,7 @@ def trials(seed: int) -> Iterator[Trial]:
 
 def _told(chance: random.Random) -> str:
     """A story without a title."""
-    while not _fits(text := story(chance).text):
+    while not fits(text := story(chance).text):
         pass
     return text
 
@@ -40,12 +40,8 @@ def _asked_about(chance: random.Random) -> str:
     """A text with questions."""
     while True:
         kind, text = document(chance)
-        if kind in _ASKED and _fits(text):
+        if kind in _ASKED and fits(text):
             return text
-
-
-def _fits(text: str) -> bool:
-    return MIN_WORDS <= len(text.split()) <= MAX_WORDS
 
 
 def _story(number: int, text: str) -> Trial:
