@@ -86,7 +86,7 @@ def test_a_run_keeps_its_curve_its_scores_and_what_it_cost(recorded: dict[str, A
     run = recorded["runs"]["adapter/0"]
     assert [step for step, _ in run["curve"]] == [1, 2, 3, 4]
     assert [step for step, _ in run["heldout"]] == [0, 2, 4]
-    assert set(run["scores"]["after"]) == {"stopped", "exact_match", "constraints"}
+    assert set(run["scores"]["after"]) == {"stopped", "told", "constraints"}
     assert run["steps"] == 4
     assert 0 < run["saved_bytes"] < recorded["runs"]["base/0"]["saved_bytes"]
     assert run["peak_memory_bytes"] > 2**27

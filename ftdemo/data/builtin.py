@@ -75,6 +75,7 @@ BUILT_IN = {
         name="story-requests",
         summary="Generated requests for a story about two things, and stories of the harbour town in which both occur.",
         folder=_HERE / "story_requests",
+        score=harbour_tales.score_story,
         pairs=harbour_tales.story_requests,
         default_rows=500,
     ),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ftdemo.data import constraints
-from ftdemo.data.harbour_tales import score_log, ship_logs, story_requests
+from ftdemo.data.harbour_tales import score_log, score_story, ship_logs, story_requests
 
 Pairs = Callable[..., Iterator[dict[str, Any]]]
 
@@ -35,6 +35,24 @@ def test_no_heldout_combination_of_words_is_asked_for_in_training_in_either_orde
     heldout = {frozenset(pair["constraints"]["contains"]) for pair in _some(story_requests, 5, 500, heldout=True)}
     assert len(heldout) > 300
     assert trained.isdisjoint(heldout)
+
+
+def test_every_story_tells_what_it_announces_by_its_own_score() -> None:
+    assert all(score_story(pair["completion"]) == {"told": 1.0} for pair in _some(story_requests))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Hear the tale of a page of an atlas and an owl. An owl ate a page of an atlas.", 1.0),
+        ("Hear the tale of a gull and a lamp. A gull slept.", 0.0),
+        ("Hear the tale of a gull and a lamp.", 0.0),
+        ("A gull slept. The lamp went out.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_story_tells_what_it_announces_if_both_things_occur_after_the_announcement(text: str, told: float) -> None:
+    assert score_story(text) == {"told": told}
 
 
 def test_every_log_is_one_by_its_own_score() -> None:

@@ -2,7 +2,7 @@
 
 from ftdemo.data.harbour_tales.check import sentence_parses
 from ftdemo.data.harbour_tales.documents import documents, turns
-from ftdemo.data.harbour_tales.requests import score_log, ship_logs, story_requests
+from ftdemo.data.harbour_tales.requests import score_log, score_story, ship_logs, story_requests
 from ftdemo.data.harbour_tales.trials import trials
 
-__all__ = ["documents", "score_log", "sentence_parses", "ship_logs", "story_requests", "trials", "turns"]
+__all__ = ["documents", "score_log", "score_story", "sentence_parses", "ship_logs", "story_requests", "trials", "turns"]

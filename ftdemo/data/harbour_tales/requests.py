@@ -31,6 +31,7 @@ _VOYAGES = (
     "What happened on board {boat}?",
     "{captain} came back from {goal}. What happened on the way?",
 )
+_ANNOUNCED = re.compile(r".*? of an? (.+) and an? (.+)")
 _ENTRY = re.compile(r"([01]\d|2[0-3]):([0-5]\d) \S")
 _MIN_ENTRIES = 4
 
@@ -58,6 +59,13 @@ def ship_logs(seed: int, *, heldout: bool) -> Iterator[Pair]:
         boat, goal = (_said(told, f"{{{role}}}") for role in ("boat.name", "goal"))
         if _is_heldout((boat, goal)) == heldout:
             yield {"prompt": _said(told, f"^{chance.choice(_VOYAGES)}"), "completion": told.text}
+
+
+def score_story(text: str) -> dict[str, float]:
+    """Whether a story is about what its first sentence announces: both things occur again after that sentence."""
+    first, _, told = text.strip().partition(". ")
+    announced = _ANNOUNCED.fullmatch(first)
+    return {"told": constraints.satisfied(told, {"contains": list(announced.groups())}) if announced else 0.0}
 
 
 def score_log(text: str) -> dict[str, float]:
