@@ -18,6 +18,7 @@ import click
 
 from ftdemo import __version__, processes
 from ftdemo.errors import FtdemoError, UsageError
+from ftdemo.site.commands import new_term, site
 
 if TYPE_CHECKING:
     from ftdemo.encode import Examples
@@ -381,36 +382,8 @@ def chart(run: Path, what: str, out: Path | None) -> None:
     click.echo(f"Written: {out}")
 
 
-@main.group()
-def site() -> None:
-    """Keep the glossary's pages and their records together."""
-
-
-@site.command("check")
-def check_site() -> None:
-    """Report what in the pages does not hold: numbers, citations. Run it in the repository's root."""
-    from ftdemo.site.derive import Project, check
-
-    problems = check(Project(Path.cwd()))
-    click.echo("\n".join(problems), nl=bool(problems))
-    sys.exit(1 if problems else 0)
-
-
-@site.command("fill")
-def fill_site() -> None:
-    """Write the recorded numbers into the pages. Run it in the repository's root."""
-    from ftdemo.site.derive import Project, fill
-
-    for page in fill(Project(Path.cwd())):
-        click.echo(page)
-
-
-@site.command("derive")
-def derive_site() -> None:
-    """Write what pages include, for a site generator that does not call our hook. Run it in the repository's root."""
-    from ftdemo.site.derive import Project, derive
-
-    derive(Project(Path.cwd()))
+main.add_command(site)
+main.add_command(new_term)
 
 
 def _recipe(what: str, settings: tuple[str, ...]) -> Recipe:

@@ -8,7 +8,9 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 
 from ftdemo.errors import FtdemoError
-from ftdemo.site.derive import Project, check, derive
+from ftdemo.site.check import check
+from ftdemo.site.derive import derive
+from ftdemo.site.project import Project
 
 
 def on_pre_build(config: Any) -> None:

@@ -16,14 +16,21 @@ from ftdemo.cli import main
 from ftdemo.errors import DataError
 from ftdemo.experiment import Spec, as_record, outcomes
 from ftdemo.site import mathml
-from ftdemo.site.derive import Project, check, code_block, derive, fill
+from ftdemo.site.check import check, fill
+from ftdemo.site.derive import derive
 from ftdemo.site.measured import load_records, rewrite
+from ftdemo.site.project import Project
+from ftdemo.site.quotes import code_block
 
 PAGE = """\
 ---
 title: A
+term: A
+summary: The first letter of the alphabet.
+level: start
 sources: [hu2021lora]
 demo: lora
+reviewed: 2026-11-21
 ---
 
 # A
@@ -125,7 +132,10 @@ def project(tmp_path: Path) -> Project:
     """A glossary of one term, one source, one function and one experiment with two seeds."""
     files = {
         "docs/terms/a.md": PAGE,
+        "docs/glossary.yaml": "{name: Letters, about: All of them., levels: {start: Start}, demos: 'https://demos.example/{name}'}",
         "docs/references.bib": BIBLIOGRAPHY,
+        "demos/lora/app.py": "",
+        "tests/test_maths.py": "from ftdemo.maths import Pair, double\n",
         "ftdemo/maths.py": CODE,
         "docs/experiments/x/experiment.yaml": yaml.safe_dump(SPEC),
         "docs/experiments/x/record.json": json.dumps(_record(0.9, 0.96)),
@@ -307,7 +317,7 @@ def test_code_that_is_not_there_is_named(name: str, missing: str, project: Proje
 def test_a_source_that_is_in_no_bibliography_is_reported(project: Project) -> None:
     page = project.docs / "terms" / "a.md"
     page.write_text(PAGE.replace("[hu2021lora]", "[hu2021lora, nobody2020]") + "[N](#nobody2020)\n", encoding="utf-8")
-    assert check(project) == ["docs/terms/a.md:1: source nobody2020 is not in references.bib. Add it."]
+    assert check(project) == ["docs/terms/a.md:6: source nobody2020 is not in references.bib. Add it."]
     with pytest.raises(DataError, match="nobody2020") as refusal:
         derive(project)
     assert "a.md" in refusal.value.what
@@ -315,13 +325,13 @@ def test_a_source_that_is_in_no_bibliography_is_reported(project: Project) -> No
 
 def test_a_citation_that_is_not_among_the_sources_is_reported(project: Project) -> None:
     _append(project, "[Someone, 2020](#someone2020)")
-    assert check(project) == ["docs/terms/a.md:1: someone2020 is cited, but not under `sources`. Add it."]
+    assert check(project) == [f"docs/terms/a.md:{NUMBER_LINE}: someone2020 is cited, but not under `sources`. Add it."]
 
 
 def test_a_source_that_is_never_cited_is_reported(project: Project) -> None:
     page = project.docs / "terms" / "a.md"
     page.write_text(PAGE.replace("(#hu2021lora)", "(#a)"), encoding="utf-8")
-    assert check(project) == ["docs/terms/a.md:1: source hu2021lora is never cited. Cite it or drop it."]
+    assert check(project) == ["docs/terms/a.md:6: source hu2021lora is never cited. Cite it or drop it."]
 
 
 def test_an_entry_that_no_page_uses_is_reported(project: Project) -> None:
@@ -343,6 +353,12 @@ def test_everything_that_pages_include_is_written(project: Project) -> None:
     assert set(_derived(project)) == {
         "build/derived/code/maths.double.md",
         "build/derived/demos/lora.md",
+        "build/derived/glossary/index.md",
+        "build/derived/glossary/network.md",
+        "build/derived/glossary/paths.md",
+        "build/derived/glossary/references.md",
+        "build/derived/head/a.md",
+        "build/derived/related/a.md",
         "build/derived/runs/overview.md",
         "build/derived/runs/x/answers.md",
         "build/derived/runs/x/arms.md",
@@ -354,7 +370,9 @@ def test_everything_that_pages_include_is_written(project: Project) -> None:
         "build/derived/runs/x/scores.html",
         "build/derived/runs/x/seeds.md",
         "build/derived/sources/a.md",
+        "docs/assets/derived/cards.json",
         "docs/assets/derived/charts.css",
+        "docs/assets/derived/graph.json",
     }
 
 
@@ -470,7 +488,7 @@ def test_a_source_is_listed_with_people_year_title_and_link(project: Project) ->
 
 def test_the_demos_link_leads_where_the_demos_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FTDEMO_DEMOS_URL", raising=False)
-    assert 'href="https://huggingface.co/spaces/ftdemo/lora"' in _text(project, "demos/lora.md")
+    assert 'href="https://demos.example/lora"' in _text(project, "demos/lora.md")
     monkeypatch.setenv("FTDEMO_DEMOS_URL", "/demos/{name}/")
     assert 'href="/demos/lora/"' in _text(project, "demos/lora.md")
 

@@ -1,0 +1,177 @@
+// Cards at links to terms, progress on learning paths, and the picture of how terms hang together.
+// All three are extras: without this file the links, the lists and the pages are the same.
+(() => {
+  "use strict";
+  const base = new URL("..", document.currentScript.src);
+  const load = (name) => fetch(new URL(name, base)).then((found) => (found.ok ? found.json() : Promise.reject(found)));
+  const make = (tag, attributes = {}, ...children) => {
+    const made = tag.startsWith("svg:")
+      ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4))
+      : document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
+  };
+
+  // ---- cards ----
+  let cards = null;
+  let open = null; // the link whose card is shown
+  let waiting = 0;
+  const card = make("div", { class: "ft-card", id: "ft-card", role: "tooltip", hidden: "" });
+
+  const term = (link) => {
+    const url = new URL(link.href, location.href);
+    if (!url.href.startsWith(base.href)) return null;
+    const place = url.href.slice(base.href.length).replace(/[#?].*$/, "");
+    const here = location.href.slice(base.href.length).replace(/[#?].*$/, "");
+    return place.startsWith("terms/") && place !== here && place !== "terms/" ? place : null;
+  };
+
+  const show = async (link, { touch = false } = {}) => {
+    cards ??= load("assets/derived/cards.json").catch(() => ({}));
+    const found = (await cards)[term(link)];
+    if (!found || !link.isConnected) return;
+    hide();
+    card.replaceChildren(
+      make("p", { class: "ft-card-term" }, make("strong", {}, found.term), " ", make("span", {}, found.level)),
+      make("p", {}, found.summary),
+    );
+    if (touch) card.append(make("a", { href: link.href, class: "ft-card-more" }, `Read about ${found.term}`));
+    document.body.append(card);
+    card.hidden = false;
+    link.setAttribute("aria-describedby", "ft-card");
+    open = link;
+    const box = link.getBoundingClientRect();
+    const wide = Math.min(360, innerWidth - 24);
+    card.style.width = `${wide}px`;
+    card.style.left = `${Math.max(12, Math.min(box.left, innerWidth - wide - 12)) + scrollX}px`;
+    const below = box.bottom + card.offsetHeight + 12 < innerHeight;
+    card.style.top = `${(below ? box.bottom + 6 : box.top - card.offsetHeight - 6) + scrollY}px`;
+  };
+
+  const hide = () => {
+    clearTimeout(waiting);
+    open?.removeAttribute("aria-describedby");
+    open = null;
+    card.hidden = true;
+  };
+
+  const later = (what, after) => {
+    clearTimeout(waiting);
+    waiting = setTimeout(what, after);
+  };
+
+  const linkOf = (target) => target instanceof Element && target.closest(".md-content a[href]");
+
+  document.addEventListener("pointerover", (event) => {
+    if (event.pointerType === "touch") return;
+    const link = linkOf(event.target);
+    if (link && term(link)) later(() => show(link), 250);
+    else if (card.contains(event.target)) clearTimeout(waiting);
+    else if (open) later(hide, 200);
+    else clearTimeout(waiting);
+  });
+  document.addEventListener("focusin", (event) => {
+    const link = linkOf(event.target);
+    if (link && term(link) && link.matches(":focus-visible")) show(link);
+    else if (open && !card.contains(event.target)) hide();
+  });
+  document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  let touched = false;
+  document.addEventListener("pointerdown", (event) => (touched = event.pointerType === "touch"), true);
+  document.addEventListener("click", (event) => {
+    const link = linkOf(event.target);
+    if (touched && link && term(link) && link !== open && link.closest("p, li, dd") && !link.closest(".ft-index, .ft-related")) {
+      event.preventDefault(); // the first tap says what it is, the second goes there
+      show(link, { touch: true });
+    } else if (!card.contains(event.target)) hide();
+  });
+
+  // ---- learning paths ----
+  const store = {
+    read: () => {
+      try {
+        return new Set(JSON.parse(localStorage.getItem("ft-read") ?? "[]"));
+      } catch {
+        return new Set();
+      }
+    },
+    write: (read) => {
+      try {
+        localStorage.setItem("ft-read", JSON.stringify([...read]));
+      } catch {
+        // private browsing keeps nothing
+      }
+    },
+  };
+
+  for (const path of document.querySelectorAll(".ft-path")) {
+    const bar = make("progress", { max: "1", value: "0", "aria-label": "How much of this path you have read" });
+    const said = make("span", { class: "ft-path-said" });
+    const steps = [...path.querySelectorAll("a[data-step]")];
+    const tell = () => {
+      const read = store.read();
+      const count = steps.filter((step) => read.has(step.dataset.step)).length;
+      bar.max = steps.length;
+      bar.value = count;
+      said.textContent = `${count} of ${steps.length} read`;
+      for (const box of path.querySelectorAll("input")) box.checked = read.has(box.value);
+    };
+    for (const step of steps) {
+      const box = make("input", { type: "checkbox", value: step.dataset.step, "aria-label": `I have read ${step.textContent}` });
+      box.addEventListener("change", () => {
+        const read = store.read();
+        box.checked ? read.add(box.value) : read.delete(box.value);
+        store.write(read);
+        document.dispatchEvent(new Event("ft-read"));
+      });
+      step.before(box, " ");
+    }
+    path.prepend(make("p", { class: "ft-path-bar" }, bar, " ", said));
+    document.addEventListener("ft-read", tell);
+    tell();
+  }
+
+  // ---- how terms hang together ----
+  const place = document.querySelector(".ft-network");
+  if (place) load("assets/derived/graph.json").then((data) => draw(place, data)).catch(() => {});
+
+  const draw = (place, { nodes, edges }) => {
+    const [width, height, edge] = [960, 720, 70];
+    const at = new Map(nodes.map((node) => [node.slug, [edge + node.x * (width - 2 * edge), 30 + node.y * (height - 60)]]));
+    const near = new Map(nodes.map((node) => [node.slug, new Set([node.slug])]));
+    for (const [a, b] of edges) {
+      near.get(a).add(b);
+      near.get(b).add(a);
+    }
+    const lines = edges.map(([a, b]) => {
+      const [[x1, y1], [x2, y2]] = [at.get(a), at.get(b)];
+      const line = make("svg:line", { x1, y1, x2, y2 });
+      line.dataset.ends = `${a} ${b}`;
+      return line;
+    });
+    const marks = nodes.map((node) => {
+      const [x, y] = at.get(node.slug);
+      const size = 4 + Math.sqrt(near.get(node.slug).size) * 1.6;
+      const mark = make(
+        "svg:a",
+        { href: new URL(`terms/${node.slug}/`, base).href, class: `ft-node ft-at-${node.level}` },
+        make("svg:circle", { cx: x, cy: y, r: size }),
+        make("svg:text", { x, y: y - size - 4, "text-anchor": "middle" }, node.term),
+      );
+      mark.dataset.slug = node.slug;
+      return mark;
+    });
+    const picture = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, class: "ft-net", role: "group", "aria-label": "How the terms hang together; the list below says the same" }, ...lines, ...marks);
+    const single = (slug) => {
+      picture.classList.toggle("ft-single", Boolean(slug));
+      for (const mark of marks) mark.classList.toggle("ft-near", Boolean(slug) && near.get(slug).has(mark.dataset.slug));
+      for (const line of lines) line.classList.toggle("ft-near", Boolean(slug) && line.dataset.ends.split(" ").includes(slug));
+    };
+    for (const mark of marks) {
+      for (const begin of ["pointerenter", "focus"]) mark.addEventListener(begin, () => single(mark.dataset.slug));
+      for (const end of ["pointerleave", "blur"]) mark.addEventListener(end, () => single(""));
+    }
+    place.replaceChildren(picture);
+  };
+})();

@@ -1,0 +1,131 @@
+"""The glossary for machines: schema.org, plain text for language models, and a feed of what is new."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+from xml.etree import ElementTree
+
+from ftdemo.site.glossary import Glossary, Term
+
+_ATOM = "http://www.w3.org/2005/Atom"
+_NEWEST = 40
+
+
+def defined_term(term: Term, glossary: Glossary, address: str, url: str) -> dict[str, Any]:
+    """A term as a schema.org DefinedTerm.
+
+    Args:
+        term: The term.
+        glossary: The set that it is of.
+        address: Where its page is published, below `url`.
+        url: Where the site begins.
+    """
+    also = [name for name in term.names if name != term.term]
+    return {
+        "@type": "DefinedTerm",
+        "@id": url + address,
+        "name": term.term,
+        "description": term.summary,
+        "termCode": term.slug,
+        "url": url + address,
+        "inDefinedTermSet": {"@type": "DefinedTermSet", "@id": url + "glossary.json", "name": glossary.settings.name},
+        **({"alternateName": also} if also else {}),
+    }
+
+
+def json_ld(term: Term, glossary: Glossary, address: str, url: str) -> str:
+    """The same as a script element for the term's page."""
+    data = {"@context": "https://schema.org", **defined_term(term, glossary, address, url)}
+    packed = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    return f'<div><script type="application/ld+json">{packed}</script></div>\n'
+
+
+def term_set(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
+    """All terms as a schema.org DefinedTermSet."""
+    data = {
+        "@context": "https://schema.org",
+        "@type": "DefinedTermSet",
+        "@id": url + "glossary.json",
+        "name": glossary.settings.name,
+        "description": glossary.settings.about,
+        "hasDefinedTerm": [
+            {key: value for key, value in found.items() if key != "inDefinedTermSet"}
+            for found in (
+                defined_term(term, glossary, addresses[slug], url) for slug, term in glossary.terms.items()
+            )
+        ],
+    }
+    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+
+
+def cards(glossary: Glossary, addresses: Mapping[str, str]) -> str:
+    """What a card at a link shows, by the address of the term's page."""
+    levels = glossary.settings.levels
+    found = {
+        addresses[slug]: {"term": term.term, "summary": term.summary, "level": levels[term.level]}
+        for slug, term in glossary.terms.items()
+    }
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def llms(glossary: Glossary, addresses: Mapping[str, str], url: str, others: Mapping[str, str]) -> str:
+    """``llms.txt``: what there is to read, in the form of llmstxt.org.
+
+    Args:
+        glossary: All terms.
+        addresses: Where each term's page is published, below `url`.
+        url: Where the site begins.
+        others: Titles of other pages by their addresses.
+    """
+    terms = "\n".join(
+        f"- [{term.term}]({url}{addresses[slug]}): {term.summary}" for slug, term in glossary.terms.items()
+    )
+    pages = "\n".join(f"- [{title}]({url}{address})" for address, title in others.items())
+    return (
+        f"# {glossary.settings.name}\n\n> {glossary.settings.about}\n\n"
+        f"All terms in one file: {url}llms-full.txt\n\n## Terms\n\n{terms}\n\n## Other pages\n\n{pages}\n"
+    )
+
+
+def llms_full(glossary: Glossary, texts: Mapping[str, str]) -> str:
+    """``llms-full.txt``: the text of every term's page, one after the other."""
+    parts = [f"# {glossary.settings.name}\n\n{glossary.settings.about}\n"]
+    parts += [texts[slug].strip() + "\n" for slug in glossary.terms]
+    return "\n\n".join(parts)
+
+
+def feed(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
+    """An Atom feed (RFC 4287) of the terms that were reviewed last."""
+    ElementTree.register_namespace("", _ATOM)
+    newest = sorted(glossary.terms.values(), key=lambda term: (term.reviewed, term.slug), reverse=True)[:_NEWEST]
+    root = ElementTree.Element(f"{{{_ATOM}}}feed")
+    _add(root, "title", glossary.settings.name)
+    _add(root, "subtitle", glossary.settings.about)
+    _add(root, "id", url)
+    _add(root, "updated", f"{newest[0].reviewed.isoformat()}T00:00:00Z" if newest else "1970-01-01T00:00:00Z")
+    _add(root, "link", href=url + "feed.xml", rel="self")
+    _add(root, "link", href=url)
+    _add(_add(root, "author"), "name", glossary.settings.name)
+    for term in newest:
+        entry = _add(root, "entry")
+        _add(entry, "title", term.term)
+        _add(entry, "id", url + addresses[term.slug])
+        _add(entry, "updated", f"{term.reviewed.isoformat()}T00:00:00Z")
+        _add(entry, "link", href=url + addresses[term.slug])
+        _add(entry, "summary", term.summary)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def demo_link(url: str) -> str:
+    """A button that opens a demo."""
+    return f'<p><a class="md-button md-button--primary" href="{escape(url)}">Open the live demo</a></p>\n'
+
+
+def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> ElementTree.Element:
+    child = ElementTree.SubElement(parent, f"{{{_ATOM}}}{tag}", attributes)
+    child.text = text or None
+    return child

@@ -1,0 +1,172 @@
+"""What pages include of the glossary itself, as Markdown: heads, related terms, index, graph, paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+from ftdemo.site.glossary import RELATIONS, Glossary, Term
+
+_READS = {
+    "broader": "Broader",
+    "narrower": "Narrower",
+    "contrast": "Compare with",
+    "related": "See also",
+    "prerequisites": "Read first",
+}
+"""How each relation reads on a page, in the order in which they stand there."""
+
+
+def heading(glossary: Glossary, term: Term, verified: str) -> str:
+    """Below a page's title: what the term is also called, how deep it goes, what to read first, how fresh it is.
+
+    Args:
+        glossary: All terms.
+        term: The page's own.
+        verified: The day on which the page's runs were last carried out; nothing where it has none.
+    """
+    also = [name for name in term.names if name != term.term]
+    first = ", ".join(f"[{glossary.terms[slug].term}]({slug}.md)" for slug in term.prerequisites)
+    facts = {
+        "Level": glossary.settings.levels[term.level],
+        "Also called": escape(", ".join(also)),
+        "Read first": first,
+        "Last verified": f"{verified}, by running it" if verified else "",
+        "Reviewed": term.reviewed.isoformat(),
+    }
+    items = "".join(f"- **{name}:** {fact}\n" for name, fact in facts.items() if fact)
+    return f'<div class="ft-head" markdown>\n\n{items}\n</div>\n'
+
+
+def related(glossary: Glossary, term: Term) -> str:
+    """The terms that a page's relations name, with their definitions, and those that point here from elsewhere."""
+    parts: list[str] = []
+    shown: set[str] = set()
+    for relation, reads in _READS.items():
+        slugs = [slug for slug in term.related_by(relation) if slug not in shown]
+        shown.update(slugs)
+        if slugs:
+            parts.append(_cards(reads, slugs, glossary))
+    back = [slug for slug in glossary.backlinks[term.slug] if slug not in shown]
+    if back:
+        links = ", ".join(f"[{glossary.terms[slug].term}]({slug}.md)" for slug in back)
+        parts.append(f"**Leads on to** {links}\n")
+    return f'<div class="ft-related" markdown>\n\n{chr(10).join(parts)}\n</div>\n'
+
+
+def index(glossary: Glossary) -> str:
+    """Every term with its summary, by first letter, with a choice of level that needs no script."""
+    levels = glossary.settings.levels
+    choices = "".join(
+        f'<input type="radio" name="ft-level" id="ft-level-{level}" class="ft-choice">'
+        f'<label for="ft-level-{level}">{escape(name)}</label>'
+        for level, name in levels.items()
+    )
+    everything = (
+        '<input type="radio" name="ft-level" id="ft-level-all" class="ft-choice" checked>'
+        '<label for="ft-level-all">All levels</label>'
+    )
+    by_letter: dict[str, list[Term]] = {}
+    for term in glossary.terms.values():
+        by_letter.setdefault(term.term[0].upper(), []).append(term)
+    letters = " ".join(f"[{letter}](#{letter.lower()})" for letter in by_letter)
+    parts = [
+        f'<div class="ft-index" markdown>\n\n<div class="ft-levels" role="group" aria-label="Level">'
+        f"{everything}{choices}</div>\n",
+        f'<p class="ft-letters" markdown>{letters}</p>\n',
+    ]
+    for letter, terms in by_letter.items():
+        parts.append(f"## {letter} {{ #{letter.lower()} }}\n")
+        parts += [_entry(term, levels) for term in terms]
+    return "\n".join([*parts, "</div>\n"])
+
+
+def network(glossary: Glossary, to: str) -> str:
+    """How the terms hang together, as a list; a script makes a picture of it where scripts run.
+
+    Args:
+        glossary: All terms.
+        to: Where a term's page lies, seen from the list's own page, with ``{}`` for its slug.
+    """
+    lines = []
+    for slug, term in glossary.terms.items():
+        facts = []
+        for relation, reads in _READS.items():
+            others = term.related_by(relation)
+            links = ", ".join(f"[{glossary.terms[other].term}]({to.format(other)})" for other in others)
+            if links:
+                facts.append(f"{reads.lower()} {links}")
+        lines.append(f"- **[{term.term}]({to.format(slug)})**{': ' if facts else ''}{'; '.join(facts)}")
+    return "\n".join(lines) + "\n"
+
+
+def paths(glossary: Glossary, to: str) -> str:
+    """The learning paths as ordered lists.
+
+    Args:
+        glossary: All terms.
+        to: Where a term's page lies, seen from the paths' own page, with ``{}`` for its slug.
+    """
+    parts = []
+    for name, path in glossary.settings.paths.items():
+        parts.append(f"## {path.title} {{ #{name} }}\n\n{path.about}\n")
+        steps = []
+        for number, slug in enumerate(path.terms, 1):
+            term = glossary.terms[slug]
+            steps.append(f'{number}.  [{term.term}]({to.format(slug)}){{ data-step="{slug}" }}: {term.summary}')
+        parts.append(f'<div class="ft-path" data-path="{name}" markdown>\n\n' + "\n".join(steps) + "\n\n</div>\n")
+    return "\n".join(parts)
+
+
+def graph(glossary: Glossary) -> dict[str, Any]:
+    """The network of terms as nodes with places between 0 and 1, and edges; the same for the same terms."""
+    import networkx
+
+    net = networkx.Graph()
+    net.add_nodes_from(glossary.terms)
+    for slug, term in glossary.terms.items():
+        for relation in ("prerequisites", *RELATIONS):
+            net.add_edges_from((slug, other) for other in term.related_by(relation))
+    places = _spread(net)
+    return {
+        "nodes": [
+            {"slug": slug, "term": term.term, "level": term.level, "x": round(places[slug][0], 3)}
+            | {"y": round(places[slug][1], 3)}
+            for slug, term in glossary.terms.items()
+        ],
+        "edges": sorted(sorted(edge) for edge in net.edges),
+    }
+
+
+def _spread(net: Any) -> Mapping[str, tuple[float, float]]:
+    """Places between 0 and 1 in which neighbours lie close to each other."""
+    import networkx
+
+    if len(net) < 2:
+        return {name: (0.5, 0.5) for name in net}
+    many = len(net) > _MANY
+    placed = networkx.circular_layout(net) if many else networkx.spring_layout(net, seed=0, k=1.6 / len(net) ** 0.5)
+    xs, ys = zip(*placed.values(), strict=True)
+    wide, high = max(xs) - min(xs) or 1.0, max(ys) - min(ys) or 1.0
+    return {name: (float((x - min(xs)) / wide), float((y - min(ys)) / high)) for name, (x, y) in placed.items()}
+
+
+_MANY = 400
+"""From so many terms on a picture of all of them says nothing, and placing them takes long."""
+
+
+def _cards(title: str, slugs: Iterable[str], glossary: Glossary) -> str:
+    cards = "".join(
+        f"[{glossary.terms[slug].term}]({slug}.md)\n:   {glossary.terms[slug].summary}\n\n" for slug in slugs
+    )
+    return f"**{title}**\n\n{cards}"
+
+
+def _entry(term: Term, levels: Mapping[str, str]) -> str:
+    also = f" ({escape(term.full_name)})" if term.full_name else ""
+    return (
+        f'<div class="ft-entry ft-at-{term.level}" markdown>\n\n'
+        f'[{term.term}]({term.slug}.md){also} <span class="ft-level">{escape(levels[term.level])}</span>\n'
+        f":   {term.summary}\n\n</div>\n"
+    )
