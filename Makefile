@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: demo test check site venv clean
+.PHONY: demo test check site audit venv clean
 
 demo: $(VENV)/.demo  ## build the site, then serve site and demos at one address
 	FTDEMO_DEMOS_URL=/demos/{name}/ $(BIN)/mkdocs build --strict --quiet
@@ -23,6 +23,10 @@ check: $(VENV)/.dev  ## format, lint and types
 
 site: $(VENV)/.demo  ## build the site as it is published
 	$(BIN)/mkdocs build --strict --quiet
+
+audit: site $(VENV)/.dev  ## judge the built site: Lighthouse, axe, HTML, links; needs Node.js, Chromium and the network
+	npm install --prefix tests/audit --silent --no-audit --no-fund --no-package-lock
+	$(BIN)/python tests/audit/audit.py site
 
 venv: $(VENV)/.dev  ## everything a contributor needs
 

@@ -136,8 +136,8 @@
   const place = document.querySelector(".ft-network");
   if (place) load("assets/derived/graph.json").then((data) => draw(place, data)).catch(() => {});
 
-  const draw = (place, { nodes, edges }) => {
-    const [width, height, edge] = [960, 720, 70];
+  const draw = (place, { levels, nodes, edges }) => {
+    const [width, height, edge] = [1000, 900, 80];
     const at = new Map(nodes.map((node) => [node.slug, [edge + node.x * (width - 2 * edge), 30 + node.y * (height - 60)]]));
     const near = new Map(nodes.map((node) => [node.slug, new Set([node.slug])]));
     for (const [a, b] of edges) {
@@ -172,6 +172,9 @@
       for (const begin of ["pointerenter", "focus"]) mark.addEventListener(begin, () => single(mark.dataset.slug));
       for (const end of ["pointerleave", "blur"]) mark.addEventListener(end, () => single(""));
     }
-    place.replaceChildren(picture);
+    const key = Object.entries(levels).map(([level, name]) =>
+      make("span", {}, make("svg:svg", { viewBox: "0 0 12 12", class: `ft-dot ft-at-${level}`, "aria-hidden": "true" }, make("svg:circle", { cx: 6, cy: 6, r: 5 })), ` ${name}`),
+    );
+    place.replaceChildren(make("p", { class: "ft-key" }, ...key), picture);
   };
 })();

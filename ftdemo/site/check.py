@@ -89,7 +89,9 @@ def _settings_problems(project: Project, glossary: Glossary) -> Iterator[Problem
     for place, slugs in named.items():
         for slug in slugs:
             if slug not in glossary.terms:
-                yield Problem("docs/glossary.yaml", 1, f"{place}: there is no term `{slug}`. Write its page or drop it.")
+                yield Problem(
+                    "docs/glossary.yaml", 1, f"{place}: there is no term `{slug}`. Write its page or drop it."
+                )
 
 
 def _term_problems(page: Path, project: Project, glossary: Glossary) -> Iterator[Problem]:
@@ -120,7 +122,8 @@ def _relation_problems(page: Path, name: str, term: Term, glossary: Glossary) ->
             elif other not in glossary.terms:
                 yield Problem(name, line, f"`{relation}`: there is no term `{other}`. Write its page or drop it.")
             elif relation in RELATIONS and term.slug not in glossary.terms[other].related_by(RELATIONS[relation]):
-                what = f"`{relation}` names {other}, whose `{RELATIONS[relation]}` does not name {term.slug}. Add it there."
+                back = RELATIONS[relation]
+                what = f"`{relation}` names {other}, whose `{back}` does not name {term.slug}. Add it there."
                 yield Problem(name, line, what)
     if _needs_itself(term.slug, glossary):
         yield Problem(name, line_of(page, "prerequisites"), "the term is a prerequisite of itself. Break the circle.")

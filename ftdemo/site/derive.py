@@ -88,6 +88,7 @@ def _derive_lists(project: Project, glossary: Glossary) -> None:
         for key in term.sources:
             citing.setdefault(key, []).append((term.term, f"../terms/{slug}/"))
     lists = {
+        "flagships.md": parts.flagships(glossary, "terms/{}.md"),
         "index.md": parts.index(glossary),
         "network.md": parts.network(glossary, "terms/{}.md"),
         "paths.md": parts.paths(glossary, "terms/{}.md"),
@@ -135,5 +136,3 @@ def _write(path: Path, text: str) -> None:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-
-

@@ -53,9 +53,7 @@ def term_set(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
         "description": glossary.settings.about,
         "hasDefinedTerm": [
             {key: value for key, value in found.items() if key != "inDefinedTermSet"}
-            for found in (
-                defined_term(term, glossary, addresses[slug], url) for slug, term in glossary.terms.items()
-            )
+            for found in (defined_term(term, glossary, addresses[slug], url) for slug, term in glossary.terms.items())
         ],
     }
     return json.dumps(data, ensure_ascii=False, indent=1) + "\n"

@@ -33,7 +33,7 @@ class Term(BaseModel):
 
     slug: str = Field(description="the page's file name, without its ending")
     title: str
-    description: str = Field("", description="the summary again, where the page's own head wants it")
+    description: str = Field(default="", description="the summary again, where the page's own head wants it")
     term: str
     full_name: str = ""
     aliases: tuple[str, ...] = ()
@@ -51,8 +51,9 @@ class Term(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that it is called."""
-        return tuple(name for name in dict.fromkeys((self.term, self.full_name, *self.aliases)) if name)
+        """All that it is called, each once, whatever its case."""
+        found = {name.casefold(): name for name in reversed((self.term, self.full_name, *self.aliases)) if name}
+        return tuple(reversed(found.values()))
 
     def related_by(self, relation: str) -> tuple[str, ...]:
         """The slugs that a relation names."""
@@ -77,7 +78,7 @@ class Settings(BaseModel):
 
     name: str
     about: str
-    demos: str = Field("", description="where a demo runs, with `{name}` for its name")
+    demos: str = Field(default="", description="where a demo runs, with `{name}` for its name")
     levels: dict[str, str] = Field(description="each level's name, and how it reads")
     flagships: tuple[str, ...] = ()
     anatomy: dict[str, tuple[str, ...]] = Field(

@@ -1,4 +1,4 @@
-"""The first mention of a term on a page becomes a link to the term's page. Headings, code, formulas and links are let be."""
+"""The first mention of a term on a page becomes a link to the term's page. Headings, code and formulas are let be."""
 
 from __future__ import annotations
 

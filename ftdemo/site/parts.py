@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftdemo.site.glossary import RELATIONS, Glossary, Term
+
+if TYPE_CHECKING:
+    import numpy
 
 _READS = {
     "broader": "Broader",
@@ -82,6 +85,20 @@ def index(glossary: Glossary) -> str:
     return "\n".join([*parts, "</div>\n"])
 
 
+def flagships(glossary: Glossary, to: str) -> str:
+    """The terms with a full page, as cards.
+
+    Args:
+        glossary: All terms.
+        to: Where a term's page lies, seen from the cards' own page, with ``{}`` for its slug.
+    """
+    cards = []
+    for slug in glossary.settings.flagships:
+        term = glossary.terms[slug]
+        cards.append(f"-   **[{term.term}]({to.format(slug)})**\n\n    {term.summary}\n")
+    return '<div class="grid cards" markdown>\n\n' + "\n".join(cards) + "\n</div>\n"
+
+
 def network(glossary: Glossary, to: str) -> str:
     """How the terms hang together, as a list; a script makes a picture of it where scripts run.
 
@@ -130,6 +147,7 @@ def graph(glossary: Glossary) -> dict[str, Any]:
             net.add_edges_from((slug, other) for other in term.related_by(relation))
     places = _spread(net)
     return {
+        "levels": glossary.settings.levels,
         "nodes": [
             {"slug": slug, "term": term.term, "level": term.level, "x": round(places[slug][0], 3)}
             | {"y": round(places[slug][1], 3)}
@@ -142,16 +160,37 @@ def graph(glossary: Glossary) -> dict[str, Any]:
 def _spread(net: Any) -> Mapping[str, tuple[float, float]]:
     """Places between 0 and 1 in which neighbours lie close to each other."""
     import networkx
+    import numpy
 
     if len(net) < 2:
-        return {name: (0.5, 0.5) for name in net}
+        return dict.fromkeys(net, (0.5, 0.5))
     many = len(net) > _MANY
-    placed = networkx.circular_layout(net) if many else networkx.spring_layout(net, seed=0, k=1.6 / len(net) ** 0.5)
-    xs, ys = zip(*placed.values(), strict=True)
-    wide, high = max(xs) - min(xs) or 1.0, max(ys) - min(ys) or 1.0
-    return {name: (float((x - min(xs)) / wide), float((y - min(ys)) / high)) for name, (x, y) in placed.items()}
+    placed = (
+        networkx.circular_layout(net)
+        if many
+        else networkx.spring_layout(net, seed=0, k=3 / len(net) ** 0.5, iterations=300)
+    )
+    at = _unit(numpy.array([placed[name] for name in net]))
+    for _ in range(0 if many else _PUSHES):
+        away = at[:, None] - at[None]
+        near = (abs(away) < _LABEL).all(axis=2) & ~numpy.eye(len(at), dtype=bool)
+        up = numpy.where(away[..., 1] == 0, numpy.sign(numpy.subtract.outer(range(len(at)), range(len(at)))), 0)
+        at[:, 1] += (near * (numpy.sign(away[..., 1]) + up) * (_LABEL[1] - abs(away[..., 1]))).sum(axis=1) / 4
+    return {name: (float(x), float(y)) for name, (x, y) in zip(net, _unit(at), strict=True)}
 
 
+def _unit(at: numpy.ndarray) -> numpy.ndarray:
+    """Places stretched to between 0 and 1 both ways."""
+    import numpy
+
+    low, high = at.min(axis=0), at.max(axis=0)
+    unit: numpy.ndarray = (at - low) / numpy.where(high > low, high - low, 1)
+    return unit
+
+
+_LABEL = (0.12, 0.036)
+"""How much room a name takes."""
+_PUSHES = 300
 _MANY = 400
 """From so many terms on a picture of all of them says nothing, and placing them takes long."""
 

@@ -36,7 +36,8 @@ class Project:
     @property
     def package(self) -> Path:
         """The code that pages quote by name."""
-        return self.root / self.site.get("extra", {}).get("package", "ftdemo")
+        name: str = self.site.get("extra", {}).get("package", "ftdemo")
+        return self.root / name
 
     @property
     def demos(self) -> Path:

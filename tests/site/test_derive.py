@@ -353,6 +353,7 @@ def test_everything_that_pages_include_is_written(project: Project) -> None:
     assert set(_derived(project)) == {
         "build/derived/code/maths.double.md",
         "build/derived/demos/lora.md",
+        "build/derived/glossary/flagships.md",
         "build/derived/glossary/index.md",
         "build/derived/glossary/network.md",
         "build/derived/glossary/paths.md",

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -34,14 +33,14 @@ def knots(tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built") / "knots"
     shutil.copytree(KNOTS, folder)
     command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    yield folder / "site"
+    return folder / "site"
 
 
 def change(project: Project, page: str, old: str, new: str) -> None:
@@ -61,7 +60,7 @@ def test_its_site_is_built_with_definitions_on_each_page_and_no_include_left(bui
     for slug in ("knot", "bowline", "sheet-bend", "splice"):
         text = (built / "terms" / slug / "index.html").read_text(encoding="utf-8")
         assert "--8&lt;--" not in text
-        assert 'application/ld+json' in text
+        assert "application/ld+json" in text
     knot = (built / "terms" / "knot" / "index.html").read_text(encoding="utf-8")
     assert "joins two ropes, also where one is thicker" in knot  # the definition of a narrower term
     assert "Compare with" in knot
@@ -82,14 +81,26 @@ def test_its_site_is_built_with_definitions_on_each_page_and_no_include_left(bui
         ("terms/splice.md", "Strands", "TODO strands", 18, "a TODO is left"),
         ("terms/splice.md", "a [knot](knot.md)", "a knot", 18, "the first mention of knot (`knot`) is no link"),
         ("terms/bowline.md", "([Ashley, 1944](#ashley1944))", "", 11, "source ashley1944 is never cited"),
-        ("terms/bowline.md", "sources: [ashley1944]", "sources: []", 21, "ashley1944 is cited, but not under `sources`"),
+        (
+            "terms/bowline.md",
+            "sources: [ashley1944]",
+            "sources: []",
+            21,
+            "ashley1944 is cited, but not under `sources`",
+        ),
         ("terms/bowline.md", "prerequisites: [knot]", "prerequisites: [bowline]", 8, "is a prerequisite of itself"),
         ("terms/knot.md", '"over", "under"', '"under", "over"', 24, "the code prints 'under over'"),
         ("terms/knot.md", 'print("over"', 'prind("over"', 24, "NameError"),
         ("terms/knot.md", "level: deck", "level: deck\ndemo: tying", 7, "there is no demos/tying/app.py"),
         ("terms/knot.md", "level: deck", "level: deck\nruns: [pull]", 7, "there is no experiment `pull`"),
         ("glossary.yaml", "terms: [knot, bowline]", "terms: [knot, hitch]", 1, "path first: there is no term `hitch`"),
-        ("references.bib", "@book", "@book{x2000, author={X}, title={Y}, year={2000}}\n@book", 1, "x2000 is used by no page"),
+        (
+            "references.bib",
+            "@book",
+            "@book{x2000, author={X}, title={Y}, year={2000}}\n@book",
+            1,
+            "x2000 is used by no page",
+        ),
     ],
 )
 def test_what_does_not_hold_is_reported_with_page_and_line(
@@ -127,12 +138,18 @@ def test_prerequisites_that_run_in_a_circle_are_reported(knots: Project) -> None
 
 
 def test_code_with_an_excuse_is_not_run(knots: Project) -> None:
-    change(knots, "terms/knot.md", "```python\nprint", "<!-- not run: needs a rope -->\n\n```python\nraise SystemExit\nprint")
+    change(
+        knots,
+        "terms/knot.md",
+        "```python\nprint",
+        "<!-- not run: needs a rope -->\n\n```python\nraise SystemExit\nprint",
+    )
     assert check(knots, code=True) == []
 
 
 def test_code_in_a_tab_is_run_without_its_indentation() -> None:
-    (block,) = python_blocks('=== "A"\n\n    ```python\n    for n in range(2):\n        print(n)\n    ```\n\n    ```text\n    0\n    1\n    ```\n')
+    code = "    ```python\n    for n in range(2):\n        print(n)\n    ```\n\n"
+    (block,) = python_blocks(f'=== "A"\n\n{code}    ```text\n    0\n    1\n    ```\n')
     assert (block.line, block.printed) == (3, "0\n1\n")
     assert run_block(block, Path.cwd()) is None
 
@@ -142,10 +159,9 @@ def test_code_in_a_tab_is_run_without_its_indentation() -> None:
 
 def linker(**names: tuple[str, ...]) -> Linker:
     """A linker for terms of these names."""
+    kept = {"summary": "x" * 30, "level": "deck", "reviewed": "2026-11-25"}
     terms = {
-        slug: Term(
-            slug=slug, title=first, term=first, aliases=others, summary="x" * 30, level="deck", reviewed="2026-11-25"
-        )
+        slug: Term.model_validate({"slug": slug, "title": first, "term": first, "aliases": others, **kept})
         for slug, (first, *others) in names.items()
     }
     return Linker(Glossary(Settings(name="n", about="a", levels={"deck": "On deck"}), terms))
@@ -261,7 +277,7 @@ def test_a_new_terms_page_fails_the_check_until_it_is_filled(knots: Project, mon
     path = knots.root / page
     text = re.sub(r'"TODO: one sentence[^"]*"', f'"{summary}"', path.read_text(encoding="utf-8"))
     text = text.replace("TODO", "It holds while it is pulled.").replace("related: []", "related: [splice]")
-    path.write_text(text.replace("## Sources\n\n--8<-- \"sources/clove-hitch.md\"\n", ""), encoding="utf-8")
+    path.write_text(text.replace('## Sources\n\n--8<-- "sources/clove-hitch.md"\n', ""), encoding="utf-8")
     change(knots, "terms/splice.md", "contrast: [knot]", "contrast: [knot]\nrelated: [clove-hitch]")
     assert check(knots) == []
     derive(knots)
