@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftdemo.data import Labelled, load_splits
-from ftdemo.encode import Example, Examples, encode_all
+from ftdemo.encode import Example, Examples
 from ftdemo.errors import RecipeError
-from ftdemo.methods import source_and_tokenizer
+from ftdemo.methods import encode_rows, source_and_tokenizer
 from ftdemo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -46,5 +46,4 @@ def look(recipe: Recipe) -> Inspection:
     if isinstance(next(iter(splits.train)), Labelled):
         raise RecipeError(f"{recipe.data} holds labels: no token has a loss, the label has.", "Inspect a chat or text.")
     _source, tokenizer = source_and_tokenizer(recipe, splits)
-    examples = encode_all(splits.train, tokenizer, train_on=recipe.train_on, max_length=recipe.max_length)
-    return Inspection(examples, tokenizer)
+    return Inspection(encode_rows(splits.train, tokenizer, recipe), tokenizer)

@@ -71,13 +71,13 @@ def prepare(recipe: Recipe) -> Learner:
     device = pick_device(recipe.device)
     labels = _labels(splits) if recipe.is_classifier else ()
     source, tokenizer = source_and_tokenizer(recipe, splits)
-    train = _encode(splits.train, tokenizer, recipe, labels)
+    train = encode_rows(splits.train, tokenizer, recipe, labels)
     if not train:
         raise DataError(
             f"{recipe.data}: no row has a trained token within its first {recipe.max_length} tokens.",
             "Raise `max_length`, or shorten the prompts.",
         )
-    heldout = _encode(_judged_by(splits, recipe), tokenizer, recipe, labels)
+    heldout = encode_rows(_judged_by(splits, recipe), tokenizer, recipe, labels)
     dtype = _pick_dtype(recipe, device)
     torch.manual_seed(recipe.seed)
     model = _load(source, tokenizer, recipe, dtype, device, labels)
@@ -307,7 +307,10 @@ def _judged_by(splits: Splits, recipe: Recipe) -> Sequence[Any]:
     return splits.heldout[: recipe.sample_prompts] if chats else splits.heldout
 
 
-def _encode(rows: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, labels: tuple[str, ...]) -> Examples:
+def encode_rows(
+    rows: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, labels: tuple[str, ...] = ()
+) -> Examples:
+    """Rows as examples, with those tokens trained that a recipe says. See `encode_all`."""
     return encode_all(
         rows,
         tokenizer,

@@ -99,15 +99,88 @@ def test_every_page_loads_without_errors_and_without_third_parties(
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_is_wider_than_the_screen(site: Path, server: Server, browser: Any, width: int, scheme: str) -> None:
-    opened = Watched(browser, server, viewport={"width": width, "height": 800}, color_scheme=scheme)
+def test_no_page_is_wider_than_the_screen(site: Path, server: Server, browser: Any, width: int) -> None:
+    opened = Watched(browser, server, viewport={"width": width, "height": 800})
     for name in [*pages(site), "demos/lora"]:
         opened.page.goto(f"{server.url}/{name}/", wait_until="load")
-        opened.page.wait_for_timeout(300)
         wide = opened.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, name
     opened.page.context.close()
+
+
+def card(page: Any) -> Any:
+    return page.locator(".ft-card:visible")
+
+
+def test_a_link_to_a_term_shows_its_definition_to_mouse_and_keyboard(server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/terms/rag/", wait_until="networkidle")
+    link = page.locator("article p > a[href='../large-language-model/']").first
+    link.hover()
+    card(page).wait_for()
+    assert "Large language model" in card(page).inner_text()
+    card(page).hover()
+    page.wait_for_timeout(400)
+    assert card(page).count() == 1  # it stays while the mouse is on it
+    page.keyboard.press("Escape")
+    assert card(page).count() == 0
+    page.mouse.move(0, 0)
+    page.keyboard.press("Tab")
+    link.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    card(page).wait_for()
+    assert link.get_attribute("aria-describedby") == "ft-card"
+    assert watched.errors == []
+
+
+def test_on_a_touch_screen_the_first_tap_shows_the_definition_and_the_second_goes_there(
+    server: Server, browser: Any
+) -> None:
+    opened = Watched(browser, server, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    page = opened.page
+    page.goto(f"{server.url}/terms/rag/", wait_until="networkidle")
+    link = page.locator("article p > a[href='../large-language-model/']").first
+    link.tap()
+    card(page).wait_for()
+    assert page.url.endswith("/terms/rag/")
+    card(page).get_by_role("link").tap()
+    page.wait_for_url("**/terms/large-language-model/")
+    page.context.close()
+
+
+def test_progress_on_a_path_is_kept_in_the_browser(server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/paths/", wait_until="networkidle")
+    box = page.locator("[data-path=decide] input").first
+    assert not box.is_checked()
+    box.check()
+    page.reload(wait_until="networkidle")
+    assert page.locator("[data-path=decide] input").first.is_checked()
+    assert page.locator("[data-path=decide] .ft-path-said").inner_text().startswith("1 of ")
+
+
+def test_the_picture_of_all_terms_leads_to_each_and_singles_out_neighbours(server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/network/", wait_until="networkidle")
+    nodes = page.locator(".ft-node")
+    assert nodes.count() == page.locator(".ft-terms li").count() > 50
+    page.locator(".ft-node[data-slug=lora]").focus()
+    near = page.locator(".ft-node.ft-near")
+    assert {"lora", "rank", "peft"} <= {node.get_attribute("data-slug") for node in near.all()}
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/terms/lora/")
+
+
+def test_the_index_is_filtered_by_level_without_javascript(server: Server, browser: Any) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{server.url}/terms/")
+    every = page.locator(".ft-entry:visible").count()
+    page.get_by_text("In depth", exact=True).first.click()
+    deep = page.locator(".ft-entry:visible").count()
+    assert 0 < deep < every
+    assert deep == page.locator(".ft-entry.ft-at-depth").count()
+    page.context.close()
 
 
 def test_the_lora_page_shows_its_run_and_leads_to_the_demo(server: Server, watched: Watched) -> None:
@@ -158,15 +231,16 @@ def test_without_javascript_the_recorded_run_is_a_picture_with_its_words(server:
     opened.page.context.close()
 
 
-def test_the_player_is_small() -> None:
+@pytest.mark.parametrize("script", ["player.js", "glossary.js"])
+def test_our_scripts_are_small(script: str) -> None:
     # 15 KB, compressed: less than a small picture
-    assert len(gzip.compress((ROOT / "docs" / "assets" / "player.js").read_bytes())) < 15 * 1024
+    assert len(gzip.compress((ROOT / "docs" / "assets" / script).read_bytes())) < 15 * 1024
 
 
 def test_zensical_builds_the_same_pages_from_the_same_configuration(site: Path, tmp_path: Path) -> None:
     """It calls no hook of ours, so what pages include is written first."""
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
-    for name in ("docs", "ftdemo", "build"):
+    for name in ("docs", "ftdemo", "build"):  # the derived files were written for the site above
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     tool = Path(sys.executable).with_name("zensical")
     done = subprocess.run([tool, "build", "--clean"], cwd=tmp_path, capture_output=True, text=True)
@@ -176,8 +250,10 @@ def test_zensical_builds_the_same_pages_from_the_same_configuration(site: Path, 
     text = (built / "terms" / "lora" / "index.html").read_text(encoding="utf-8")
     for part in ("<ft-player", "<math", 'id="hu2021lora"', 'class="ft-chart"', "<details><summary>"):
         assert part in text, part
+    assert 'application/ld+json' in text
     assert "--8&lt;--" not in text
     assert "--8<--" not in text
+    assert (built / "assets" / "derived" / "cards.json").exists()
 
 
 def ready(watched: Watched, server: Server, examples: int = 8) -> Any:

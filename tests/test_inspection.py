@@ -44,6 +44,13 @@ def test_the_trained_spans_of_a_chat_are_the_answers_with_their_stop_tokens(talk
     assert trained == ["Two. 🚢<|im_end|>", "Four:\n½ kg<|im_end|>"]
 
 
+def test_a_stop_token_that_is_left_out_of_training_is_read_only(talk: Path) -> None:
+    inspection = look(Recipe(model="smollm2", data=str(talk), train_stop=False))
+    (example,) = inspection.examples
+    trained = [text for text, is_trained in inspection.spans(example) if is_trained]
+    assert trained == ["Two. 🚢", "Four:\n½ kg"]
+
+
 def test_spans_take_turns(talk: Path) -> None:
     inspection = look(Recipe(model="smollm2", data=str(talk)))
     assert [is_trained for _, is_trained in inspection.spans(inspection.examples[0])] == [False, True] * 2 + [False]
