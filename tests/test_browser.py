@@ -250,7 +250,7 @@ def test_zensical_builds_the_same_pages_from_the_same_configuration(site: Path, 
     text = (built / "terms" / "lora" / "index.html").read_text(encoding="utf-8")
     for part in ("<ft-player", "<math", 'id="hu2021lora"', 'class="ft-chart"', "<details><summary>"):
         assert part in text, part
-    assert 'application/ld+json' in text
+    assert "application/ld+json" in text
     assert "--8&lt;--" not in text
     assert "--8<--" not in text
     assert (built / "assets" / "derived" / "cards.json").exists()

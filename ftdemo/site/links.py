@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ftdemo.site.glossary import Glossary, body
@@ -25,7 +25,8 @@ _SPARED = re.compile(
     re.DOTALL | re.MULTILINE | re.VERBOSE,
 )
 _TARGET = re.compile(r"\]\((?P<path>(?:[\w.-]+/)*(?P<slug>[\w-]+)\.md)(?:#[\w-]*)?(?:\s+\"[^\"]*\")?\)")
-Named = Callable[[str], str | None]
+_RUN = re.compile(r"[\w/-]+")
+"""What counts as one word here: a name inside of it is none."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,14 @@ class Linker:
     """Finds the names of all terms in pages."""
 
     def __init__(self, glossary: Glossary) -> None:
-        self._slugs: dict[str, str] = {}
-        for slug, term in glossary.terms.items():
-            for name in term.names:
-                self._slugs.setdefault(_key(name), slug)
-        written = sorted({name for term in glossary.terms.values() for name in term.names}, key=len, reverse=True)
-        options = "|".join(re.escape(name) if _is_proper(name) else f"(?i:{re.escape(name)}s?)" for name in written)
-        self._names = re.compile(rf"(?<![\w/-])(?:{options})(?![\w/-])") if written else re.compile(r"(?!)")
+        self._by_first: dict[str, list[tuple[str, str]]] = {}
+        names = {name: slug for slug, term in reversed(list(glossary.terms.items())) for name in term.names}
+        for name in sorted(names, key=len, reverse=True):
+            first = _RUN.match(name)
+            ends = (name,) if _is_proper(name) else (name, f"{name}s")
+            for written in ends if first else ():
+                key = _RUN.match(written)[0].casefold()  # type: ignore[index]
+                self._by_first.setdefault(key, []).append((written, names[name]))
 
     def mentions(self, text: str, own: str = "") -> list[Mention]:
         """The first mentions on a page that are not yet links, in their order.
@@ -62,13 +64,28 @@ class Linker:
         linked = {match["slug"]: match.start() for match in reversed(list(_TARGET.finditer(content)))}
         found: dict[str, Mention] = {}
         for start, end in _open_parts(content):
-            for match in self._names.finditer(content, start, end):
-                slug = self._slugs.get(_key(match[0])) or self._slugs[_key(match[0][:-1])]  # or its plural
-                if slug == own or slug in found or linked.get(slug, len(content)) < match.start():
+            for at, until, slug in self._names(content, start, end):
+                if slug == own or slug in found or linked.get(slug, len(content)) < at:
                     continue
-                line = first_line + content.count("\n", 0, match.start())
-                found[slug] = Mention(slug, offset + match.start(), offset + match.end(), line)
+                line = first_line + content.count("\n", 0, at)
+                found[slug] = Mention(slug, offset + at, offset + until, line)
         return list(found.values())
+
+    def _names(self, content: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+        """Where names stand, the longest first, and whose they are."""
+        done = start
+        for run in _RUN.finditer(content, start, end):
+            if run.start() < done or (run.start() == start and start and _RUN.match(content[start - 1])):
+                continue
+            for written, slug in self._by_first.get(run[0].casefold(), ()):
+                done = run.start() + len(written)
+                said = " ".join(content[run.start() : done].split())
+                same = said == written if _is_proper(written) else said.casefold() == written.casefold()
+                if same and done <= end and not _RUN.match(content, done):
+                    yield run.start(), done, slug
+                    break
+            else:
+                done = run.end()
 
     def link(self, text: str, own: str = "", to: str = "{}.md") -> str:
         """The page with each first mention as a link.
@@ -96,7 +113,3 @@ def _open_parts(content: str) -> Iterator[tuple[int, int]]:
 def _is_proper(name: str) -> bool:
     """Whether a name is written in one way only, as LoRA and RAG are."""
     return sum(letter.isupper() for letter in name) > 1
-
-
-def _key(name: str) -> str:
-    return name if _is_proper(name) else name.casefold()

@@ -172,6 +172,8 @@ def linker(**names: tuple[str, ...]) -> Linker:
     [
         ("Ropes. A rope and a rope.", "[Ropes](rope.md). A rope and a rope."),
         ("A tow rope pulls.", "A [tow rope](tow.md) pulls."),
+        ("Two tow\nropes pull.", "Two [tow\nropes](tow.md) pull."),
+        ("A tow, a rope.", "A tow, a [rope](rope.md)."),
         ("# Rope\n\nA rope.", "# Rope\n\nA [rope](rope.md)."),
         ("`rope` and <b title='rope'>rope</b>", "`rope` and <b title='rope'>[rope](rope.md)</b>"),
         ("See [the rope](rope.md) or a rope.", "See [the rope](rope.md) or a rope."),
