@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from ftdemo import charts
 from ftdemo.errors import DataError
@@ -74,7 +75,9 @@ def _derive_terms(project: Project, glossary: Glossary, records: Records) -> Non
         term = glossary.terms[page.stem]
         data = feeds.json_ld(term, glossary, project.address(page), project.url)
         _write(project.derived / "head" / page.name, parts.heading(glossary, term, last_verified(term, records)))
-        _write(project.derived / "related" / page.name, parts.related(glossary, term) + "\n" + data)
+        ask = feeds.feedback(glossary.settings.feedback.replace("{name}", quote(term.term)))
+        related = "\n".join(filter(None, [parts.related(glossary, term), data, ask]))
+        _write(project.derived / "related" / page.name, related)
         _write(project.derived / "sources" / page.name, source_list(term.sources, bibliography, page))
         if term.demo:
             url = os.environ.get("FTDEMO_DEMOS_URL") or glossary.settings.demos

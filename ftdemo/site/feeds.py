@@ -118,6 +118,14 @@ def feed(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
+def feedback(url: str) -> str:
+    """A line that asks whether a page was helpful; nothing where there is no place to say so."""
+    if not url:
+        return ""
+    link = f'<a href="{escape(url)}">Say what helped or is missing</a>'
+    return f'<p class="ft-feedback">Was this page helpful? {link}.</p>\n'
+
+
 def demo_link(url: str) -> str:
     """A button that opens a demo."""
     return f'<p><a class="md-button md-button--primary" href="{escape(url)}">Open the live demo</a></p>\n'

@@ -79,6 +79,7 @@ class Settings(BaseModel):
     name: str
     about: str
     demos: str = Field(default="", description="where a demo runs, with `{name}` for its name")
+    feedback: str = Field(default="", description="where readers say what is missing, with `{name}` for the term")
     levels: dict[str, str] = Field(description="each level's name, and how it reads")
     flagships: tuple[str, ...] = ()
     anatomy: dict[str, tuple[str, ...]] = Field(

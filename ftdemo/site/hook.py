@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
 from mkdocs.exceptions import PluginError
 
+from ftdemo import __version__
 from ftdemo.errors import FtdemoError
 from ftdemo.site.check import check
 from ftdemo.site.derive import derive
 from ftdemo.site.project import Project
+
+
+def on_config(config: Any) -> Any:
+    """Say in the footer which version of the package built the site, and when."""
+    built = f"{__version__}, built {dt.datetime.now(dt.UTC).date().isoformat()}"
+    config.copyright = " · ".join(filter(None, [config.copyright, built]))
+    return config
 
 
 def on_pre_build(config: Any) -> None:
