@@ -115,10 +115,10 @@ def card(page: Any) -> Any:
 def test_a_link_to_a_term_shows_its_definition_to_mouse_and_keyboard(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/terms/rag/", wait_until="networkidle")
-    link = page.locator("article p > a[href='../large-language-model/']").first
+    link = page.locator("article p > a[href='../fine-tuning/']").first
     link.hover()
     card(page).wait_for()
-    assert "Large language model" in card(page).inner_text()
+    assert "Fine-tuning" in card(page).inner_text()
     card(page).hover()
     page.wait_for_timeout(400)
     assert card(page).count() == 1  # it stays while the mouse is on it
@@ -140,12 +140,12 @@ def test_on_a_touch_screen_the_first_tap_shows_the_definition_and_the_second_goe
     opened = Watched(browser, server, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
     page = opened.page
     page.goto(f"{server.url}/terms/rag/", wait_until="networkidle")
-    link = page.locator("article p > a[href='../large-language-model/']").first
+    link = page.locator("article p > a[href='../fine-tuning/']").first
     link.tap()
     card(page).wait_for()
     assert page.url.endswith("/terms/rag/")
     card(page).get_by_role("link").tap()
-    page.wait_for_url("**/terms/large-language-model/")
+    page.wait_for_url("**/terms/fine-tuning/")
     page.context.close()
 
 
@@ -186,7 +186,7 @@ def test_the_index_is_filtered_by_level_without_javascript(server: Server, brows
 def test_the_lora_page_shows_its_run_and_leads_to_the_demo(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/terms/lora/", wait_until="networkidle")
-    assert page.locator("svg.ft-chart").count() == 2  # the player's, and the scores
+    assert page.locator("svg.ft-chart").count() == 4  # the player's, the scores, what was forgotten, the ranks
     assert page.locator("math").count() > 10
     assert "?" not in "".join(page.locator("data").all_inner_texts())
     page.get_by_role("link", name="Open the live demo").click()

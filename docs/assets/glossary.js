@@ -13,6 +13,14 @@
     return made;
   };
 
+  // Where the theme leaves a name out, or a wide table out of the keyboard's reach.
+  document.querySelector("[data-md-component=search]")?.setAttribute("aria-label", "Search");
+  const mend = () => {
+    document.querySelectorAll(".md-code__nav").forEach((bar, at) => bar.setAttribute("aria-label", `Code ${at + 1}`));
+    for (const wide of document.querySelectorAll(".md-typeset__scrollwrap")) wide.tabIndex = 0;
+  };
+  addEventListener("load", () => setTimeout(mend));
+
   // ---- cards ----
   let cards = null;
   let open = null; // the link whose card is shown

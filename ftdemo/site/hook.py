@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,19 @@ from ftdemo.site.check import check
 from ftdemo.site.derive import derive
 from ftdemo.site.project import Project
 
+_CHECKBOX = re.compile(r'(type="checkbox" id="__\w+") autocomplete="off"')
+
 
 def on_config(config: Any) -> Any:
     """Say in the footer which version of the package built the site, and when."""
     built = f"{__version__}, built {dt.datetime.now(dt.UTC).date().isoformat()}"
     config.copyright = " · ".join(filter(None, [config.copyright, built]))
     return config
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Take out two attributes of the theme that are no valid HTML."""
+    return _CHECKBOX.sub(r"\1", output.replace(' tabindex=""', ""))
 
 
 def on_pre_build(config: Any) -> None:

@@ -158,7 +158,7 @@ def _spread(point: Point) -> list[str]:
 def _figure(svg: str, record: dict[str, Any], table: str) -> str:
     """A picture, where it comes from, and its numbers as a table."""
     numbers = f"<details><summary>The numbers</summary>{table}</details>"
-    return f'<figure class="ft-figure">{svg}<figcaption>{_origin(record)}</figcaption>{numbers}</figure>\n'
+    return f'<figure class="ft-figure">{svg}{numbers}<figcaption>{_origin(record)}</figcaption></figure>\n'
 
 
 def _origin(record: dict[str, Any]) -> str:
@@ -169,10 +169,12 @@ def _origin(record: dict[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    def line(cells: Sequence[str]) -> str:
+        first = f'<th scope="row">{escape(cells[0])}</th>'
+        return f"<tr>{first}{''.join(f'<td>{escape(cell)}</td>' for cell in cells[1:])}</tr>"
 
-    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+    columns = "".join(f'<th scope="col">{escape(cell)}</th>' if cell else "<td></td>" for cell in head)
+    return f"<table><thead><tr>{columns}</tr></thead><tbody>{''.join(map(line, rows))}</tbody></table>"
 
 
 def _curve_table(run: dict[str, Any]) -> str:
@@ -282,7 +284,9 @@ def _facts(experiment: Experiment, run: dict[str, Any], record: dict[str, Any]) 
         "Recorded": record["created"][:10],
         "Do it again": f"`ftdemo record {experiment.name}`",
     }
-    return "| The run | |\n| --- | --- |\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
+    return "| The run | What it was |\n| --- | --- |\n" + "".join(
+        f"| {name} | {value} |\n" for name, value in rows.items()
+    )
 
 
 def _seeds(runs: list[dict[str, Any]]) -> str:

@@ -85,12 +85,18 @@ def lighthouse(url: str, folder: Path) -> dict[str, int]:
 
 def validator(site: Path) -> list[str]:
     """What is no valid HTML in the pages."""
+    report = HERE / "html.json"
     files = [str(site / page / "index.html") for page in PAGES]
-    command = [str(TOOLS / ".bin" / "html-validate"), "--config", str(HERE / ".htmlvalidate.json"), "--formatter=json"]
-    done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
+    command = [
+        str(TOOLS / ".bin" / "html-validate"),
+        "--config",
+        str(HERE / ".htmlvalidate.json"),
+        f"--formatter=json={report}",
+    ]
+    subprocess.run([*command, *files], capture_output=True, check=False)
     return [
         f"{result['filePath']}:{message['line']}: {message['ruleId']}: {message['message']}"
-        for result in json.loads(done.stdout or "[]")
+        for result in json.loads(report.read_text(encoding="utf-8"))
         for message in result["messages"]
         if message["severity"] == 2
     ]
