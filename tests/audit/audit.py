@@ -6,6 +6,7 @@ is missed. It is no part of `make test`, because it needs Node.js and the networ
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import http.server
@@ -56,7 +57,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # the browser may have gone on to another page
+            self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
