@@ -161,9 +161,14 @@ def test_the_label_of_a_comparison_tells_every_number() -> None:
     assert "rank 1 0.5; rank 64 0.9" in label
 
 
+def _silent(svg: str) -> str:
+    """The picture without its words."""
+    return re.sub(r"<text.*?</text>", "", svg)
+
+
 def test_a_picture_becomes_a_png_with_words_in_it() -> None:
     drawn = charts.as_png(charts.score_chart(BEFORE, AFTER), scale=1)
-    silent = charts.as_png(re.sub(r"<text.*?</text>", "", charts.score_chart(BEFORE, AFTER)), scale=1)
+    silent = charts.as_png(_silent(charts.score_chart(BEFORE, AFTER)), scale=1)
     assert drawn.startswith(b"\x89PNG")
     assert len(drawn) > 1.5 * len(silent)
 
@@ -171,7 +176,7 @@ def test_a_picture_becomes_a_png_with_words_in_it() -> None:
 def test_where_no_font_is_installed_a_png_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = charts._draw
     # As on a machine without fonts: words leave no trace. A font that is missing may be drawn with another one.
-    monkeypatch.setattr(charts, "_draw", lambda svg, *rest: draw(re.sub(r"<text.*?</text>", "", svg), *rest))
+    monkeypatch.setattr(charts, "_draw", lambda svg, *rest: draw(_silent(svg), *rest))
     charts._installed_font.cache_clear()
     with pytest.raises(UsageError, match="Segoe UI, and none is installed"):
         charts.as_png(charts.score_chart(BEFORE, AFTER))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ftdemo.errors import DataError
 from ftdemo.experiment import find_experiments
-from ftdemo.site.glossary import RELATIONS, Glossary, Term, body, line_of, load_settings, load_terms
+from ftdemo.site.glossary import POINTERS, RELATIONS, Glossary, Term, body, line_of, load_settings, load_terms
 from ftdemo.site.links import Linker
 from ftdemo.site.measured import NUMBER, Records, load_records, rewrite
 from ftdemo.site.project import Project
 from ftdemo.site.quotes import QUOTED, python_blocks, run_block, untested
-from ftdemo.site.sources import CITED, load_bibliography
+from ftdemo.site.sources import CITED, Bibliography, load_bibliography
 
 _HEADING = re.compile(r"^## +(.*?)(?: *\{[^}]*\})? *$", re.MULTILINE)
 _FENCED = re.compile(r"^ *(`{3,})[^\n]*\n.*?^ *\1", re.DOTALL | re.MULTILINE)
@@ -33,6 +33,18 @@ class Problem:
         return f"{self.page}:{self.line}: {self.what}"
 
 
+@dataclass(frozen=True)
+class _Page:
+    """A term's page, read once."""
+
+    name: str
+    text: str
+
+    def problem(self, key: str, what: str) -> Problem:
+        """Something that is wrong with a key of the page's head."""
+        return Problem(self.name, line_of(self.text, key), what)
+
+
 def check(project: Project, *, code: bool = False) -> list[str]:
     """Problems in the pages, as ``file:line: what is wrong and how to mend it``.
 
@@ -46,21 +58,24 @@ def check(project: Project, *, code: bool = False) -> list[str]:
     terms, broken = load_terms(project.terms())
     found = [Problem(_name(page, project), line, what) for page, line, what in broken]
     glossary = Glossary(load_settings(project.docs), terms)
-    found += _settings_problems(project, glossary)
+    found += _settings_problems(glossary)
+    records, linker = load_records(project.experiments), Linker(glossary)
+    bibliography = load_bibliography(project.references)
     for page in project.terms():
         if page.stem in terms:
-            found += _term_problems(page, project, glossary)
-    records, linker = load_records(project.experiments), Linker(glossary)
+            read, term = _Page(_name(page, project), page.read_text(encoding="utf-8")), terms[page.stem]
+            found += _term_problems(read, term, project, glossary, records)
+            found += _source_problems(read, term, bibliography)
     for page in project.pages():
         found += _page_problems(page, project, records, linker)
         if code:
             found += _code_problems(page, project)
-    found += _unused_sources(project, glossary)
+    found += _unused_sources(bibliography, glossary)
     return [str(problem) for problem in sorted(found, key=lambda problem: (problem.page, problem.line, problem.what))]
 
 
 def fill(project: Project) -> list[Path]:
-    """Write into the pages what follows from elsewhere: recorded numbers, links at first mentions, descriptions.
+    """Write into the pages what follows from elsewhere: recorded numbers, and links at first mentions.
 
     Returns:
         The pages that changed.
@@ -82,7 +97,7 @@ def fill(project: Project) -> list[Path]:
     return changed
 
 
-def _settings_problems(project: Project, glossary: Glossary) -> Iterator[Problem]:
+def _settings_problems(glossary: Glossary) -> Iterator[Problem]:
     """Names in ``glossary.yaml`` that no term has."""
     named = {f"path {name}": path.terms for name, path in glossary.settings.paths.items()}
     named["flagships"] = glossary.settings.flagships
@@ -94,41 +109,41 @@ def _settings_problems(project: Project, glossary: Glossary) -> Iterator[Problem
                 )
 
 
-def _term_problems(page: Path, project: Project, glossary: Glossary) -> Iterator[Problem]:
-    name, term = _name(page, project), glossary.terms[page.stem]
-    yield from _relation_problems(page, name, term, glossary)
+def _term_problems(
+    page: _Page, term: Term, project: Project, glossary: Glossary, records: Records
+) -> Iterator[Problem]:
+    yield from _relation_problems(page, term, glossary)
     if term.level not in glossary.settings.levels:
         levels = ", ".join(glossary.settings.levels)
-        yield Problem(name, line_of(page, "level"), f"there is no level `{term.level}`. The levels are: {levels}.")
+        yield page.problem("level", f"there is no level `{term.level}`. The levels are: {levels}.")
     if term.description and term.description != term.summary:
-        yield Problem(name, line_of(page, "description"), "`description` differs from `summary`. Make them the same.")
+        yield page.problem("description", "`description` differs from `summary`. Make them the same.")
     if term.demo and not (project.demos / term.demo / "app.py").exists():
-        yield Problem(name, line_of(page, "demo"), f"there is no demos/{term.demo}/app.py. Name a demo that exists.")
+        yield page.problem("demo", f"there is no demos/{term.demo}/app.py. Name a demo that exists.")
     for run in term.runs:
         if run not in find_experiments(project.experiments):
-            yield Problem(name, line_of(page, "runs"), f"there is no experiment `{run}`. Name one that exists.")
-        elif find_experiments(project.experiments)[run].record() is None:
-            yield Problem(name, line_of(page, "runs"), f"`{run}` was not recorded. Run `ftdemo record {run}`.")
-    yield from _anatomy_problems(page, name, glossary)
-    yield from _source_problems(page, name, term, project)
+            yield page.problem("runs", f"there is no experiment `{run}`. Name one that exists.")
+        elif run not in records:
+            yield page.problem("runs", f"`{run}` was not recorded. Run `ftdemo record {run}`.")
+    yield from _anatomy_problems(page, term, glossary)
 
 
-def _relation_problems(page: Path, name: str, term: Term, glossary: Glossary) -> Iterator[Problem]:
-    for relation in (*RELATIONS, "prerequisites"):
-        line = line_of(page, relation)
+def _relation_problems(page: _Page, term: Term, glossary: Glossary) -> Iterator[Problem]:
+    for relation in POINTERS:
         for other in term.related_by(relation):
+            back = RELATIONS.get(relation)
             if other == term.slug:
-                yield Problem(name, line, f"`{relation}` names the term itself. Drop it.")
+                yield page.problem(relation, f"`{relation}` names the term itself. Drop it.")
             elif other not in glossary.terms:
-                yield Problem(name, line, f"`{relation}`: there is no term `{other}`. Write its page or drop it.")
-            elif relation in RELATIONS and term.slug not in glossary.terms[other].related_by(RELATIONS[relation]):
-                back = RELATIONS[relation]
+                what = f"`{relation}`: there is no term `{other}`. Write its page or drop it."
+                yield page.problem(relation, what)
+            elif back and term.slug not in glossary.terms[other].related_by(back):
                 what = f"`{relation}` names {other}, whose `{back}` does not name {term.slug}. Add it there."
-                yield Problem(name, line, what)
+                yield page.problem(relation, what)
     if _needs_itself(term.slug, glossary):
-        yield Problem(name, line_of(page, "prerequisites"), "the term is a prerequisite of itself. Break the circle.")
+        yield page.problem("prerequisites", "the term is a prerequisite of itself. Break the circle.")
     if len(glossary.terms) > 1 and not glossary.backlinks[term.slug]:
-        yield Problem(name, 1, "no other term points here. Relate it to one.")
+        yield Problem(page.name, 1, "no other term points here. Relate it to one.")
 
 
 def _needs_itself(slug: str, glossary: Glossary) -> bool:
@@ -144,38 +159,38 @@ def _needs_itself(slug: str, glossary: Glossary) -> bool:
     return False
 
 
-def _anatomy_problems(page: Path, name: str, glossary: Glossary) -> Iterator[Problem]:
+def _anatomy_problems(page: _Page, term: Term, glossary: Glossary) -> Iterator[Problem]:
     """Parts that are missing, or that stand in another order."""
-    content, _ = body(page.read_text(encoding="utf-8"))
+    content, _ = body(page.text)
     headings = _HEADING.findall(_FENCED.sub("", content))
     at = -1
-    for part in glossary.anatomy(page.stem):
-        if part == "Sources" and not glossary.terms[page.stem].sources:
+    for part in glossary.anatomy(term.slug):
+        if part == "Sources" and not term.sources:
             continue
         options = [option.strip() for option in part.split("|")]
         places = [headings.index(option) for option in options if option in headings]
         if not places:
-            yield Problem(name, 1, f"there is no part `## {' or '.join(options)}`. Write it.")
+            yield Problem(page.name, 1, f"there is no part `## {' or '.join(options)}`. Write it.")
         elif max(places) < at:
-            yield Problem(name, 1, f"`## {options[0]}` stands too early. Follow the order of docs/glossary.yaml.")
+            yield Problem(page.name, 1, f"`## {options[0]}` stands too early. Follow the order of docs/glossary.yaml.")
         at = max([at, *places])
 
 
-def _source_problems(page: Path, name: str, term: Term, project: Project) -> Iterator[Problem]:
-    text = page.read_text(encoding="utf-8")
-    bibliography, named, line = load_bibliography(project.references), set(term.sources), line_of(page, "sources")
-    cited = {match[1]: text.count("\n", 0, match.start()) + 1 for match in reversed(list(CITED.finditer(text)))}
+def _source_problems(page: _Page, term: Term, bibliography: Bibliography) -> Iterator[Problem]:
+    named = set(term.sources)
+    matches = reversed(list(CITED.finditer(page.text)))
+    cited = {match[1]: page.text.count("\n", 0, match.start()) + 1 for match in matches}
     for key in sorted(named - set(bibliography)):
-        yield Problem(name, line, f"source {key} is not in references.bib. Add it.")
+        yield page.problem("sources", f"source {key} is not in references.bib. Add it.")
     for key in sorted(set(cited) - named):
-        yield Problem(name, cited[key], f"{key} is cited, but not under `sources`. Add it.")
+        yield Problem(page.name, cited[key], f"{key} is cited, but not under `sources`. Add it.")
     for key in sorted(named - set(cited)):
-        yield Problem(name, line, f"source {key} is never cited. Cite it or drop it.")
+        yield page.problem("sources", f"source {key} is never cited. Cite it or drop it.")
 
 
-def _unused_sources(project: Project, glossary: Glossary) -> Iterator[Problem]:
+def _unused_sources(bibliography: Bibliography, glossary: Glossary) -> Iterator[Problem]:
     used = {key for term in glossary.terms.values() for key in term.sources}
-    for key in sorted(set(load_bibliography(project.references)) - used):
+    for key in sorted(set(bibliography) - used):
         yield Problem("docs/references.bib", 1, f"{key} is used by no page. Cite it or drop it.")
 
 

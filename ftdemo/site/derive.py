@@ -16,7 +16,7 @@ from ftdemo.site.glossary import Glossary, Term, body, head, load_settings, load
 from ftdemo.site.measured import Records, load_records, overview, panels
 from ftdemo.site.project import Project
 from ftdemo.site.quotes import QUOTED, code_block
-from ftdemo.site.sources import all_sources, load_bibliography, source_list
+from ftdemo.site.sources import Bibliography, all_sources, load_bibliography, source_list
 
 _INCLUDE = re.compile(r'^[ ]*--8<-- "[^"]*"\n?', re.MULTILINE)
 _TAG = re.compile(r"</?(?:data|div|span)\b[^>]*>|<!--.*?-->", re.DOTALL)
@@ -41,10 +41,11 @@ def derive(project: Project) -> None:
         DataError: If a page asks for code, a source or a number that is not there.
     """
     glossary, records = load_glossary(project), load_records(project.experiments)
+    bibliography = load_bibliography(project.references)
     _derive_runs(project, records)
     _derive_quotes(project)
-    _derive_terms(project, glossary, records)
-    _derive_lists(project, glossary)
+    _derive_terms(project, glossary, records, bibliography)
+    _derive_lists(project, glossary, bibliography)
     _derive_for_machines(project, glossary)
     _write(project.docs / "assets" / "derived" / "charts.css", charts.CSS.lstrip())
 
@@ -68,23 +69,22 @@ def _derive_quotes(project: Project) -> None:
             _write(project.derived / "code" / f"{name}.md", code_block(project.package, name))
 
 
-def _derive_terms(project: Project, glossary: Glossary, records: Records) -> None:
+def _derive_terms(project: Project, glossary: Glossary, records: Records, bibliography: Bibliography) -> None:
     """What each term's page includes."""
-    bibliography = load_bibliography(project.references)
     for page in project.terms():
         term = glossary.terms[page.stem]
         data = feeds.json_ld(term, glossary, project.address(page), project.url)
         _write(project.derived / "head" / page.name, parts.heading(glossary, term, last_verified(term, records)))
-        ask = feeds.feedback(glossary.settings.feedback.replace("{name}", quote(term.term)))
+        ask = parts.feedback(glossary.settings.feedback.format(name=quote(term.term)))
         related = "\n".join(filter(None, [parts.related(glossary, term), data, ask]))
         _write(project.derived / "related" / page.name, related)
         _write(project.derived / "sources" / page.name, source_list(term.sources, bibliography, page))
         if term.demo:
             url = os.environ.get("FTDEMO_DEMOS_URL") or glossary.settings.demos
-            _write(project.derived / "demos" / f"{term.demo}.md", feeds.demo_link(url.format(name=term.demo)))
+            _write(project.derived / "demos" / f"{term.demo}.md", parts.demo_link(url.format(name=term.demo)))
 
 
-def _derive_lists(project: Project, glossary: Glossary) -> None:
+def _derive_lists(project: Project, glossary: Glossary, bibliography: Bibliography) -> None:
     """What the pages include that are about all terms."""
     citing: dict[str, list[tuple[str, str]]] = {}
     for slug, term in glossary.terms.items():
@@ -95,7 +95,7 @@ def _derive_lists(project: Project, glossary: Glossary) -> None:
         "index.md": parts.index(glossary),
         "network.md": parts.network(glossary, "terms/{}.md"),
         "paths.md": parts.paths(glossary, "terms/{}.md"),
-        "references.md": all_sources(load_bibliography(project.references), citing),
+        "references.md": all_sources(bibliography, citing),
     }
     for name, text in lists.items():
         _write(project.derived / "glossary" / name, text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 from xml.etree import ElementTree
 
@@ -23,7 +22,6 @@ def defined_term(term: Term, glossary: Glossary, address: str, url: str) -> dict
         address: Where its page is published, below `url`.
         url: Where the site begins.
     """
-    also = [name for name in term.names if name != term.term]
     return {
         "@type": "DefinedTerm",
         "@id": url + address,
@@ -32,7 +30,7 @@ def defined_term(term: Term, glossary: Glossary, address: str, url: str) -> dict
         "termCode": term.slug,
         "url": url + address,
         "inDefinedTermSet": {"@type": "DefinedTermSet", "@id": url + "glossary.json", "name": glossary.settings.name},
-        **({"alternateName": also} if also else {}),
+        **({"alternateName": list(term.other_names)} if term.other_names else {}),
     }
 
 
@@ -116,19 +114,6 @@ def feed(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
         _add(entry, "summary", term.summary)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
-
-
-def feedback(url: str) -> str:
-    """A line that asks whether a page was helpful; nothing where there is no place to say so."""
-    if not url:
-        return ""
-    link = f'<a href="{escape(url)}">Say what helped or is missing</a>'
-    return f'<p class="ft-feedback">Was this page helpful? {link}.</p>\n'
-
-
-def demo_link(url: str) -> str:
-    """A button that opens a demo."""
-    return f'<p><a class="md-button md-button--primary" href="{escape(url)}">Open the live demo</a></p>\n'
 
 
 def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> ElementTree.Element:

@@ -21,6 +21,8 @@ from ftdemo.errors import DataError
 
 RELATIONS = {"broader": "narrower", "narrower": "broader", "contrast": "contrast", "related": "related"}
 """Each relation between terms, and what it is called from the other end."""
+POINTERS = (*RELATIONS, "prerequisites")
+"""All ways in which a term's head names others."""
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _SETTINGS = "glossary.yaml"
@@ -54,6 +56,11 @@ class Term(BaseModel):
         """All that it is called, each once, whatever its case."""
         found = {name.casefold(): name for name in reversed((self.term, self.full_name, *self.aliases)) if name}
         return tuple(reversed(found.values()))
+
+    @property
+    def other_names(self) -> tuple[str, ...]:
+        """All that it is called besides."""
+        return tuple(name for name in self.names if name != self.term)
 
     def related_by(self, relation: str) -> tuple[str, ...]:
         """The slugs that a relation names."""
@@ -100,7 +107,7 @@ class Glossary:
         """For each term the terms that point at it in any way, a prerequisite included."""
         found: dict[str, list[str]] = {slug: [] for slug in self.terms}
         for slug, term in self.terms.items():
-            for relation in (*RELATIONS, "prerequisites"):
+            for relation in POINTERS:
                 for other in term.related_by(relation):
                     if other in found and slug not in found[other]:
                         found[other].append(slug)
@@ -133,9 +140,10 @@ def load_terms(pages: list[Path]) -> tuple[dict[str, Term], list[tuple[Path, int
         try:
             terms[page.stem] = Term(slug=page.stem, **head(page))
         except ValidationError as error:
+            text = page.read_text(encoding="utf-8")
             for each in error.errors(include_url=False):
                 key = str(each["loc"][0]) if each["loc"] else ""
-                problems.append((page, line_of(page, key), f"`{key}`: {each['msg']}. Mend it in the page's head."))
+                problems.append((page, line_of(text, key), f"`{key}`: {each['msg']}. Mend it in the page's head."))
         except (TypeError, yaml.YAMLError) as error:
             what = f"the page's head cannot be read: {str(error).splitlines()[0]}. Write YAML between two lines `---`."
             problems.append((page, 1, what))
@@ -154,10 +162,9 @@ def body(text: str) -> tuple[str, int]:
     return (text[match.end() :], text[: match.end()].count("\n") + 1) if match else (text, 1)
 
 
-def line_of(page: Path, key: str) -> int:
-    """The line of a page's head on which a key stands; 1 where it does not."""
-    lines = page.read_text(encoding="utf-8").split("\n")
-    return next((number for number, line in enumerate(lines, 1) if line.startswith(f"{key}:")), 1)
+def line_of(text: str, key: str) -> int:
+    """The line of a page on which a key of its head stands; 1 where it does not."""
+    return next((number for number, line in enumerate(text.split("\n"), 1) if line.startswith(f"{key}:")), 1)
 
 
 def _first(error: ValidationError) -> str:

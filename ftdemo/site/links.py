@@ -46,11 +46,9 @@ class Linker:
         self._by_first: dict[str, list[tuple[str, str]]] = {}
         names = {name: slug for slug, term in reversed(list(glossary.terms.items())) for name in term.names}
         for name in sorted(names, key=len, reverse=True):
-            first = _RUN.match(name)
-            ends = (name,) if _is_proper(name) else (name, f"{name}s")
-            for written in ends if first else ():
-                key = _RUN.match(written)[0].casefold()  # type: ignore[index]
-                self._by_first.setdefault(key, []).append((written, names[name]))
+            for written in (name,) if _is_proper(name) else (name, f"{name}s"):
+                if first := _RUN.match(written):
+                    self._by_first.setdefault(first[0].casefold(), []).append((written, names[name]))
 
     def mentions(self, text: str, own: str = "") -> list[Mention]:
         """The first mentions on a page that are not yet links, in their order.

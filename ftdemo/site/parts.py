@@ -1,4 +1,4 @@
-"""What pages include of the glossary itself, as Markdown: heads, related terms, index, graph, paths."""
+"""What pages include of the glossary itself: heads, related terms, index, graph, paths, where to try and to ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.site.glossary import RELATIONS, Glossary, Term
+from ftdemo.site.glossary import POINTERS, Glossary, Term
 
 if TYPE_CHECKING:
     import numpy
@@ -29,12 +29,10 @@ def heading(glossary: Glossary, term: Term, verified: str) -> str:
         term: The page's own.
         verified: The day on which the page's runs were last carried out; nothing where it has none.
     """
-    also = [name for name in term.names if name != term.term]
-    first = ", ".join(f"[{glossary.terms[slug].term}]({slug}.md)" for slug in term.prerequisites)
     facts = {
         "Level": glossary.settings.levels[term.level],
-        "Also called": escape(", ".join(also)),
-        "Read first": first,
+        "Also called": escape(", ".join(term.other_names)),
+        "Read first": _links(term.prerequisites, glossary),
         "Last verified": f"{verified}, by running it" if verified else "",
         "Reviewed": term.reviewed.isoformat(),
     }
@@ -53,8 +51,7 @@ def related(glossary: Glossary, term: Term) -> str:
             parts.append(_cards(reads, slugs, glossary))
     back = [slug for slug in glossary.backlinks[term.slug] if slug not in shown]
     if back:
-        links = ", ".join(f"[{glossary.terms[slug].term}]({slug}.md)" for slug in back)
-        parts.append(f"**Leads on to** {links}\n")
+        parts.append(f"**Leads on to** {_links(back, glossary)}\n")
     return f'<div class="ft-related" markdown>\n\n{chr(10).join(parts)}\n</div>\n'
 
 
@@ -62,21 +59,16 @@ def index(glossary: Glossary) -> str:
     """Every term with its summary, by first letter, with a choice of level that needs no script."""
     levels = glossary.settings.levels
     choices = "".join(
-        f'<input type="radio" name="ft-level" id="ft-level-{level}" class="ft-choice">'
+        f'<input type="radio" name="ft-level" id="ft-level-{level}" class="ft-choice"{" checked" * (level == "all")}>'
         f'<label for="ft-level-{level}">{escape(name)}</label>'
-        for level, name in levels.items()
-    )
-    everything = (
-        '<input type="radio" name="ft-level" id="ft-level-all" class="ft-choice" checked>'
-        '<label for="ft-level-all">All levels</label>'
+        for level, name in {"all": "All levels", **levels}.items()
     )
     by_letter: dict[str, list[Term]] = {}
     for term in glossary.terms.values():
         by_letter.setdefault(term.term[0].upper(), []).append(term)
     letters = " ".join(f"[{letter}](#{letter.lower()})" for letter in by_letter)
     parts = [
-        f'<div class="ft-index" markdown>\n\n<div class="ft-levels" role="group" aria-label="Level">'
-        f"{everything}{choices}</div>\n",
+        f'<div class="ft-index" markdown>\n\n<div class="ft-levels" role="group" aria-label="Level">{choices}</div>\n',
         f'<p class="ft-letters" markdown>{letters}</p>\n',
     ]
     for letter, terms in by_letter.items():
@@ -92,10 +84,10 @@ def flagships(glossary: Glossary, to: str) -> str:
         glossary: All terms.
         to: Where a term's page lies, seen from the cards' own page, with ``{}`` for its slug.
     """
-    cards = []
-    for slug in glossary.settings.flagships:
-        term = glossary.terms[slug]
-        cards.append(f"-   **[{term.term}]({to.format(slug)})**\n\n    {term.summary}\n")
+    cards = [
+        f"-   **{_link(slug, glossary, to)}**\n\n    {glossary.terms[slug].summary}\n"
+        for slug in glossary.settings.flagships
+    ]
     return '<div class="grid cards" markdown>\n\n' + "\n".join(cards) + "\n</div>\n"
 
 
@@ -108,13 +100,12 @@ def network(glossary: Glossary, to: str) -> str:
     """
     lines = []
     for slug, term in glossary.terms.items():
-        facts = []
-        for relation, reads in _READS.items():
-            others = term.related_by(relation)
-            links = ", ".join(f"[{glossary.terms[other].term}]({to.format(other)})" for other in others)
-            if links:
-                facts.append(f"{reads.lower()} {links}")
-        lines.append(f"- **[{term.term}]({to.format(slug)})**{': ' if facts else ''}{'; '.join(facts)}")
+        facts = [
+            f"{reads.lower()} {_links(others, glossary, to)}"
+            for relation, reads in _READS.items()
+            if (others := term.related_by(relation))
+        ]
+        lines.append(f"- **{_link(slug, glossary, to)}**{': ' if facts else ''}{'; '.join(facts)}")
     return "\n".join(lines) + "\n"
 
 
@@ -128,12 +119,25 @@ def paths(glossary: Glossary, to: str) -> str:
     parts = []
     for name, path in glossary.settings.paths.items():
         parts.append(f"## {path.title} {{ #{name} }}\n\n{path.about}\n")
-        steps = []
-        for number, slug in enumerate(path.terms, 1):
-            term = glossary.terms[slug]
-            steps.append(f'{number}.  [{term.term}]({to.format(slug)}){{ data-step="{slug}" }}: {term.summary}')
+        steps = [
+            f'{number}.  {_link(slug, glossary, to)}{{ data-step="{slug}" }}: {glossary.terms[slug].summary}'
+            for number, slug in enumerate(path.terms, 1)
+        ]
         parts.append(f'<div class="ft-path" data-path="{name}" markdown>\n\n' + "\n".join(steps) + "\n\n</div>\n")
     return "\n".join(parts)
+
+
+def feedback(url: str) -> str:
+    """A line that asks whether a page was helpful; nothing where there is no place to say so."""
+    if not url:
+        return ""
+    link = f'<a href="{escape(url)}">Say what helped or is missing</a>'
+    return f'<p class="ft-feedback">Was this page helpful? {link}.</p>\n'
+
+
+def demo_link(url: str) -> str:
+    """A button that opens a demo."""
+    return f'<p><a class="md-button md-button--primary" href="{escape(url)}">Open the live demo</a></p>\n'
 
 
 def graph(glossary: Glossary) -> dict[str, Any]:
@@ -143,15 +147,15 @@ def graph(glossary: Glossary) -> dict[str, Any]:
     net = networkx.Graph()
     net.add_nodes_from(glossary.terms)
     for slug, term in glossary.terms.items():
-        for relation in ("prerequisites", *RELATIONS):
+        for relation in POINTERS:
             net.add_edges_from((slug, other) for other in term.related_by(relation))
     places = _spread(net)
     return {
         "levels": glossary.settings.levels,
         "nodes": [
-            {"slug": slug, "term": term.term, "level": term.level, "x": round(places[slug][0], 3)}
-            | {"y": round(places[slug][1], 3)}
+            {"slug": slug, "term": term.term, "level": term.level, "x": round(x, 3), "y": round(y, 3)}
             for slug, term in glossary.terms.items()
+            for x, y in [places[slug]]
         ],
         "edges": sorted(sorted(edge) for edge in net.edges),
     }
@@ -196,10 +200,17 @@ _MANY = 400
 
 
 def _cards(title: str, slugs: Iterable[str], glossary: Glossary) -> str:
-    cards = "".join(
-        f"[{glossary.terms[slug].term}]({slug}.md)\n:   {glossary.terms[slug].summary}\n\n" for slug in slugs
-    )
+    cards = "".join(f"{_link(slug, glossary)}\n:   {glossary.terms[slug].summary}\n\n" for slug in slugs)
     return f"**{title}**\n\n{cards}"
+
+
+def _links(slugs: Iterable[str], glossary: Glossary, to: str = "{}.md") -> str:
+    return ", ".join(_link(slug, glossary, to) for slug in slugs)
+
+
+def _link(slug: str, glossary: Glossary, to: str = "{}.md") -> str:
+    """A link to a term's page, from a page beside it unless `to` says otherwise."""
+    return f"[{glossary.terms[slug].term}]({to.format(slug)})"
 
 
 def _entry(term: Term, levels: Mapping[str, str]) -> str:

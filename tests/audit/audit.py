@@ -34,6 +34,7 @@ SCREENS: dict[str, Any] = {
     "phone": {"width": 360, "height": 740},
     "desktop": {"width": 1280, "height": 900},
 }
+NARROW = {"width": 320, "height": 640}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _TEXT = (".html", ".js", ".css", ".svg", ".json", ".xml", ".txt")
 
@@ -158,31 +159,31 @@ def in_a_browser(base: str) -> Iterator[str]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         for scheme in ("light", "dark"):
             for screen, viewport in SCREENS.items():
-                context = browser.new_context(color_scheme=scheme, viewport=viewport, reduced_motion="reduce")
-                for name in PAGES:
-                    for problem in _look(context, base, name):
-                        yield f"/{name} ({scheme}, {screen}): {problem}"
-                context.close()
-        context = browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 640})
-        for name in PAGES:
-            page = context.new_page()
+                settings = {"color_scheme": scheme, "viewport": viewport, "reduced_motion": "reduce"}
+                for name, page in _pages(browser, **settings):
+                    yield from (f"/{name} ({scheme}, {screen}): {problem}" for problem in _look(page, base, name))
+        for name, page in _pages(browser, java_script_enabled=False, viewport=NARROW):
             page.goto(base + name)
             if len(page.locator("article").inner_text().split()) < 100:
                 yield f"/{name}: hardly any text without JavaScript"
-            page.close()
-        context.close()
-        context = browser.new_context(viewport={"width": 320, "height": 640})
-        for name in PAGES:
-            page = context.new_page()
+        for name, page in _pages(browser, viewport=NARROW):
             page.goto(base + name, wait_until="load")
-            if (wide := page.evaluate("document.documentElement.scrollWidth")) > 320:
-                yield f"/{name}: {wide} pixels wide on a screen of 320"
-            page.close()
+            if (wide := page.evaluate("document.documentElement.scrollWidth")) > NARROW["width"]:
+                yield f"/{name}: {wide} pixels wide on a screen of {NARROW['width']}"
         browser.close()
 
 
-def _look(context: Any, base: str, name: str) -> Iterator[str]:
-    page = context.new_page()
+def _pages(browser: Any, **settings: Any) -> Iterator[tuple[str, Any]]:
+    """An empty tab for each page that is judged."""
+    context = browser.new_context(**settings)
+    for name in PAGES:
+        page = context.new_page()
+        yield name, page
+        page.close()
+    context.close()
+
+
+def _look(page: Any, base: str, name: str) -> Iterator[str]:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -190,7 +191,6 @@ def _look(context: Any, base: str, name: str) -> Iterator[str]:
     page.goto(base + name, wait_until="networkidle")
     yield from axe(page)
     yield from (f"console or stranger: {text}" for text in said)
-    page.close()
 
 
 def first_view(site: Path, page: str) -> int:
