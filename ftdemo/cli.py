@@ -119,16 +119,17 @@ def _what_is_kept(out: Path) -> str:
 def chat(run: Path, base: str | None) -> None:
     """Talk to the model that a run has trained. An empty line or Ctrl-D ends the talk."""
     from ftdemo.data import Turn
-    from ftdemo.generate import stream_reply
+    from ftdemo.generate import REPLY_TOKENS, stream_reply
     from ftdemo.run import Run
 
     loaded = Run.load(run)
     if loaded.labels:
         raise UsageError(f"{run} holds a classifier, which does not talk.", f"Judge it: `ftdemo evaluate {run}`.")
     model, tokenizer = loaded.load_model(base)
+    longest = max(loaded.recipe.answer_tokens, REPLY_TOKENS)
     for said in iter(lambda: _read_line("you> "), ""):
         # Each letter stands alone: the built-in data has one turn a side.
-        for piece in stream_reply(model, tokenizer, [Turn("user", said)]):
+        for piece in stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest):
             click.echo(piece, nl=False)
         click.echo("\n")
 

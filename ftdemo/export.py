@@ -11,6 +11,7 @@ import yaml
 
 from ftdemo import __version__, processes
 from ftdemo.methods import Learner
+from ftdemo.recipe import HOUSE
 
 if TYPE_CHECKING:
     from ftdemo.run import Run
@@ -135,15 +136,23 @@ def model_card(record: dict[str, Any]) -> str:
         speed=record["tokens_per_second"],
         device=record["hardware"]["device_name"],
         scores=_score_table(record["scores"]),
-        use=_use(model["name"], kind, record.get("labels")),
+        use=_use(_base(model["name"], recipe["model"]), kind, record.get("labels")),
         origin=_origin(model) if from_base else "- Weights: random at the start.",
         version=__version__,
     )
 
 
-def _use(name: str, kind: _Kind, labels: list[str] | None) -> str:
+def _base(name: str, model: str) -> str:
+    """The Python expression by which a reader's own code finds the base of an adapter."""
+    if model in HOUSE:
+        return f'str(files("ftdemo") / "weights" / "{model}")'
+    return f'"{name}"' if "/" in name else f'"path/to/{name}"'
+
+
+def _use(base: str, kind: _Kind, labels: list[str] | None) -> str:
     if kind.is_adapter:
-        return _USE_ADAPTER.format(name=name)
+        imports = "from importlib.resources import files\n\n" if "files(" in base else ""
+        return imports + _USE_ADAPTER.format(base=base)
     return _USE_MODEL.format(kind="AutoModelForSequenceClassification" if labels else "AutoModelForCausalLM")
 
 
@@ -184,7 +193,7 @@ _KINDS = {
 _USE_ADAPTER = """from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-base = AutoModelForCausalLM.from_pretrained("{name}")
+base = AutoModelForCausalLM.from_pretrained({base})
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS = 96
+"""Of an answer that is judged, where a recipe says nothing else."""
+REPLY_TOKENS = 256
+"""Of a reply in a talk, at least: there nobody waits for all answers of a batch."""
 _BATCH_ROWS = 32
 _OPENING_WORDS = 12
 """Of a running text, how many words the model is given to go on from."""
@@ -55,7 +58,7 @@ def _prompt(row: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str
 
 
 def stream_reply(
-    model: Any, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, max_new_tokens: int = 256
+    model: Any, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, max_new_tokens: int = REPLY_TOKENS
 ) -> Iterator[str]:
     """The reply to a conversation, piece by piece as it is generated."""
     from transformers import TextIteratorStreamer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -309,6 +310,26 @@ def test_chat_says_what_the_run_recorded(chat_run: Run) -> None:
     done = CliRunner().invoke(main, ["chat", str(chat_run.folder)], input=answer.prompt + "\n")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith(answer.text[:40])
+
+
+@pytest.mark.parametrize(("asked", "longest"), [(40, 256), (400, 400)])
+def test_a_reply_may_become_as_long_as_the_recipe_says(
+    chat_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int, longest: int
+) -> None:
+    given = []
+
+    def reply(*_: object, max_new_tokens: int) -> list[str]:
+        given.append(max_new_tokens)
+        return ["Aye."]
+
+    monkeypatch.setattr("ftdemo.generate.stream_reply", reply)
+    folder = shutil.copytree(chat_run.folder, tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    record["recipe"]["answer_tokens"] = asked
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    done = CliRunner().invoke(main, ["chat", str(folder)], input="Is it open?\n")
+    assert done.exit_code == 0, done.output
+    assert given == [longest]
 
 
 def test_chat_refuses_a_classifier(probe_run: Run) -> None:

@@ -200,6 +200,25 @@ def test_the_card_of_an_adapter_names_its_base_and_licence(quick_run: Run) -> No
     assert card.data.license == "apache-2.0"
 
 
+def test_the_card_of_a_house_adapter_tells_code_that_runs(tmp_path: Path) -> None:
+    recipe = Recipe(method="lora", model="tiny", max_steps=1, examples=8, sample_prompts=0, max_length=128)
+    list(perform(recipe, tmp_path / "run"))
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    code = card.partition("```python\n")[2].partition("```")[0].replace("path/to/this/folder", str(tmp_path / "run"))
+    told = "print(type(model).__name__, len(tokenizer))"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{told}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "PeftModelForCausalLM 2048\n"
+
+
+@pytest.mark.parametrize(("model", "base"), [("smollm2", '"owner/name"'), ("runs/mine", '"path/to/mine"')])
+def test_a_card_names_a_base_by_its_hub_id_or_its_folder(quick_run: Run, model: str, base: str) -> None:
+    record = quick_run.record
+    name = base.strip('"').removeprefix("path/to/")
+    changed = record | {"recipe": record["recipe"] | {"model": model}, "model": record["model"] | {"name": name}}
+    assert f"from_pretrained({base})" in model_card(changed)
+
+
 def test_the_adapter_holds_adapter_weights_alone(quick_run: Run) -> None:
     weights = load_file(quick_run.folder / "adapter_model.safetensors")
     assert all(".lora_A." in name or ".lora_B." in name for name in weights)
