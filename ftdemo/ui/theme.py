@@ -23,7 +23,8 @@ HUE = {
 
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0b6e8a"/>'
-    '<path d="M7 9c6 0 5 14 18 14" fill="none" stroke="#fff" stroke-width="3.4"/></svg>'
+    '<path d="M7 7.5c2 10.5 5.5 15.5 16 15.5" fill="none" stroke="#fff" stroke-width="3.6" stroke-linecap="round"/>'
+    '<circle cx="23.5" cy="23" r="4.2" fill="#f2a65a" stroke="#0b6e8a" stroke-width="1.4"/></svg>'
 )
 
 CSS = (
