@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 7860
+PROSE  := $(wildcard *.md docs/*.md docs/*/*.md)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
@@ -16,10 +17,12 @@ demo: $(VENV)/.demo  ## build the site, then serve site and demos at one address
 test: $(VENV)/.dev  ## run the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.dev  ## format, lint and types
+check: $(VENV)/.dev  ## format, lint and types of the code; spelling and prose of the pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@$(BIN)/typos $(PROSE)
+	@$(BIN)/proselint check --config .proselint.json $(PROSE)
 
 site: $(VENV)/.demo  ## build the site as it is published
 	$(BIN)/mkdocs build --strict --quiet
