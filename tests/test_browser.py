@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import shutil
@@ -147,6 +148,42 @@ def test_on_a_touch_screen_the_first_tap_shows_the_definition_and_the_second_goe
     card(page).get_by_role("link").tap()
     page.wait_for_url("**/terms/fine-tuning/")
     page.context.close()
+
+
+def test_the_search_finds_every_term_by_each_of_its_names(site: Path, server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/", wait_until="networkidle")
+    page.keyboard.press("/")
+    from playwright.sync_api import TimeoutError
+
+    missed = []
+    for place, card in json.loads((site / "assets" / "derived" / "cards.json").read_text(encoding="utf-8")).items():
+        for name in [card["term"], *card["names"]]:
+            page.locator("[data-md-component=search-query]").fill(name)
+            page.keyboard.press("End")  # the theme listens to keys
+            try:
+                page.locator(f".md-search-result__link[href*='{place}']").first.wait_for(state="attached", timeout=2000)
+            except TimeoutError:
+                missed.append(name)
+    assert missed == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "term"),
+    [("LoRAA", "LoRA"), ("fine-tunning", "Fine-tuning"), ("tokeniser", "Tokenizer"), ("olra", "LoRA")],
+)
+def test_the_search_offers_a_term_that_is_one_letter_away(
+    server: Server, watched: Watched, typed: str, term: str
+) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/", wait_until="networkidle")
+    page.keyboard.press("/")
+    query = page.locator("[data-md-component=search-query]")
+    query.fill(typed)
+    page.locator(".ft-meant").get_by_role("link", name=term, exact=True).wait_for()
+    query.fill(term)
+    page.wait_for_function("!document.querySelector('.ft-meant')?.textContent")
+    assert watched.errors == []
 
 
 def test_progress_on_a_path_is_kept_in_the_browser(server: Server, watched: Watched) -> None:

@@ -1,5 +1,5 @@
-// Cards at links to terms, progress on learning paths, and the picture of how terms hang together.
-// All three are extras: without this file the links, the lists and the pages are the same.
+// Cards at links to terms, names that are spelled almost right in the search, progress on learning paths, and the picture
+// of how terms hang together. All are extras: without this file the links, the lists and the pages are the same.
 (() => {
   "use strict";
   const base = new URL("..", document.currentScript.src);
@@ -35,9 +35,10 @@
     return place.startsWith("terms/") && place !== here && place !== "terms/" ? place : null;
   };
 
+  const known = () => (cards ??= load("assets/derived/cards.json").catch(() => ({})));
+
   const show = async (link, { touch = false } = {}) => {
-    cards ??= load("assets/derived/cards.json").catch(() => ({}));
-    const found = (await cards)[term(link)];
+    const found = (await known())[term(link)];
     if (!found || !link.isConnected) return;
     hide();
     card.replaceChildren(
@@ -93,6 +94,31 @@
       event.preventDefault(); // the first tap says what it is, the second goes there
       show(link, { touch: true });
     } else if (!card.contains(event.target)) hide();
+  });
+
+  // ---- search ----
+  // Whether one letter more, less or other, or two that changed places, turns one word into the other.
+  const near = (one, other) => {
+    let start = 0;
+    let end = 0;
+    const shorter = Math.min(one.length, other.length);
+    while (start < shorter && one[start] === other[start]) start++;
+    while (end < shorter - start && one.at(-1 - end) === other.at(-1 - end)) end++;
+    const [a, b] = [one, other].map((word) => word.slice(start, word.length - end));
+    return Math.max(a.length, b.length) <= 1 || (a.length === 2 && a === b[1] + b[0]);
+  };
+  const plain = (name) => name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ").trim();
+  const meant = make("p", { class: "ft-meant", role: "status" });
+  document.querySelector("[data-md-component=search-query]")?.addEventListener("input", async (event) => {
+    const asked = plain(event.target.value);
+    const names = Object.entries(await known()).flatMap(([place, { term, names }]) =>
+      [term, ...names].map((name) => ({ place, term, name: plain(name) })),
+    );
+    const exact = names.some(({ name }) => name.startsWith(asked));
+    const found = asked.length < 3 || exact ? [] : names.filter(({ name }) => near(asked, name));
+    const links = new Map(found.map(({ place, term }) => [place, make("a", { href: new URL(place, base) }, term)]));
+    meant.replaceChildren(...(links.size ? ["Do you mean ", ...[...links.values()].flatMap((link, at) => (at ? [" or ", link] : [link])), "?"] : []));
+    if (links.size) document.querySelector("[data-md-component=search-result]")?.before(meant);
   });
 
   // ---- learning paths ----

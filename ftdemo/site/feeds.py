@@ -58,10 +58,15 @@ def term_set(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
 
 
 def cards(glossary: Glossary, addresses: Mapping[str, str]) -> str:
-    """What a card at a link shows, by the address of the term's page."""
+    """What a card at a link shows and by which names the search knows it, by the address of the term's page."""
     levels = glossary.settings.levels
     found = {
-        addresses[slug]: {"term": term.term, "summary": term.summary, "level": levels[term.level]}
+        addresses[slug]: {
+            "term": term.term,
+            "names": term.other_names,
+            "summary": term.summary,
+            "level": levels[term.level],
+        }
         for slug, term in glossary.terms.items()
     }
     return json.dumps(found, ensure_ascii=False, separators=(",", ":")) + "\n"
