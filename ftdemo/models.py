@@ -71,7 +71,7 @@ def resolve(model: str) -> Source:
     """Find a model, converting or downloading it first where that is needed.
 
     Args:
-        model: ``tiny``, ``smollm2``, ``minilm``, a local folder, or a Hub id (owner/name).
+        model: ``tiny``, ``nano``, ``smollm2``, ``minilm``, a local folder, or a Hub id (owner/name).
 
     Raises:
         ModelError: If there is no such model here and none can be fetched.
@@ -86,7 +86,7 @@ def resolve(model: str) -> Source:
         return _from_hub(model)
     raise ModelError(
         f"No model called {model}: no such folder, and it is no Hub id.",
-        "Give tiny, smollm2, minilm, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
+        "Give tiny, nano, smollm2, minilm, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
     )
 
 

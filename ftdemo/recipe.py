@@ -17,7 +17,7 @@ from ftdemo.errors import RecipeError
 
 _LOW_RANK = ("lora", "dora", "qlora")
 _CLASSIFIERS = ("probe", "classify")
-HOUSE = ("tiny",)
+HOUSE = ("tiny", "nano")
 """Models of the house: pre-trained by this repository's own recipes, and shipped inside the package."""
 Method = Literal["full", "lora", "dora", "qlora", "scratch", "probe", "classify"]
 
@@ -58,7 +58,7 @@ class Recipe(BaseModel):
     method: Method = Field("lora", description="full, lora, dora, qlora, scratch, probe or classify")
     model: str = Field(
         default_factory=_by_method("tiny", scratch="new", probe="minilm", classify="minilm"),
-        description="tiny, smollm2, minilm, a Hub id (owner/name) or a folder; new: with scratch",
+        description="tiny, nano, smollm2, minilm, a Hub id (owner/name) or a folder; new: with scratch",
         min_length=1,
     )
     weights: Literal["pretrained", "random"] = Field(

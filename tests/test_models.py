@@ -139,7 +139,7 @@ def test_the_old_skill_of_a_model_of_the_house_is_measured_by_its_corpus() -> No
 
 @pytest.mark.parametrize("name", ["smolm2", "a/b/c", "./nowhere", "~/nowhere", "/no/where"])
 def test_an_unknown_name_is_refused_with_what_would_do(name: str) -> None:
-    with pytest.raises(ModelError, match=rf"(?s)No model called {name}.*tiny, smollm2, minilm.*Hub id.*folder"):
+    with pytest.raises(ModelError, match=rf"(?s)No model called {name}.*tiny, nano, smollm2, minilm.*Hub id.*folder"):
         models.resolve(name)
 
 

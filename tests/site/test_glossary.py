@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from ftdemo.cli import main
@@ -41,6 +42,23 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder / "site"
+
+
+def test_comments_are_on_a_terms_page_alone_and_only_where_the_owner_asks(knots: Project) -> None:
+    overrides = Path(__file__).parents[2] / "docs" / "overrides"
+    config = yaml.safe_load((knots.root / "mkdocs.yml").read_text(encoding="utf-8"))
+    config["theme"]["custom_dir"] = str(overrides)
+    for asked in (False, True):
+        if asked:
+            config["extra"] = {"giscus": {"repo": "owner/knots", "repo_id": "R", "category": "C", "category_id": "D"}}
+        (knots.root / "mkdocs.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
+        environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+        done = subprocess.run(command, cwd=knots.root, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        site = knots.root / "site"
+        assert ('data-repo="owner/knots"' in (site / "terms" / "knot" / "index.html").read_text("utf-8")) == asked
+        assert "giscus" not in (site / "index.html").read_text("utf-8")
 
 
 def change(project: Project, page: str, old: str, new: str) -> None:
