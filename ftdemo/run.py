@@ -82,6 +82,7 @@ class Run:
         """
         from transformers import AutoTokenizer
 
+        models.quiet_transformers()
         tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
         if self.recipe.is_low_rank:
             return self._load_adapted(base), tokenizer

@@ -305,6 +305,13 @@ def test_chat_answers_each_line_of_its_input(chat_run: Run) -> None:
     assert len([block for block in done.stdout.split("\n\n") if block.strip()]) >= 2
 
 
+def test_chat_with_an_adapter_says_nothing_but_its_answers(lora_run: Run) -> None:
+    done = subprocess.run(
+        command("chat", str(lora_run.folder)), input="Where is my rope?\n", capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+
+
 def test_chat_says_what_the_run_recorded(chat_run: Run) -> None:
     answer = [event for event in chat_run.events if isinstance(event, Sampled)][-1].answers[0]
     done = CliRunner().invoke(main, ["chat", str(chat_run.folder)], input=answer.prompt + "\n")
