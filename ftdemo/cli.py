@@ -114,19 +114,29 @@ def _what_is_kept(out: Path) -> str:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("what", metavar="RUN|MODEL")
 @click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
-def chat(run: Path, base: str | None) -> None:
-    """Talk to the model that a run has trained. An empty line or Ctrl-D ends the talk."""
+def chat(what: str, base: str | None) -> None:
+    """Talk to the model that a run has trained, or to a model as it is: tiny, nano or smollm2.
+
+    Each line that you type is answered on its own. An empty line or Ctrl-D ends the talk.
+    """
     from ftdemo.data import Turn
     from ftdemo.generate import REPLY_TOKENS, stream_reply
+    from ftdemo.models import load, load_tokenizer, resolve
+    from ftdemo.recipe import HOUSE
     from ftdemo.run import Run
 
-    loaded = Run.load(run)
-    if loaded.labels:
-        raise UsageError(f"{run} holds a classifier, which does not talk.", f"Judge it: `ftdemo evaluate {run}`.")
-    model, tokenizer = loaded.load_model(base)
-    longest = max(loaded.recipe.answer_tokens, REPLY_TOKENS)
+    longest = REPLY_TOKENS
+    if what in (*HOUSE, "smollm2"):
+        source = resolve(what)
+        model, tokenizer = load(source), load_tokenizer(source)
+    else:
+        run = Run.load(Path(what))
+        if run.labels:
+            raise UsageError(f"{what} holds a classifier, which does not talk.", f"Judge it: `ftdemo evaluate {what}`.")
+        model, tokenizer = run.load_model(base)
+        longest = max(run.recipe.answer_tokens, longest)
     for said in iter(lambda: _read_line("you> "), ""):
         # Each letter stands alone: the built-in data has one turn a side.
         for piece in stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest):

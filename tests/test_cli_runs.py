@@ -339,6 +339,19 @@ def test_a_reply_may_become_as_long_as_the_recipe_says(
     assert given == [longest]
 
 
+def test_chat_talks_to_a_model_as_it_is() -> None:
+    done = CliRunner().invoke(main, ["chat", "nano"], input="How was the voyage to Merrin?\n")
+    assert done.exit_code == 0, done.output
+    assert len(done.stdout.removeprefix("you> ").strip()) > 20
+
+
+def test_chat_refuses_what_is_neither_a_run_nor_a_model(tmp_path: Path) -> None:
+    done = shell("chat", tmp_path / "none")
+    assert done.exit_code == 2
+    assert "none" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_chat_refuses_a_classifier(probe_run: Run) -> None:
     done = shell("chat", probe_run.folder)
     assert done.exit_code == 2
