@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from test_serve import Server, start
 
+from ftdemo.serve import demo_names
+
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -102,7 +104,7 @@ def test_every_page_loads_without_errors_and_without_third_parties(
 @pytest.mark.parametrize("width", [360, 1280])
 def test_no_page_is_wider_than_the_screen(site: Path, server: Server, browser: Any, width: int) -> None:
     opened = Watched(browser, server, viewport={"width": width, "height": 800})
-    for name in [*pages(site), "demos/lora"]:
+    for name in [*pages(site), *(f"demos/{demo}" for demo in demo_names())]:
         opened.page.goto(f"{server.url}/{name}/", wait_until="load")
         wide = opened.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, name
@@ -293,10 +295,10 @@ def test_zensical_builds_the_same_pages_from_the_same_configuration(site: Path, 
     assert (built / "assets" / "derived" / "cards.json").exists()
 
 
-def ready(watched: Watched, server: Server, examples: int = 8) -> Any:
-    """The demo's page, once the model is loaded, with so many examples chosen."""
+def ready(watched: Watched, server: Server, examples: int = 8, demo: str = "lora") -> Any:
+    """A demo's page, once the model is loaded, with so many examples chosen."""
     page = watched.page
-    page.goto(f"{server.url}/demos/lora/")
+    page.goto(f"{server.url}/demos/{demo}/")
     page.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
     chosen = page.get_by_label(re.compile("number input for Examples"))
     chosen.fill(str(examples))
@@ -316,7 +318,7 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
     assert page.locator("#chart circle").count() >= dots + 4
     assert page.locator("#answers").inner_text() != before
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download adapter").click()
+        page.get_by_role("button", name="Download model").click()
     assert download.value.suggested_filename.endswith(".zip")
     page.get_by_label("Your message").fill("Is my rope here?")
     page.get_by_label("Your message").press("Enter")
@@ -326,6 +328,22 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
         timeout=RUN_SECONDS * 1000,
     )
     assert reply.inner_text().strip()
+    assert watched.errors == []
+    assert watched.strangers == []
+
+
+def test_the_sft_demo_marks_the_tokens_that_count_and_trains_on_them(server: Server, watched: Watched) -> None:
+    page = ready(watched, server, demo="sft")
+    counted = "[...document.querySelectorAll('#tokens mark')].map(mark => mark.innerText).join('|')"
+    page.wait_for_function(f"{counted}.endsWith('<|im_end|>')")
+    assert "Write a story" not in page.evaluate(counted)
+    page.get_by_label("The stop token counts").uncheck()
+    page.wait_for_function(f"{counted}.length && !{counted}.includes('<|im_end|>')")
+    page.get_by_label("requests and answers").check()
+    page.wait_for_function(f"{counted}.includes('Write a story')")
+    page.get_by_role("button", name="Train").click()
+    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    assert "--set train_on=all --set train_stop=false" in page.locator(".cm-content").inner_text()
     assert watched.errors == []
     assert watched.strangers == []
 

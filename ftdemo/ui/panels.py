@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from ftdemo.events import Answer, Sampled
@@ -14,6 +14,12 @@ def status(text: str, *, error: bool = False) -> str:
     """One line on what happens now; screen readers are told when it changes."""
     role, style = ("alert", "ft-status ft-error") if error else ("status", "ft-status")
     return f'<div class="{style}" role="{role}" aria-live="polite">{escape(text)}</div>'
+
+
+def tokens(spans: Iterable[tuple[str, bool]]) -> str:
+    """A row as the model reads it: what is read only, and what is trained, marked."""
+    pieces = [f"<mark>{escape(text)}</mark>" if trained else escape(text) for text, trained in spans]
+    return f'<p class="ft-tokens">{"".join(pieces)}</p>'
 
 
 def numbers(entries: dict[str, str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo.events import Event
+from ftdemo.generate import REPLY_TOKENS
 from ftdemo.methods import prepare
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, measure_baseline
@@ -17,6 +18,9 @@ from ftdemo.train import assemble, loss_sum
 
 MODEL_QUEUE = "model"
 """Whatever computes shares this queue, one at a time: two runs at once would each take more than twice as long."""
+
+_BEFORE_TRAINING = ("model", "data", "sample_prompts", "answer_tokens", "train_on", "train_stop", "max_length")
+"""All of a recipe that an untrained model's losses and answers depend on."""
 
 _measuring = threading.Lock()
 
@@ -27,12 +31,12 @@ def baseline(recipe: Recipe) -> tuple[Event, ...]:
     The first call also warms the kernels up, so that the first step of the first run is as fast as the others.
     """
     with _measuring:
-        return _baseline(recipe.model, recipe.data, recipe.sample_prompts)
+        return _baseline(tuple((key, getattr(recipe, key)) for key in _BEFORE_TRAINING))
 
 
 @lru_cache(maxsize=8)
-def _baseline(model: str, data: str, prompts: int) -> tuple[Event, ...]:
-    learner = prepare(Recipe(model=model, data=data, sample_prompts=prompts))
+def _baseline(settings: tuple[tuple[str, Any], ...]) -> tuple[Event, ...]:
+    learner = prepare(Recipe(**dict(settings)))
     events = tuple(measure_baseline(learner))
     loss_sum(learner.model, assemble(learner, learner.train, [[0], [1], [2], [3]]), learner).backward()  # type: ignore[no-untyped-call]
     return events
@@ -79,6 +83,7 @@ def as_zip(folder: Path) -> str:
 
 
 @lru_cache(maxsize=2)
-def tuned_model(folder: str) -> tuple[Any, Any]:
-    """The model that a run trained, and its tokenizer; the two used last stay loaded."""
-    return Run.load(Path(folder)).load_model()
+def tuned_model(folder: str) -> tuple[Any, Any, int]:
+    """The model that a run trained, its tokenizer, and how long its answers may be; the two used last stay loaded."""
+    run = Run.load(Path(folder))
+    return *run.load_model(), max(run.recipe.answer_tokens, REPLY_TOKENS)

@@ -1,0 +1,85 @@
+"""SFT, live: see which tokens count, train a model on pairs of request and answer, and leave out what makes it stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from ftdemo.inspection import look
+from ftdemo.recipe import named
+from ftdemo.ui import lab, panels, theme
+
+TITLE = "SFT: teach a model to answer, and see which tokens count"
+LAB = lab.Lab("sft", {"tiny": named("full", "tiny"), "smollm2": named("lora", "smollm2")})
+_INTRO = """
+# Supervised fine-tuning, live
+
+A model that was pre-trained on text goes on with it, whatever you ask. **Pairs of request and answer** teach it to
+answer instead: the small model of the house to tell the story it is asked for, SmolLM2 to write letters like one
+shop's crew. Below is one such pair as the model reads it. The marked tokens have a loss: only from these it learns.
+Leave out the **stop token** at the end, or count the request as well, and see what becomes of the answers.
+"""
+_TRAIN_ON = {"the answers": "completion", "requests and answers": "all"}
+
+
+def build() -> gr.Blocks:
+    """The demo, ready to launch or to mount."""
+    with lab.open_page(TITLE) as demo:
+        bench = lab.Workbench(LAB, _INTRO)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                model = bench.choose_model()
+                train_on = gr.Radio(
+                    list(_TRAIN_ON.items()), value="completion", label="What counts", elem_id="train-on"
+                )
+                train_stop = gr.Checkbox(True, label="The stop token counts", elem_id="train-stop")
+                examples = bench.choose_examples()
+                bench.place_buttons()
+            with gr.Column(scale=2, min_width=320):
+                tokens = gr.HTML(elem_id="tokens")
+                bench.place_curve()
+        bench.place_results("Write a story about a weaver and a chest.")
+        bench.connect(demo, train, model, [train_on, train_stop, examples], choose=LAB.some, chosen=[examples])
+        shown = [model, train_on, train_stop]
+        marking: dict[str, Any] = {"api_name": "tokens", "show_progress": "hidden", "concurrency_limit": None}
+        gr.on([demo.load, *(each.change for each in shown)], mark, shown, tokens, **marking)
+    return demo
+
+
+def train(
+    model: str, train_on: str, train_stop: bool, examples: int, previous: str | None, request: gr.Request
+) -> Iterator[tuple[Any, ...]]:
+    """Train a model on pairs of request and answer and show the run as it goes.
+
+    Args:
+        model: tiny, all of whose weights move within seconds, or smollm2, a real chat model, by LoRA.
+        train_on: Which tokens count: completion, the answers alone, or all, the requests too.
+        train_stop: Whether the stop token that ends an answer counts.
+        examples: How many pairs to learn from.
+        previous: The folder of the visitor's run before this one, if there is one.
+        request: Tells visitors apart.
+
+    Returns:
+        Status, loss chart, figures and answers as HTML; the run's folder, its zip file and the command that repeats it.
+    """
+    settings = {"train_on": train_on, "train_stop": train_stop, "examples": examples}
+    yield from LAB.train(model, settings, previous, request)
+
+
+def mark(model: str, train_on: str, train_stop: bool) -> str:
+    """Show one pair as the model reads it, as HTML, with the tokens marked that count.
+
+    Args:
+        model: tiny or smollm2.
+        train_on: Which tokens count: completion or all.
+        train_stop: Whether the stop token counts.
+    """
+    settings = {"train_on": train_on, "train_stop": train_stop, "examples": 1}
+    seen = look(LAB.usual[model].with_settings(settings))
+    return panels.tokens(seen.spans(seen.examples[0]))
+
+
+if __name__ == "__main__":
+    build().launch(**theme.launch_settings())

@@ -1,0 +1,307 @@
+"""What all demos have in common: a run carried out before the visitor's eyes, stopped, kept, and talked to.
+
+A demo adds its own controls, and the one thing that only it can show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from ftdemo import charts
+from ftdemo.data import Turn, load_splits
+from ftdemo.errors import FtdemoError
+from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
+from ftdemo.generate import stream_reply
+from ftdemo.recipe import NAMED, Recipe
+from ftdemo.run import perform
+from ftdemo.ui import panels, session
+
+MODELS = {"tiny": "tiny, 3 million weights: seconds", "smollm2": "SmolLM2, 135 million: about a minute"}
+_SCORES = {
+    "log": "answers that are a ship's log",
+    "format": "answers in the shop's shape",
+    "told": "stories that go on to tell of both things",
+}
+"""The score that says whether the new skill was learned, for each data set that has one."""
+_STOPPING = "Stopping. What was trained is kept, and asked the questions once more …"
+
+
+class Lab:
+    """A demo's runs: one a visitor at a time, each in a folder of its own."""
+
+    def __init__(self, slug: str, usual: Mapping[str, Recipe]) -> None:
+        """Open a laboratory.
+
+        Args:
+            slug: The demo's name.
+            usual: The named recipe of each model that can be chosen, the first one first.
+        """
+        self.slug = slug
+        self.usual = dict(usual)
+        self.first = next(iter(usual))
+        self._stops = session.Stops()
+
+    def train(
+        self, model: str, settings: Mapping[str, Any], previous: str | None, request: gr.Request
+    ) -> Iterator[Any]:
+        """Carry out a visitor's run and show it as it goes.
+
+        Args:
+            model: One of the models that can be chosen.
+            settings: What the visitor has set, by the recipe's keys.
+            previous: The folder of the visitor's run before this one, if there is one.
+            request: Tells visitors apart.
+
+        Returns:
+            Time and again as it goes: status, loss chart, figures and answers as HTML; the run's folder, its zip file
+            and the command that repeats it.
+        """
+        visitor = request.session_hash or "api"
+        folder = session.new_run_folder(self.slug)
+        view, kept = View(self.command(self.usual[self.first])), False
+        try:
+            recipe = self.usual[model].with_settings(settings)
+            view.command = self.command(recipe)
+            yield view.show()
+            stopping = self._stops.arm(visitor)
+            for event in perform(recipe, folder, baseline=session.baseline(recipe), stop=stopping):
+                view.add(event)
+                if not isinstance(event, Finished):
+                    yield view.show(_STOPPING if stopping.is_set() else None)
+            if not folder.exists():
+                yield view.show("Stopped before the first step: there is nothing to keep.")
+                return
+            yield view.show(folder=str(folder), archive=session.as_zip(folder))
+            session.forget(previous)
+            kept = True
+        except FtdemoError as error:
+            yield view.show(f"{error.what} {error.remedy}", error=True)
+            raise gr.Error(f"{error.what} {error.remedy}", print_exception=False) from None
+        finally:
+            self._stops.disarm(visitor)
+            if not kept:  # an error, or the visitor has left
+                session.forget(str(folder))
+
+    def stop(self, request: gr.Request) -> Any:
+        """Stop your run after the step in hand. What was trained is judged and kept."""
+        if self._stops.press(request.session_hash or "api"):
+            return panels.status(_STOPPING)
+        return gr.skip()
+
+    def chat(self, said: str, history: list[dict[str, Any]], folder: str | None) -> Iterator[tuple[Any, ...]]:
+        """Answer one message with the visitor's tuned model."""
+        if not said.strip():
+            yield gr.skip(), gr.skip()
+            return
+        if folder is None:
+            raise gr.Error("There is no tuned model yet. Press Train first.", print_exception=False)
+        history = [*history, {"role": "user", "content": said}, {"role": "assistant", "content": "…"}]
+        yield "", history
+        model, tokenizer, longest = session.tuned_model(folder)
+        reply = ""
+        for piece in stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest):
+            reply += piece
+            yield "", [*history[:-1], {"role": "assistant", "content": reply.replace("\n", "  \n")}]
+
+    def greet(self, model: str) -> Iterator[tuple[str, str]]:
+        """Load the model and show what it answers before any training."""
+        yield panels.status(f"Loading {model} and asking it the questions below …"), ""
+        try:
+            _, sampled = session.baseline(self.usual[model])
+        except FtdemoError as error:
+            yield panels.status(f"{error.what} {error.remedy}", error=True), ""
+            return
+        assert isinstance(sampled, Sampled)
+        yield panels.status("Ready. Press Train."), panels.answers(sampled, None)
+
+    def command(self, recipe: Recipe) -> str:
+        """What carries the recipe out in a shell."""
+        usual = self.usual[recipe.model]
+        changed = recipe.model_dump(exclude_unset=True).items()
+        settings = [
+            f" --set {key}={str(value).lower() if isinstance(value, bool) else value}"
+            for key, value in changed
+            if value != getattr(usual, key)
+        ]
+        model = "" if recipe.model == NAMED[recipe.method].model else f" --set model={recipe.model}"
+        return f"ftdemo train {recipe.method}{model}" + "".join(settings)
+
+    def rows(self, model: str) -> int:
+        """How many examples the model's data has, in eights; generated data gives more when asked for more."""
+        rows = len(load_splits(self.usual[model].data, seed=0).train)
+        return rows - rows % 8
+
+    def some(self, model: str) -> int:
+        """How many examples a model gets unasked."""
+        return self.usual[model].examples or self.rows(model)
+
+
+class Workbench:
+    """The parts of a demo's page that are the same in all of them. Each method places some where it is called."""
+
+    def __init__(self, lab: Lab, intro: str) -> None:
+        """Place the words that a demo begins with."""
+        self._lab = lab
+        self._folder = gr.State(None, time_to_live=3600, delete_callback=session.forget)
+        gr.Markdown(intro, elem_classes="ft-lead")
+
+    def choose_model(self) -> gr.Radio:
+        """Place the choice of a model."""
+        choices = [(MODELS[name], name) for name in self._lab.usual]
+        return gr.Radio(choices, value=self._lab.first, label="Model", elem_id="model")
+
+    def choose_examples(self) -> gr.Slider:
+        """Place the choice of how many examples are learned from."""
+        lab = self._lab
+        most = max(lab.rows(name) for name in lab.usual)
+        return gr.Slider(8, most, lab.some(lab.first), step=8, label="Examples", info="How many to learn from.")
+
+    def place_buttons(self) -> None:
+        """Place Train, Stop, and the line that says what happens."""
+        with gr.Row():
+            self._train = gr.Button("Train", variant="primary", elem_id="train", min_width=120)
+            self._stop = gr.Button("Stop", elem_id="stop", min_width=120)
+        self._status = gr.HTML(panels.status("Loading the model …"), elem_id="status")
+
+    def place_curve(self) -> None:
+        """Place the curve and the figures."""
+        self._chart = gr.HTML(charts.loss_chart([]), elem_id="chart")
+        self._numbers = gr.HTML(elem_id="numbers")
+
+    def place_results(self, placeholder: str) -> None:
+        """Place the answers before and after, what can be taken away, and the talk.
+
+        Args:
+            placeholder: What a visitor might say to the model.
+        """
+        lab = self._lab
+        gr.Markdown("## Questions the model has never seen")
+        self._answers = gr.HTML(elem_id="answers")
+        with gr.Row():
+            self._download = gr.DownloadButton("Download model and run record", interactive=False, elem_id="download")
+            usual = lab.command(lab.usual[lab.first])
+            self._command = gr.Code(usual, language="shell", label="Do this again in your shell", lines=1)
+        gr.Markdown("## Talk to the tuned model\nEach message is answered on its own.")
+        talk = gr.Chatbot(
+            label="Chat", height=360, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
+        )
+        said = gr.Textbox(label="Your message", placeholder=placeholder, max_length=1000, submit_btn="Send")
+        said.submit(
+            lab.chat,
+            [said, talk, self._folder],
+            [said, talk],
+            api_visibility="private",
+            concurrency_id=session.MODEL_QUEUE,
+            show_progress="hidden",
+        )
+
+    def connect(
+        self,
+        demo: gr.Blocks,
+        train: Callable[..., Any],
+        model: gr.Radio,
+        settings: Sequence[Any],
+        *,
+        choose: Callable[[str], Any],
+        chosen: Sequence[Any],
+    ) -> None:
+        """Connect the parts.
+
+        Args:
+            demo: The page.
+            train: The demo's own function. It is given the model, the settings and the visitor's last run.
+            model: The choice of a model.
+            settings: The demo's own controls.
+            choose: Which settings suit a model.
+            chosen: The controls of those.
+        """
+        greeted = [self._status, self._answers]
+        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        demo.load(self._lab.greet, model, greeted, concurrency_limit=None, api_visibility="private")
+        model.change(choose, model, list(chosen), **hidden).then(
+            self._lab.greet, model, greeted, concurrency_limit=None, **hidden
+        )
+        self._train.click(
+            train,
+            [model, *settings, self._folder],
+            [self._status, self._chart, self._numbers, self._answers, self._folder, self._download, self._command],
+            api_name="train",
+            concurrency_id=session.MODEL_QUEUE,
+            concurrency_limit=1,
+            show_progress="hidden",
+        )
+        self._stop.click(self._lab.stop, None, self._status, api_name="stop", queue=False)
+
+
+def open_page(title: str) -> gr.Blocks:
+    """An empty page of a demo."""
+    return gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 3600))
+
+
+class View:
+    """What the visitor sees of a run, redrawn from its events."""
+
+    def __init__(self, command: str) -> None:
+        self._events: list[Event] = []
+        self.command = command
+
+    def add(self, event: Event) -> None:
+        """Take in what happened."""
+        self._events.append(event)
+
+    def show(
+        self, text: str | None = None, *, error: bool = False, folder: str | None = None, archive: str | None = None
+    ) -> tuple[Any, ...]:
+        """Status, chart, numbers, answers, run folder, download and command, in the order of the outputs."""
+        samples = [event for event in self._events if isinstance(event, Sampled)]
+        before = samples[0] if samples else None
+        after = samples[1] if len(samples) > 1 else None
+        return (
+            panels.status(text or self._sentence(before, after), error=error),
+            charts.loss_chart(self._events) + _scores(before, after),
+            panels.numbers(self._numbers()),
+            panels.answers(before, after, waiting="Training …") if before else gr.skip(),
+            folder or gr.skip(),
+            gr.update(value=archive, interactive=True) if archive else gr.update(interactive=False),
+            self.command,
+        )
+
+    def _last(self, kind: type[Any]) -> Any:
+        return next((event for event in reversed(self._events) if isinstance(event, kind)), None)
+
+    def _sentence(self, before: Sampled | None, after: Sampled | None) -> str:
+        started, step, finished = self._last(Started), self._last(Step), self._last(Finished)
+        if finished and before and after:
+            moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
+            name = next(name for name in _SCORES if name in after.scores)
+            score = f"{_SCORES[name]} went from {before.scores[name]:.0%} to {after.scores[name]:.0%}"
+            done = "Stopped early" if finished.status == "stopped" else "Done"
+            return f"{done}: {moved} in {finished.seconds:.0f} s, and {score}."
+        if step is None:
+            return "Preparing …"
+        if step.step == step.total_steps:
+            return "Trained. Asking the questions again …"
+        left = step.seconds / step.step * (step.total_steps - step.step)
+        return f"Step {step.step} of {step.total_steps}, about {left:.0f} s left."
+
+    def _numbers(self) -> dict[str, str]:
+        started, step, heldout = self._last(Started), self._last(Step), self._last(Evaluated)
+        if started is None:
+            return {}
+        share = started.trainable_parameters / started.total_parameters
+        shown = {
+            "Trainable weights": f"{started.trainable_parameters:,} ({share:.1%})",
+            "File to keep": f"{started.adapter_bytes / 1e6:.1f} MB",
+        }
+        if step:
+            shown |= {"Loss": f"{step.loss:.3f}", "Tokens a second": f"{step.tokens_per_second:.0f}"}
+        if heldout:
+            shown["Held-out loss"] = f"{heldout.loss:.3f}"
+        return shown
+
+
+def _scores(before: Sampled | None, after: Sampled | None) -> str:
+    return charts.score_chart(before.scores, after.scores) if before and after else ""
