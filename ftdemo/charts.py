@@ -98,13 +98,15 @@ class Point:
 def loss_chart(events: Iterable[Event], title: str = "Loss in nats a token") -> str:
     """The training loss of each step and the held-out loss, in nats a token, over the steps of the plan.
 
-    Works on a run in progress: the axis shows the whole plan from the first event on.
+    Works on a run in progress: the axis shows the whole plan from the first event on. A model that began at random is
+    compared with those that only count tokens.
     """
     events = list(events)
     steps = [(event.step, event.loss) for event in events if isinstance(event, Step)]
     heldout = [(event.step, event.loss) for event in events if isinstance(event, Evaluated)]
-    planned = next((event.total_steps for event in events if isinstance(event, Started)), 1)
-    return curve_chart(steps, heldout, planned, title)
+    started = next((event for event in events if isinstance(event, Started)), None)
+    planned, levels = (started.total_steps, started.baselines) if started else (1, {})
+    return curve_chart(steps, heldout, planned, title, levels)
 
 
 def curve_chart(

@@ -61,9 +61,27 @@ def stream_reply(
     model: Any, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, max_new_tokens: int = REPLY_TOKENS
 ) -> Iterator[str]:
     """The reply to a conversation, piece by piece as it is generated."""
+    return _stream(model, tokenizer, render(turns, tokenizer, to_be_answered=True), max_new_tokens)
+
+
+def stream_continuation(
+    model: Any, tokenizer: PreTrainedTokenizerBase, opening: str, *, max_new_tokens: int = REPLY_TOKENS
+) -> Iterator[str]:
+    """How a text goes on, piece by piece as it is generated."""
+    return _stream(model, tokenizer, opening, max_new_tokens, add_special_tokens=True)
+
+
+def _stream(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    max_new_tokens: int,
+    *,
+    add_special_tokens: bool = False,
+) -> Iterator[str]:
     from transformers import TextIteratorStreamer
 
-    inputs = _inputs(model, tokenizer, [render(turns, tokenizer, to_be_answered=True)])
+    inputs = _inputs(model, tokenizer, [text], add_special_tokens=add_special_tokens)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     settings = {**_greedy(tokenizer, max_new_tokens), "streamer": streamer}
 

@@ -348,6 +348,37 @@ def test_the_sft_demo_marks_the_tokens_that_count_and_trains_on_them(server: Ser
     assert watched.strangers == []
 
 
+def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with_it(
+    server: Server, watched: Watched
+) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/demos/pre-training/")
+    page.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
+    own, train = page.get_by_label("Or a text of your own"), page.get_by_role("button", name="Train")
+    own.fill("Too short.")
+    train.click()
+    page.locator("#status", has_text="give more text").wait_for(timeout=RUN_SECONDS * 1000)
+    goods = ("rope", "tar", "lamp oil", "salt", "canvas", "<b>fish</b>", "nails")
+    days = [
+        f"Day {day}. Boat {day * 7} came from {place} with {day * 3} crates of {goods[day % 7]} and left by {day % 12}."
+        for day, place in enumerate(("Saltby", "Merrin", "Otter Holm", "Gannet Head", "Kittewick") * 12)
+    ]
+    own.fill("\n\n".join(days))
+    train.click()
+    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    assert "data=mine.jsonl" in page.locator(".cm-content").inner_text()
+    assert page.locator("#chart").get_by_text("bigram").count() == 1
+    assert page.locator("#answers b").count() == 0  # what a visitor brings is shown, never run
+    page.get_by_label("Your message").fill("Day 3. Boat 21 came from")
+    page.get_by_label("Your message").press("Enter")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.message.bot')].some(m => m.innerText.trim().length > 10)",
+        timeout=RUN_SECONDS * 1000,
+    )
+    assert watched.errors == []
+    assert watched.strangers == []
+
+
 def test_the_demo_works_with_the_keyboard_alone(server: Server, watched: Watched) -> None:
     page = ready(watched, server, examples=240)  # several seconds of steps: a browser does not show each of a quick run
     for _ in range(30):

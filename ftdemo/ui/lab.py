@@ -5,16 +5,17 @@ A demo adds its own controls, and the one thing that only it can show.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ftdemo import charts
-from ftdemo.data import Turn, load_splits
+from ftdemo.data import load_splits
 from ftdemo.errors import FtdemoError
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
-from ftdemo.generate import stream_reply
 from ftdemo.recipe import NAMED, Recipe
 from ftdemo.run import perform
 from ftdemo.ui import panels, session
@@ -26,6 +27,8 @@ _SCORES = {
     "told": "stories that go on to tell of both things",
 }
 """The score that says whether the new skill was learned, for each data set that has one."""
+_OPERATIONS = 6
+"""Of one weight for one token of training, forward and backward (Kaplan et al. 2020, section 2.1)."""
 _STOPPING = "Stopping. What was trained is kept, and asked the questions once more …"
 
 
@@ -67,7 +70,8 @@ class Lab:
             view.command = self.command(recipe)
             yield view.show()
             stopping = self._stops.arm(visitor)
-            for event in perform(recipe, folder, baseline=session.baseline(recipe), stop=stopping):
+            known = () if recipe.weights == "random" else session.baseline(recipe)
+            for event in perform(recipe, folder, baseline=known, stop=stopping):
                 view.add(event)
                 if not isinstance(event, Finished):
                     yield view.show(_STOPPING if stopping.is_set() else None)
@@ -100,14 +104,16 @@ class Lab:
             raise gr.Error("There is no tuned model yet. Press Train first.", print_exception=False)
         history = [*history, {"role": "user", "content": said}, {"role": "assistant", "content": "…"}]
         yield "", history
-        model, tokenizer, longest = session.tuned_model(folder)
         reply = ""
-        for piece in stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest):
+        for piece in session.reply(folder, said):
             reply += piece
             yield "", [*history[:-1], {"role": "assistant", "content": reply.replace("\n", "  \n")}]
 
     def greet(self, model: str) -> Iterator[tuple[str, str]]:
-        """Load the model and show what it answers before any training."""
+        """Load the model and show what it answers before any training; a new model has nothing to say."""
+        if self.usual[model].weights == "random":
+            yield panels.status("Ready. Press Train."), ""
+            return
         yield panels.status(f"Loading {model} and asking it the questions below …"), ""
         try:
             _, sampled = session.baseline(self.usual[model])
@@ -121,11 +127,7 @@ class Lab:
         """What carries the recipe out in a shell."""
         usual = self.usual[recipe.model]
         changed = recipe.model_dump(exclude_unset=True).items()
-        settings = [
-            f" --set {key}={str(value).lower() if isinstance(value, bool) else value}"
-            for key, value in changed
-            if value != getattr(usual, key)
-        ]
+        settings = [f" --set {key}={_in_shell(key, value)}" for key, value in changed if value != getattr(usual, key)]
         model = "" if recipe.model == NAMED[recipe.method].model else f" --set model={recipe.model}"
         return f"ftdemo train {recipe.method}{model}" + "".join(settings)
 
@@ -137,6 +139,11 @@ class Lab:
     def some(self, model: str) -> int:
         """How many examples a model gets unasked."""
         return self.usual[model].examples or self.rows(model)
+
+
+def _in_shell(key: str, value: Any) -> str:
+    """A setting's value as it is written in a shell; of a visitor's file the name alone."""
+    return Path(value).name if key == "data" else json.dumps(value).strip('"')
 
 
 class Workbench:
@@ -171,28 +178,36 @@ class Workbench:
         self._chart = gr.HTML(charts.loss_chart([]), elem_id="chart")
         self._numbers = gr.HTML(elem_id="numbers")
 
-    def place_results(self, placeholder: str) -> None:
+    def place_results(
+        self,
+        placeholder: str,
+        *,
+        asked: str = "Questions the model has never seen",
+        talk: str = "## Talk to the tuned model\nEach message is answered on its own.",
+    ) -> None:
         """Place the answers before and after, what can be taken away, and the talk.
 
         Args:
             placeholder: What a visitor might say to the model.
+            asked: What the answers answer.
+            talk: What stands above the talk.
         """
         lab = self._lab
-        gr.Markdown("## Questions the model has never seen")
+        gr.Markdown(f"## {asked}")
         self._answers = gr.HTML(elem_id="answers")
         with gr.Row():
             self._download = gr.DownloadButton("Download model and run record", interactive=False, elem_id="download")
             usual = lab.command(lab.usual[lab.first])
             self._command = gr.Code(usual, language="shell", label="Do this again in your shell", lines=1)
-        gr.Markdown("## Talk to the tuned model\nEach message is answered on its own.")
-        talk = gr.Chatbot(
+        gr.Markdown(talk)
+        history = gr.Chatbot(
             label="Chat", height=360, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
         )
         said = gr.Textbox(label="Your message", placeholder=placeholder, max_length=1000, submit_btn="Send")
         said.submit(
             lab.chat,
-            [said, talk, self._folder],
-            [said, talk],
+            [said, history, self._folder],
+            [said, history],
             api_visibility="private",
             concurrency_id=session.MODEL_QUEUE,
             show_progress="hidden",
@@ -202,28 +217,29 @@ class Workbench:
         self,
         demo: gr.Blocks,
         train: Callable[..., Any],
-        model: gr.Radio,
+        model: gr.Radio | gr.State,
         settings: Sequence[Any],
         *,
-        choose: Callable[[str], Any],
-        chosen: Sequence[Any],
+        choose: Callable[[str], Any] | None = None,
+        chosen: Sequence[Any] = (),
     ) -> None:
         """Connect the parts.
 
         Args:
             demo: The page.
             train: The demo's own function. It is given the model, the settings and the visitor's last run.
-            model: The choice of a model.
+            model: The choice of a model, or the only one there is.
             settings: The demo's own controls.
-            choose: Which settings suit a model.
+            choose: Which settings suit a model, where there is a choice.
             chosen: The controls of those.
         """
         greeted = [self._status, self._answers]
         hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         demo.load(self._lab.greet, model, greeted, concurrency_limit=None, api_visibility="private")
-        model.change(choose, model, list(chosen), **hidden).then(
-            self._lab.greet, model, greeted, concurrency_limit=None, **hidden
-        )
+        if choose:
+            model.change(choose, model, list(chosen), **hidden).then(
+                self._lab.greet, model, greeted, concurrency_limit=None, **hidden
+            )
         self._train.click(
             train,
             [model, *settings, self._folder],
@@ -258,7 +274,7 @@ class View:
         """Status, chart, numbers, answers, run folder, download and command, in the order of the outputs."""
         samples = [event for event in self._events if isinstance(event, Sampled)]
         before = samples[0] if samples else None
-        after = samples[1] if len(samples) > 1 else None
+        after = samples[-1] if len(samples) > 1 else None
         return (
             panels.status(text or self._sentence(before, after), error=error),
             charts.loss_chart(self._events) + _scores(before, after),
@@ -276,16 +292,22 @@ class View:
         started, step, finished = self._last(Started), self._last(Step), self._last(Finished)
         if finished and before and after:
             moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
-            name = next(name for name in _SCORES if name in after.scores)
-            score = f"{_SCORES[name]} went from {before.scores[name]:.0%} to {after.scores[name]:.0%}"
             done = "Stopped early" if finished.status == "stopped" else "Done"
-            return f"{done}: {moved} in {finished.seconds:.0f} s, and {score}."
+            return f"{done}: {moved} in {finished.seconds:.0f} s, and {self._gain(before, after)}."
         if step is None:
             return "Preparing …"
         if step.step == step.total_steps:
             return "Trained. Asking the questions again …"
         left = step.seconds / step.step * (step.total_steps - step.step)
         return f"Step {step.step} of {step.total_steps}, about {left:.0f} s left."
+
+    def _gain(self, before: Sampled, after: Sampled) -> str:
+        """What came of it, in words: of the score that the data set has for it, or of the loss."""
+        for name, words in _SCORES.items():
+            if name in after.scores:
+                return f"{words} went from {before.scores[name]:.0%} to {after.scores[name]:.0%}"
+        first, *_, last = (event.loss for event in self._events if isinstance(event, Evaluated))
+        return f"the loss on rows it has not seen went from {first:.2f} to {last:.2f} nats a token"
 
     def _numbers(self) -> dict[str, str]:
         started, step, heldout = self._last(Started), self._last(Step), self._last(Evaluated)
@@ -296,6 +318,11 @@ class View:
             "Trainable weights": f"{started.trainable_parameters:,} ({share:.1%})",
             "File to keep": f"{started.adapter_bytes / 1e6:.1f} MB",
         }
+        if started.baselines:  # a new model: there is nothing small about what moves
+            read = step.tokens if step else 0
+            operations = _OPERATIONS * started.total_parameters * read
+            shown = {"Weights": f"{started.total_parameters:,}", "Tokens read": f"{read:,}"}
+            shown["Operations, about"] = f"{operations / 1e12:.1f} million million"
         if step:
             shown |= {"Loss": f"{step.loss:.3f}", "Tokens a second": f"{step.tokens_per_second:.0f}"}
         if heldout:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ftdemo.data import Turn
 from ftdemo.events import Event
-from ftdemo.generate import REPLY_TOKENS
+from ftdemo.generate import REPLY_TOKENS, stream_continuation, stream_reply
 from ftdemo.methods import prepare
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, measure_baseline
@@ -82,8 +84,17 @@ def as_zip(folder: Path) -> str:
     return shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
 
 
+def reply(folder: str, said: str) -> Iterator[str]:
+    """What a run's model says, piece by piece: an answer, or, where it has read running text alone, what follows."""
+    run, model, tokenizer = _tuned(folder)
+    longest = max(run.recipe.answer_tokens, REPLY_TOKENS)
+    if run.recipe.method == "scratch":
+        return stream_continuation(model, tokenizer, said, max_new_tokens=longest)
+    return stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest)
+
+
 @lru_cache(maxsize=2)
-def tuned_model(folder: str) -> tuple[Any, Any, int]:
-    """The model that a run trained, its tokenizer, and how long its answers may be; the two used last stay loaded."""
+def _tuned(folder: str) -> tuple[Run, Any, Any]:
+    """A run, its model and its tokenizer; the two used last stay loaded."""
     run = Run.load(Path(folder))
-    return *run.load_model(), max(run.recipe.answer_tokens, REPLY_TOKENS)
+    return run, *run.load_model()
