@@ -277,7 +277,7 @@ class View:
         after = samples[-1] if len(samples) > 1 else None
         return (
             panels.status(text or self._sentence(before, after), error=error),
-            charts.loss_chart(self._events) + _scores(before, after),
+            charts.loss_chart(self._events) + self._scores(before, after),
             panels.numbers(self._numbers()),
             panels.answers(before, after, waiting="Training …") if before else gr.skip(),
             folder or gr.skip(),
@@ -301,6 +301,13 @@ class View:
         left = step.seconds / step.step * (step.total_steps - step.step)
         return f"Step {step.step} of {step.total_steps}, about {left:.0f} s left."
 
+    def _scores(self, before: Sampled | None, after: Sampled | None) -> str:
+        """Scores before and after; of a new model there are none that a few prompts could tell."""
+        started = self._last(Started)
+        if before is None or after is None or started.baselines:
+            return ""
+        return charts.score_chart(before.scores, after.scores)
+
     def _gain(self, before: Sampled, after: Sampled) -> str:
         """What came of it, in words: of the score that the data set has for it, or of the loss."""
         for name, words in _SCORES.items():
@@ -322,13 +329,9 @@ class View:
             read = step.tokens if step else 0
             operations = _OPERATIONS * started.total_parameters * read
             shown = {"Weights": f"{started.total_parameters:,}", "Tokens read": f"{read:,}"}
-            shown["Operations, about"] = f"{operations / 1e12:.1f} million million"
+            shown["Operations, about"] = f"{operations / 1e12:.1f} trillion"
         if step:
             shown |= {"Loss": f"{step.loss:.3f}", "Tokens a second": f"{step.tokens_per_second:.0f}"}
         if heldout:
             shown["Held-out loss"] = f"{heldout.loss:.3f}"
         return shown
-
-
-def _scores(before: Sampled | None, after: Sampled | None) -> str:
-    return charts.score_chart(before.scores, after.scores) if before and after else ""
