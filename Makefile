@@ -21,6 +21,7 @@ check: $(VENV)/.dev  ## format, lint and types of the code; spelling and prose o
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@for app in demos/*/app.py; do $(BIN)/mypy $$app || exit 1; done
 	@$(BIN)/typos $(PROSE)
 	@$(BIN)/proselint check --config .proselint.json $(PROSE)
 

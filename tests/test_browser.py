@@ -348,6 +348,31 @@ def test_the_sft_demo_marks_the_tokens_that_count_and_trains_on_them(server: Ser
     assert watched.strangers == []
 
 
+def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_one(
+    server: Server, watched: Watched, chats: Path, tmp_path: Path
+) -> None:
+    page = ready(watched, server, demo="fine-tuning")
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(chats.read_text(encoding="utf-8") + '{"prompt": "No completion"}\n', encoding="utf-8")
+    upload, train = page.locator("#own input[type=file]"), page.get_by_role("button", name="Train")
+    upload.set_input_files(str(bad))
+    page.get_by_text("bad.jsonl").first.wait_for()
+    train.click()
+    page.locator("#status", has_text="41").wait_for(timeout=RUN_SECONDS * 1000)
+    assert "Traceback" not in page.locator("#status").inner_text()
+    page.get_by_label("Clear").first.click()
+    upload.set_input_files(str(chats))
+    page.get_by_text(chats.name).first.wait_for()
+    train.click()
+    page.locator("#status", has_text="of its old questions").wait_for(timeout=RUN_SECONDS * 1000)
+    assert f"data={chats.name}" in page.locator(".cm-content").inner_text()
+    page.get_by_label("Your question").fill("Where is my rope?")
+    page.get_by_label("Your question").press("Enter")
+    page.wait_for_function("document.querySelectorAll('#both .ft-said').length === 2", timeout=RUN_SECONDS * 1000)
+    assert watched.errors == []
+    assert watched.strangers == []
+
+
 def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with_it(
     server: Server, watched: Watched
 ) -> None:

@@ -17,7 +17,7 @@ from ftdemo.data import load_splits
 from ftdemo.errors import FtdemoError
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.recipe import NAMED, Recipe
-from ftdemo.run import perform
+from ftdemo.run import Run, perform
 from ftdemo.ui import panels, session
 
 MODELS = {"tiny": "tiny, 3 million weights: seconds", "smollm2": "SmolLM2, 135 million: about a minute"}
@@ -48,8 +48,14 @@ class Lab:
         self._stops = session.Stops()
 
     def train(
-        self, model: str, settings: Mapping[str, Any], previous: str | None, request: gr.Request
-    ) -> Iterator[Any]:
+        self,
+        model: str,
+        settings: Mapping[str, Any],
+        previous: str | None,
+        request: gr.Request,
+        *,
+        judge: Callable[[Run], tuple[str, dict[str, str]]] | None = None,
+    ) -> Iterator[tuple[Any, ...]]:
         """Carry out a visitor's run and show it as it goes.
 
         Args:
@@ -57,6 +63,7 @@ class Lab:
             settings: What the visitor has set, by the recipe's keys.
             previous: The folder of the visitor's run before this one, if there is one.
             request: Tells visitors apart.
+            judge: What else is measured when the run is over: a sentence, and figures under their names.
 
         Returns:
             Time and again as it goes: status, loss chart, figures and answers as HTML; the run's folder, its zip file
@@ -78,6 +85,9 @@ class Lab:
             if not folder.exists():
                 yield view.show("Stopped before the first step: there is nothing to keep.")
                 return
+            if judge:
+                yield view.show("Trained. Asking for what it could do before …")
+                view.judge(*judge(Run.load(folder)))
             yield view.show(folder=str(folder), archive=session.as_zip(folder))
             session.forget(previous)
             kept = True
@@ -108,6 +118,24 @@ class Lab:
         for piece in session.reply(folder, said):
             reply += piece
             yield "", [*history[:-1], {"role": "assistant", "content": reply.replace("\n", "  \n")}]
+
+    def ask_both(self, said: str, folder: str | None) -> Iterator[str]:
+        """Ask the model before and after your training the same, and show both answers as HTML.
+
+        Args:
+            said: What to ask.
+            folder: The folder of the visitor's run.
+        """
+        if folder is None:
+            raise gr.Error("There is no tuned model yet. Press Train first.", print_exception=False)
+        answers = {"before": "…", "after": "…"}
+        for name in answers:
+            reply = ""
+            for piece in session.reply(folder, said, before=name == "before"):
+                reply += piece
+                yield panels.pair(said, **(answers | {name: reply}))
+            answers[name] = reply
+        yield panels.pair(said, **answers)
 
     def greet(self, model: str) -> Iterator[tuple[str, str]]:
         """Load the model and show what it answers before any training; a new model has nothing to say."""
@@ -199,15 +227,32 @@ class Workbench:
             self._download = gr.DownloadButton("Download model and run record", interactive=False, elem_id="download")
             usual = lab.command(lab.usual[lab.first])
             self._command = gr.Code(usual, language="shell", label="Do this again in your shell", lines=1)
-        gr.Markdown(talk)
+        self._place_talk(placeholder, talk)
+
+    def _place_talk(self, placeholder: str, words: str) -> None:
+        gr.Markdown(words)
         history = gr.Chatbot(
             label="Chat", height=360, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
         )
         said = gr.Textbox(label="Your message", placeholder=placeholder, max_length=1000, submit_btn="Send")
         said.submit(
-            lab.chat,
+            self._lab.chat,
             [said, history, self._folder],
             [said, history],
+            api_visibility="private",
+            concurrency_id=session.MODEL_QUEUE,
+            show_progress="hidden",
+        )
+
+    def place_both(self, placeholder: str) -> None:
+        """Place a question to the model before and after training, and its two answers."""
+        gr.Markdown("## Ask both\nThe same question, to the model as it was and as it is now.")
+        said = gr.Textbox(label="Your question", placeholder=placeholder, max_length=1000, submit_btn="Ask")
+        pair = gr.HTML(elem_id="both")
+        said.submit(
+            self._lab.ask_both,
+            [said, self._folder],
+            pair,
             api_visibility="private",
             concurrency_id=session.MODEL_QUEUE,
             show_progress="hidden",
@@ -262,11 +307,16 @@ class View:
 
     def __init__(self, command: str) -> None:
         self._events: list[Event] = []
+        self._judged: tuple[str, dict[str, str]] = ("", {})
         self.command = command
 
     def add(self, event: Event) -> None:
         """Take in what happened."""
         self._events.append(event)
+
+    def judge(self, sentence: str, figures: dict[str, str]) -> None:
+        """Take in what was measured when the run was over."""
+        self._judged = sentence, figures
 
     def show(
         self, text: str | None = None, *, error: bool = False, folder: str | None = None, archive: str | None = None
@@ -293,7 +343,7 @@ class View:
         if finished and before and after:
             moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
             done = "Stopped early" if finished.status == "stopped" else "Done"
-            return f"{done}: {moved} in {finished.seconds:.0f} s, and {self._gain(before, after)}."
+            return f"{done}: {moved} in {finished.seconds:.0f} s, and {self._gain(before, after)}. {self._judged[0]}"
         if step is None:
             return "Preparing …"
         if step.step == step.total_steps:
@@ -334,4 +384,4 @@ class View:
             shown |= {"Loss": f"{step.loss:.3f}", "Tokens a second": f"{step.tokens_per_second:.0f}"}
         if heldout:
             shown["Held-out loss"] = f"{heldout.loss:.3f}"
-        return shown
+        return shown | self._judged[1]

@@ -39,6 +39,13 @@ def answers(before: Sampled | None, after: Sampled | None, waiting: str = "Press
     return f'<div class="ft-answers">{first}{more}</div>'
 
 
+def pair(asked: str, before: str, after: str) -> str:
+    """One question with the answers before and after, side by side."""
+    letter = f'<p class="ft-letter">“{escape(asked)}”</p>'
+    both = f'<div class="ft-pair">{_said("Before", before)}{_said("After", after)}</div>'
+    return f'<div class="ft-answers"><article>{letter}{both}</article></div>'
+
+
 def _pair(before: Answer, after: Answer | None, waiting: str) -> str:
     new = _said("After", after.text) if after else _said("After", waiting, pending=True)
     letter = f'<p class="ft-letter">“{escape(before.prompt)}”</p>'

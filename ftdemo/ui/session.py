@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ftdemo import models
 from ftdemo.data import Turn
 from ftdemo.events import Event
 from ftdemo.generate import REPLY_TOKENS, stream_continuation, stream_reply
@@ -84,9 +85,16 @@ def as_zip(folder: Path) -> str:
     return shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
 
 
-def reply(folder: str, said: str) -> Iterator[str]:
-    """What a run's model says, piece by piece: an answer, or, where it has read running text alone, what follows."""
-    run, model, tokenizer = _tuned(folder)
+def reply(folder: str, said: str, *, before: bool = False) -> Iterator[str]:
+    """What a run's model says, piece by piece: an answer, or, where it has read running text alone, what follows.
+
+    Args:
+        folder: The run's folder.
+        said: What it is told.
+        before: Whether the model as it was before the run is asked.
+    """
+    run = Run.load(Path(folder))
+    model, tokenizer = _untrained(run.recipe.model) if before else _tuned(folder)
     longest = max(run.recipe.answer_tokens, REPLY_TOKENS)
     if run.recipe.method == "scratch":
         return stream_continuation(model, tokenizer, said, max_new_tokens=longest)
@@ -94,7 +102,13 @@ def reply(folder: str, said: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=2)
-def _tuned(folder: str) -> tuple[Run, Any, Any]:
-    """A run, its model and its tokenizer; the two used last stay loaded."""
-    run = Run.load(Path(folder))
-    return run, *run.load_model()
+def _tuned(folder: str) -> tuple[Any, Any]:
+    """A run's model and its tokenizer; the two used last stay loaded."""
+    return Run.load(Path(folder)).load_model()
+
+
+@lru_cache(maxsize=1)
+def _untrained(model: str) -> tuple[Any, Any]:
+    """A model as it is, and its tokenizer; the one used last stays loaded."""
+    source = models.resolve(model)
+    return models.load(source).train(False), models.load_tokenizer(source)
