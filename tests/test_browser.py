@@ -373,6 +373,20 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
     assert watched.strangers == []
 
 
+def test_the_transfer_demo_draws_three_ways_and_sorts_a_message_by_each(server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/demos/transfer-learning/")
+    page.get_by_label("24", exact=True).check()
+    page.get_by_role("button", name="Train").click()
+    page.locator("#status", has_text="sorted right").wait_for(timeout=RUN_SECONDS * 1000)
+    assert page.locator("#chart").get_by_text("linear probe").count() >= 1
+    page.get_by_label("Your message").fill("Where is my parcel? It was due on Friday.")
+    page.get_by_label("Your message").press("Enter")
+    page.wait_for_function("document.querySelectorAll('#sorted dd').length === 3", timeout=RUN_SECONDS * 1000)
+    assert watched.errors == []
+    assert watched.strangers == []
+
+
 def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with_it(
     server: Server, watched: Watched
 ) -> None:
