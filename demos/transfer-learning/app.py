@@ -41,7 +41,8 @@ _INTRO = f"""
 
 Six kinds of messages come to a shop. The same network, MiniLM, learns to sort them in three ways: **from scratch**,
 that is from random weights; as a **linear probe**, which leaves it as it is and trains one layer on top; and
-**fine-tuned**, all of it from its pre-trained weights. Each takes {_STEPS} steps and is judged by 120 messages it has never seen.
+**fine-tuned**, all of it from its pre-trained weights. Each takes {_STEPS} steps and is judged by 120 messages it has
+never seen.
 """
 _stops = session.Stops()
 
