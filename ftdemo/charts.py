@@ -220,7 +220,7 @@ def lines_chart(
     places = sorted({point.x for point in points})
     plot = Plot(
         x_max=max(places, default=1.0),
-        y_max=_nice_top(max((point.y for point in points), default=1.0), y_min),
+        y_max=_nice_top(max((point.high for point in points), default=1.0), y_min),
         y_min=y_min,
         x_places=places if log else (),
     )
