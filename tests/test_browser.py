@@ -225,7 +225,7 @@ def test_the_index_is_filtered_by_level_without_javascript(server: Server, brows
 def test_the_lora_page_shows_its_run_and_leads_to_the_demo(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/terms/lora/", wait_until="networkidle")
-    assert page.locator("svg.ft-chart").count() == 4  # the player's, the scores, what was forgotten, the ranks
+    assert page.locator("svg.ft-chart").count() == 5  # player, scores, what was forgotten, ranks, rates
     assert page.locator("math").count() > 10
     assert "?" not in "".join(page.locator("data").all_inner_texts())
     page.get_by_role("link", name="Open the live demo").click()
