@@ -25,6 +25,14 @@ def on_config(config: Any) -> Any:
     return config
 
 
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Let the search find a term by all of its names: it weighs tags most, and no page shows them."""
+    if "term" in page.meta:
+        names = (page.meta["term"], page.meta.get("full_name"), *page.meta.get("aliases", ()))
+        page.meta["tags"] = [name for name in names if name]
+    return markdown
+
+
 def on_post_page(output: str, page: Any, config: Any) -> str:
     """Take out two attributes of the theme that are no valid HTML."""
     return _CHECKBOX.sub(r"\1", output.replace(' tabindex=""', ""))
