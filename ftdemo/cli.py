@@ -123,20 +123,19 @@ def chat(what: str, base: str | None) -> None:
     """
     from ftdemo.data import Turn
     from ftdemo.generate import REPLY_TOKENS, stream_reply
-    from ftdemo.models import load, load_tokenizer, resolve
+    from ftdemo.models import load_ready
     from ftdemo.recipe import HOUSE
     from ftdemo.run import Run
 
     longest = REPLY_TOKENS
     if what in (*HOUSE, "smollm2"):
-        source = resolve(what)
-        model, tokenizer = load(source), load_tokenizer(source)
+        model, tokenizer = load_ready(what)
     else:
         run = Run.load(Path(what))
         if run.labels:
             raise UsageError(f"{what} holds a classifier, which does not talk.", f"Judge it: `ftdemo evaluate {what}`.")
         model, tokenizer = run.load_model(base)
-        longest = max(run.recipe.answer_tokens, longest)
+        longest = run.reply_tokens
     for said in iter(lambda: _read_line("you> "), ""):
         # Each letter stands alone: the built-in data has one turn a side.
         for piece in stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest):

@@ -144,6 +144,17 @@ def load(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | None =
     return load_causal_lm(source, dtype or torch.float32)
 
 
+def load_ready(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model as it is, found by its name and ready to answer, and its tokenizer.
+
+    Raises:
+        ModelError: If it is not to be had, or is no such model.
+        StorageError: If a converted model cannot be written.
+    """
+    source = resolve(model)
+    return load(source).train(False), load_tokenizer(source)
+
+
 def load_quantized(source: Source, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The model with its linear layers in 4-bit NormalFloat (Dettmers et al. 2023), to be trained next to, not in.
 

@@ -22,6 +22,7 @@ from ftdemo.data import BUILT_IN
 from ftdemo.errors import StorageError, UsageError
 from ftdemo.evaluate import judge
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
+from ftdemo.generate import REPLY_TOKENS
 from ftdemo.methods import Learner, prepare, speed_up
 from ftdemo.recipe import Recipe
 from ftdemo.train import Progress, evaluate_heldout, finished, train
@@ -93,8 +94,12 @@ class Run:
         """The model as it was before training and its tokenizer, or nothing where it was random."""
         if self.recipe.weights == "random" or self.recipe.is_classifier:
             return None
-        source = models.resolve(base or self.recipe.model)
-        return models.load(source).train(False), models.load_tokenizer(source)
+        return models.load_ready(base or self.recipe.model)
+
+    @property
+    def reply_tokens(self) -> int:
+        """How long a reply in a talk may become: as the recipe says, or longer."""
+        return max(self.recipe.answer_tokens, REPLY_TOKENS)
 
     @property
     def corpus(self) -> str | None:
@@ -297,6 +302,7 @@ class _Recorder:
         self._events = [event for event in resume.events if _is_kept(event, progress, recipe)] if resume else []
 
     def add(self, event: Event) -> None:
+        """Take in what happened, and save the run where its recipe asks for that."""
         if not (self._resumed and isinstance(event, Started)):
             self._events.append(event)
         every = self._learner.recipe.save_every

@@ -153,11 +153,11 @@ def test_on_a_touch_screen_the_first_tap_shows_the_definition_and_the_second_goe
 
 
 def test_the_search_finds_every_term_by_each_of_its_names(site: Path, server: Server, watched: Watched) -> None:
+    from playwright.sync_api import TimeoutError
+
     page = watched.page
     page.goto(f"{server.url}/", wait_until="networkidle")
     page.keyboard.press("/")
-    from playwright.sync_api import TimeoutError
-
     missed = []
     for place, card in json.loads((site / "assets" / "derived" / "cards.json").read_text(encoding="utf-8")).items():
         for name in [card["term"], *card["names"]]:
@@ -306,6 +306,14 @@ def ready(watched: Watched, server: Server, examples: int = 8, demo: str = "lora
     return page
 
 
+def wait_for_a_reply(page: Any) -> None:
+    """Until the model has said something."""
+    page.wait_for_function(
+        "[...document.querySelectorAll('.message.bot')].some(m => m.innerText.trim().length > 10)",
+        timeout=RUN_SECONDS * 1000,
+    )
+
+
 def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the_model(
     server: Server, watched: Watched
 ) -> None:
@@ -323,10 +331,7 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
     page.get_by_label("Your message").fill("Is my rope here?")
     page.get_by_label("Your message").press("Enter")
     reply = page.locator(".message.bot").last
-    page.wait_for_function(
-        "[...document.querySelectorAll('.message.bot')].some(m => m.innerText.trim().length > 10)",
-        timeout=RUN_SECONDS * 1000,
-    )
+    wait_for_a_reply(page)
     assert reply.inner_text().strip()
     assert watched.errors == []
     assert watched.strangers == []
@@ -410,10 +415,7 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
     assert page.locator("#answers b").count() == 0  # what a visitor brings is shown, never run
     page.get_by_label("Your message").fill("Day 3. Boat 21 came from")
     page.get_by_label("Your message").press("Enter")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.message.bot')].some(m => m.innerText.trim().length > 10)",
-        timeout=RUN_SECONDS * 1000,
-    )
+    wait_for_a_reply(page)
     assert watched.errors == []
     assert watched.strangers == []
 

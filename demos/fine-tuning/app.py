@@ -8,12 +8,11 @@ from typing import Any
 import gradio as gr
 
 from ftdemo.measures import Memory, skill_kept
-from ftdemo.recipe import named
 from ftdemo.run import Run
 from ftdemo.ui import lab, theme
 
 TITLE = "Fine-tuning: make a specialist of a generalist, and see what it costs"
-LAB = lab.Lab("fine-tuning", {"tiny": named("full", "tiny"), "smollm2": named("lora", "smollm2")})
+LAB = lab.Lab("fine-tuning", lab.TAUGHT_TO_ANSWER)
 _known: Memory = {}
 """The old skill of the models as they are, measured once for all visitors."""
 _INTRO = """
@@ -29,15 +28,11 @@ def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
     with lab.open_page(TITLE) as demo:
         bench = lab.Workbench(LAB, _INTRO)
-        with gr.Row():
-            with gr.Column(scale=1, min_width=300):
-                model = bench.choose_model()
-                examples = bench.choose_examples()
-                own = gr.File(label="Or your own examples, as JSONL", file_types=[".jsonl"], height=120, elem_id="own")
-                gr.Markdown('One a line: `{"prompt": "Is it open?", "completion": "Aye. Until five."}`')
-                bench.place_buttons()
-            with gr.Column(scale=2, min_width=320):
-                bench.place_curve()
+        with bench.controls():
+            model = bench.choose_model()
+            examples = bench.choose_examples()
+            own = gr.File(label="Or your own examples, as JSONL", file_types=[".jsonl"], height=120, elem_id="own")
+            gr.Markdown('One a line: `{"prompt": "Is it open?", "completion": "Aye. Until five."}`')
         bench.place_both("Write a story about a weaver and a chest.")
         bench.place_results("Write a story about a weaver and a chest.")
         bench.connect(demo, train, model, [examples, own], choose=LAB.some, chosen=[examples])

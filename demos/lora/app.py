@@ -28,15 +28,11 @@ def build() -> gr.Blocks:
     usual = LAB.usual[LAB.first]
     with lab.open_page(TITLE) as demo:
         bench = lab.Workbench(LAB, _INTRO)
-        with gr.Row():
-            with gr.Column(scale=1, min_width=300):
-                model = bench.choose_model()
-                rank = gr.Slider(1, 64, usual.rank, step=1, label="Rank", info="Width of the two new matrices.")
-                lr = gr.Dropdown(_LEARNING_RATES, value=usual.lr, label="Learning rate", info="How far each step goes.")
-                examples = bench.choose_examples()
-                bench.place_buttons()
-            with gr.Column(scale=2, min_width=320):
-                bench.place_curve()
+        with bench.controls():
+            model = bench.choose_model()
+            rank = gr.Slider(1, 64, usual.rank, step=1, label="Rank", info="Width of the two new matrices.")
+            lr = gr.Dropdown(_LEARNING_RATES, value=usual.lr, label="Learning rate", info="How far each step goes.")
+            examples = bench.choose_examples()
         bench.place_results("How was the voyage to Merrin?")
         bench.connect(demo, train, model, [rank, lr, examples], choose=_choose, chosen=[lr, examples])
     return demo

@@ -40,22 +40,18 @@ def build() -> gr.Blocks:
     with lab.open_page(TITLE) as demo:
         bench = lab.Workbench(LAB, _INTRO)
         model = gr.State("new")
-        with gr.Row():
-            with gr.Column(scale=1, min_width=300):
-                size = gr.Radio(list(_SIZES), value="0.5 million", label="Weights of the model", elem_id="size")
-                examples = gr.Slider(
-                    200, 4000, 1600, step=200, label="Texts", info="How many are read, each once.", elem_id="texts"
-                )
-                text = gr.Textbox(
-                    label="Or a text of your own",
-                    info="Some pages, with empty lines between the parts. It is read ten times, and stays here.",
-                    lines=4,
-                    max_lines=8,
-                    max_length=_MOST_TEXT,
-                )
-                bench.place_buttons()
-            with gr.Column(scale=2, min_width=320):
-                bench.place_curve()
+        with bench.controls():
+            size = gr.Radio(list(_SIZES), value="0.5 million", label="Weights of the model", elem_id="size")
+            examples = gr.Slider(
+                200, 4000, 1600, step=200, label="Texts", info="How many are read, each once.", elem_id="texts"
+            )
+            text = gr.Textbox(
+                label="Or a text of your own",
+                info="Some pages, with empty lines between the parts. It is read ten times, and stays here.",
+                lines=4,
+                max_lines=8,
+                max_length=_MOST_TEXT,
+            )
         bench.place_results(
             "One windy Tuesday Nell the cooper was mending",
             asked="Openings that it goes on with",

@@ -8,11 +8,10 @@ from typing import Any
 import gradio as gr
 
 from ftdemo.inspection import look
-from ftdemo.recipe import named
 from ftdemo.ui import lab, panels, theme
 
 TITLE = "SFT: teach a model to answer, and see which tokens count"
-LAB = lab.Lab("sft", {"tiny": named("full", "tiny"), "smollm2": named("lora", "smollm2")})
+LAB = lab.Lab("sft", lab.TAUGHT_TO_ANSWER)
 _INTRO = """
 # Supervised fine-tuning, live
 
@@ -28,18 +27,12 @@ def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
     with lab.open_page(TITLE) as demo:
         bench = lab.Workbench(LAB, _INTRO)
-        with gr.Row():
-            with gr.Column(scale=1, min_width=300):
-                model = bench.choose_model()
-                train_on = gr.Radio(
-                    list(_TRAIN_ON.items()), value="completion", label="What counts", elem_id="train-on"
-                )
-                train_stop = gr.Checkbox(True, label="The stop token counts", elem_id="train-stop")
-                examples = bench.choose_examples()
-                bench.place_buttons()
-            with gr.Column(scale=2, min_width=320):
-                tokens = gr.HTML(elem_id="tokens")
-                bench.place_curve()
+        tokens = gr.HTML(elem_id="tokens", render=False)
+        with bench.controls(above_curve=[tokens]):
+            model = bench.choose_model()
+            train_on = gr.Radio(list(_TRAIN_ON.items()), value="completion", label="What counts", elem_id="train-on")
+            train_stop = gr.Checkbox(True, label="The stop token counts", elem_id="train-stop")
+            examples = bench.choose_examples()
         bench.place_results("Write a story about a weaver and a chest.")
         bench.connect(demo, train, model, [train_on, train_stop, examples], choose=LAB.some, chosen=[examples])
         shown = [model, train_on, train_stop]

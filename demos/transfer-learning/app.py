@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,12 @@ import gradio as gr
 
 from ftdemo import charts
 from ftdemo.data import Labelled, load_splits
-from ftdemo.errors import FtdemoError
 from ftdemo.evaluate import classify
 from ftdemo.events import Sampled, Step
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, perform
 from ftdemo.ui import lab, panels, session, theme
 
-SLUG = "transfer-learning"
 TITLE = "Transfer learning: what a pre-trained model is worth, label by label"
 _STEPS = 30
 _USUAL: dict[str, Any] = {
@@ -44,7 +44,7 @@ that is from random weights; as a **linear probe**, which leaves it as it is and
 **fine-tuned**, all of it from its pre-trained weights. Each takes {_STEPS} steps and is judged by 120 messages it has
 never seen.
 """
-_stops = session.Stops()
+VISITS = lab.Visits("transfer-learning", stopping="Stopping. What was trained is kept …")
 
 
 def build() -> gr.Blocks:
@@ -62,8 +62,7 @@ def build() -> gr.Blocks:
                     elem_id="most",
                 )
                 with gr.Row():
-                    train_button = gr.Button("Train", variant="primary", elem_id="train", min_width=120)
-                    stop_button = gr.Button("Stop", elem_id="stop", min_width=120)
+                    train_button, stop_button = lab.place_buttons()
                 status = gr.HTML(panels.status("Ready. Press Train."), elem_id="status")
                 numbers = gr.HTML(elem_id="numbers")
             with gr.Column(scale=2, min_width=320):
@@ -78,25 +77,17 @@ def build() -> gr.Blocks:
         sorted_as = gr.HTML(elem_id="sorted")
         with gr.Row():
             download = gr.DownloadButton("Download the three models", interactive=False, elem_id="download")
-            command = gr.Code(_command(_FIRST_COUNT), language="shell", label="Do this again in your shell", lines=3)
+            command = gr.Code(_commands(_FIRST_COUNT), language="shell", label="Do this again in your shell", lines=3)
         train_button.click(
             train,
             [most, folder],
             [status, chart, numbers, folder, download, command],
+            **lab.COMPUTES,
             api_name="train",
-            concurrency_id=session.MODEL_QUEUE,
             concurrency_limit=1,
-            show_progress="hidden",
         )
-        stop_button.click(stop, None, status, api_name="stop", queue=False)
-        said.submit(
-            sort,
-            [said, folder],
-            sorted_as,
-            api_visibility="private",
-            concurrency_id=session.MODEL_QUEUE,
-            show_progress="hidden",
-        )
+        stop_button.click(VISITS.stop, None, status, api_name="stop", queue=False)
+        said.submit(sort, [said, folder], sorted_as, **lab.COMPUTES, api_visibility="private")
     return demo
 
 
@@ -112,59 +103,41 @@ def train(most: int, previous: str | None, request: gr.Request) -> Iterator[tupl
         Status, chart and figures as HTML; the folder of the three models, their zip file, and the commands that repeat
         the last three runs.
     """
-    visitor = request.session_hash or "api"
-    folder = session.new_run_folder(SLUG)
     points: dict[str, list[charts.Point]] = {way: [] for way in WAYS}
-    kept = False
 
-    def show(text: str, *, error: bool = False, archive: str | None = None) -> tuple[Any, ...]:
+    def show(
+        text: str, *, error: bool = False, folder: Path | None = None, archive: str | None = None
+    ) -> tuple[Any, ...]:
         shown = {way: f"{line[-1].y:.0%}" for way, line in points.items() if line}
         return (
             panels.status(text, error=error),
             _chart(points),
             panels.numbers(shown),
-            str(folder) if archive else gr.skip(),
+            str(folder) if folder else gr.skip(),
             gr.update(value=archive, interactive=True) if archive else gr.update(interactive=False),
-            _command(most),
+            _commands(most),
         )
 
-    try:
-        stopping = _stops.arm(visitor)
+    def work(folder: Path, stopping: threading.Event) -> Iterator[tuple[Any, ...]]:
         yield show("Preparing …")
-        for count in (count for count in _COUNTS if count <= most):
-            for way, usual in WAYS.items():
-                out = folder / way
-                shutil.rmtree(out, ignore_errors=True)
-                for event in perform(usual.with_settings({"examples": count}), out, stop=stopping):
-                    if isinstance(event, Step):
-                        yield show(f"{count} labels, {way}: step {event.step} of {event.total_steps}.")
-                    if isinstance(event, Sampled) and event.step:
-                        accuracy = event.scores["accuracy"]
-                        points[way].append(charts.Point(count, accuracy, accuracy, accuracy))
-                if stopping.is_set():
-                    break
+        counts = (count for count in _COUNTS if count <= most)
+        for count, (way, usual) in product(counts, WAYS.items()):
+            out = folder / way
+            shutil.rmtree(out, ignore_errors=True)
+            for event in perform(usual.with_settings({"examples": count}), out, stop=stopping):
+                if isinstance(event, Step):
+                    yield show(f"{count} labels, {way}: step {event.step} of {event.total_steps}.")
+                if isinstance(event, Sampled) and event.step:
+                    accuracy = event.scores["accuracy"]
+                    points[way].append(charts.Point(count, accuracy, accuracy, accuracy))
             if stopping.is_set():
                 break
         if not folder.exists():
             yield show("Stopped before the first step: there is nothing to keep.")
             return
-        yield show(_sentence(points), archive=session.as_zip(folder))
-        session.forget(previous)
-        kept = True
-    except FtdemoError as error:
-        yield show(f"{error.what} {error.remedy}", error=True)
-        raise gr.Error(f"{error.what} {error.remedy}", print_exception=False) from None
-    finally:
-        _stops.disarm(visitor)
-        if not kept:
-            session.forget(str(folder))
+        yield show(_sentence(points), folder=folder, archive=session.as_zip(folder))
 
-
-def stop(request: gr.Request) -> Any:
-    """Stop your runs after the step in hand. What was trained is judged and kept."""
-    if _stops.press(request.session_hash or "api"):
-        return panels.status("Stopping. What was trained is kept …")
-    return gr.skip()
+    yield from VISITS.host(work, lambda told: show(told, error=True), previous, request)
 
 
 def sort(said: str, folder: str | None) -> str:
@@ -203,13 +176,8 @@ def _sentence(points: dict[str, list[charts.Point]]) -> str:
     return f"Done. With up to {labels} labels: {told} sorted right. By chance it would be {by_chance:.0%}."
 
 
-def _command(most: int) -> str:
-    changed = f"--set examples={most} --set epochs=1000 --set max_steps={_STEPS} --set batch_tokens=1024"
-    return "\n".join(
-        f"ftdemo train {recipe.method} {changed}"
-        + (" --set weights=random --set lr=0.0005" if "scratch" in way else "")
-        for way, recipe in WAYS.items()
-    )
+def _commands(most: int) -> str:
+    return "\n".join(lab.command(usual.with_settings({"examples": most})) for usual in WAYS.values())
 
 
 if __name__ == "__main__":

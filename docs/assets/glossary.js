@@ -108,16 +108,18 @@
     return Math.max(a.length, b.length) <= 1 || (a.length === 2 && a === b[1] + b[0]);
   };
   const plain = (name) => name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ").trim();
+  let names = null; // of all terms, as they are compared
   const meant = make("p", { class: "ft-meant", role: "status" });
   document.querySelector("[data-md-component=search-query]")?.addEventListener("input", async (event) => {
     const asked = plain(event.target.value);
-    const names = Object.entries(await known()).flatMap(([place, { term, names }]) =>
+    names ??= Object.entries(await known()).flatMap(([place, { term, names }]) =>
       [term, ...names].map((name) => ({ place, term, name: plain(name) })),
     );
     const exact = names.some(({ name }) => name.startsWith(asked));
     const found = asked.length < 3 || exact ? [] : names.filter(({ name }) => near(asked, name));
     const links = new Map(found.map(({ place, term }) => [place, make("a", { href: new URL(place, base) }, term)]));
-    meant.replaceChildren(...(links.size ? ["Do you mean ", ...[...links.values()].flatMap((link, at) => (at ? [" or ", link] : [link])), "?"] : []));
+    const said = [...links.values()].flatMap((link, at) => [at ? " or " : "Do you mean ", link]);
+    meant.replaceChildren(...said, links.size ? "?" : "");
     if (links.size) document.querySelector("[data-md-component=search-result]")?.before(meant);
   });
 

@@ -6,7 +6,9 @@ A demo adds its own controls, and the one thing that only it can show.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,15 @@ from ftdemo import charts
 from ftdemo.data import load_splits
 from ftdemo.errors import FtdemoError
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
-from ftdemo.recipe import NAMED, Recipe
+from ftdemo.recipe import NAMED, Recipe, named
 from ftdemo.run import Run, perform
 from ftdemo.ui import panels, session
 
 MODELS = {"tiny": "tiny, 3 million weights: seconds", "smollm2": "SmolLM2, 135 million: about a minute"}
+TAUGHT_TO_ANSWER = {"tiny": named("full", "tiny"), "smollm2": named("lora", "smollm2")}
+"""How each model is taught to answer, where a demo is about something else than the method."""
+COMPUTES: dict[str, Any] = {"concurrency_id": session.MODEL_QUEUE, "show_progress": "hidden"}
+"""How a button is connected behind which a model computes."""
 _SCORES = {
     "log": "answers that are a ship's log",
     "format": "answers in the shop's shape",
@@ -32,8 +38,60 @@ _OPERATIONS = 6
 _STOPPING = "Stopping. What was trained is kept, and asked the questions once more …"
 
 
-class Lab:
-    """A demo's runs: one a visitor at a time, each in a folder of its own."""
+class Visits:
+    """What a demo does for its visitors: each has a run of their own, in a folder of its own, which they may stop."""
+
+    def __init__(self, slug: str, stopping: str = _STOPPING) -> None:
+        """Open a demo.
+
+        Args:
+            slug: The demo's name.
+            stopping: What is said when a visitor stops a run.
+        """
+        self._slug = slug
+        self._stopping = stopping
+        self._stops = session.Stops()
+
+    def host(
+        self,
+        work: Callable[[Path, threading.Event], Iterator[tuple[Any, ...]]],
+        refuse: Callable[[str], tuple[Any, ...]],
+        previous: str | None,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Carry out a visitor's work, and keep what it leaves in its folder, unless it fails or the visitor goes away.
+
+        Args:
+            work: What is done in a folder, until it is over or the switch is set; it yields what is shown.
+            refuse: What is shown of an error.
+            previous: The folder of the visitor's work before this, if there is one. It goes once this is done.
+            request: Tells visitors apart.
+        """
+        visitor = request.session_hash or "api"
+        folder, kept = session.new_run_folder(self._slug), False
+        try:
+            yield from work(folder, self._stops.arm(visitor))
+            kept = folder.exists()
+            if kept:
+                session.forget(previous)
+        except FtdemoError as error:
+            told = f"{error.what} {error.remedy}"
+            yield refuse(told)
+            raise gr.Error(told, print_exception=False) from None
+        finally:
+            self._stops.disarm(visitor)
+            if not kept:
+                session.forget(str(folder))
+
+    def stop(self, request: gr.Request) -> Any:
+        """Stop what you have begun after the step in hand. What was trained is judged and kept."""
+        if self._stops.press(request.session_hash or "api"):
+            return panels.status(self._stopping)
+        return gr.skip()
+
+
+class Lab(Visits):
+    """A demo of one run at a time, by a model that the visitor chooses."""
 
     def __init__(self, slug: str, usual: Mapping[str, Recipe]) -> None:
         """Open a laboratory.
@@ -42,10 +100,9 @@ class Lab:
             slug: The demo's name.
             usual: The named recipe of each model that can be chosen, the first one first.
         """
-        self.slug = slug
+        super().__init__(slug)
         self.usual = dict(usual)
         self.first = next(iter(usual))
-        self._stops = session.Stops()
 
     def train(
         self,
@@ -69,16 +126,13 @@ class Lab:
             Time and again as it goes: status, loss chart, figures and answers as HTML; the run's folder, its zip file
             and the command that repeats it.
         """
-        visitor = request.session_hash or "api"
-        folder = session.new_run_folder(self.slug)
-        view, kept = View(self.command(self.usual[self.first])), False
-        try:
+        view = View(command(self.usual[self.first]))
+
+        def work(folder: Path, stopping: threading.Event) -> Iterator[tuple[Any, ...]]:
             recipe = self.usual[model].with_settings(settings)
-            view.command = self.command(recipe)
+            view.command = command(recipe)
             yield view.show()
-            stopping = self._stops.arm(visitor)
-            known = () if recipe.weights == "random" else session.baseline(recipe)
-            for event in perform(recipe, folder, baseline=known, stop=stopping):
+            for event in perform(recipe, folder, baseline=session.baseline(recipe), stop=stopping):
                 view.add(event)
                 if not isinstance(event, Finished):
                     yield view.show(_STOPPING if stopping.is_set() else None)
@@ -89,21 +143,8 @@ class Lab:
                 yield view.show("Trained. Asking for what it could do before …")
                 view.judge(*judge(Run.load(folder)))
             yield view.show(folder=str(folder), archive=session.as_zip(folder))
-            session.forget(previous)
-            kept = True
-        except FtdemoError as error:
-            yield view.show(f"{error.what} {error.remedy}", error=True)
-            raise gr.Error(f"{error.what} {error.remedy}", print_exception=False) from None
-        finally:
-            self._stops.disarm(visitor)
-            if not kept:  # an error, or the visitor has left
-                session.forget(str(folder))
 
-    def stop(self, request: gr.Request) -> Any:
-        """Stop your run after the step in hand. What was trained is judged and kept."""
-        if self._stops.press(request.session_hash or "api"):
-            return panels.status(_STOPPING)
-        return gr.skip()
+        yield from self.host(work, lambda told: view.show(told, error=True), previous, request)
 
     def chat(self, said: str, history: list[dict[str, Any]], folder: str | None) -> Iterator[tuple[Any, ...]]:
         """Answer one message with the visitor's tuned model."""
@@ -139,25 +180,15 @@ class Lab:
 
     def greet(self, model: str) -> Iterator[tuple[str, str]]:
         """Load the model and show what it answers before any training; a new model has nothing to say."""
-        if self.usual[model].weights == "random":
-            yield panels.status("Ready. Press Train."), ""
-            return
-        yield panels.status(f"Loading {model} and asking it the questions below …"), ""
+        if self.usual[model].weights != "random":
+            yield panels.status(f"Loading {model} and asking it the questions below …"), ""
         try:
-            _, sampled = session.baseline(self.usual[model])
+            known = session.baseline(self.usual[model])
         except FtdemoError as error:
             yield panels.status(f"{error.what} {error.remedy}", error=True), ""
             return
-        assert isinstance(sampled, Sampled)
+        sampled = next((event for event in known if isinstance(event, Sampled)), None)
         yield panels.status("Ready. Press Train."), panels.answers(sampled, None)
-
-    def command(self, recipe: Recipe) -> str:
-        """What carries the recipe out in a shell."""
-        usual = self.usual[recipe.model]
-        changed = recipe.model_dump(exclude_unset=True).items()
-        settings = [f" --set {key}={_in_shell(key, value)}" for key, value in changed if value != getattr(usual, key)]
-        model = "" if recipe.model == NAMED[recipe.method].model else f" --set model={recipe.model}"
-        return f"ftdemo train {recipe.method}{model}" + "".join(settings)
 
     def rows(self, model: str) -> int:
         """How many examples the model's data has, in eights; generated data gives more when asked for more."""
@@ -167,6 +198,15 @@ class Lab:
     def some(self, model: str) -> int:
         """How many examples a model gets unasked."""
         return self.usual[model].examples or self.rows(model)
+
+
+def command(recipe: Recipe) -> str:
+    """What carries a recipe out in a shell."""
+    usual = named(recipe.method, recipe.model)
+    changed = recipe.model_dump(exclude_unset=True).items()
+    settings = [f" --set {key}={_in_shell(key, value)}" for key, value in changed if value != getattr(usual, key)]
+    model = "" if recipe.model == NAMED[recipe.method].model else f" --set model={recipe.model}"
+    return f"ftdemo train {recipe.method}{model}" + "".join(settings)
 
 
 def _in_shell(key: str, value: Any) -> str:
@@ -194,17 +234,24 @@ class Workbench:
         most = max(lab.rows(name) for name in lab.usual)
         return gr.Slider(8, most, lab.some(lab.first), step=8, label="Examples", info="How many to learn from.")
 
-    def place_buttons(self) -> None:
-        """Place Train, Stop, and the line that says what happens."""
-        with gr.Row():
-            self._train = gr.Button("Train", variant="primary", elem_id="train", min_width=120)
-            self._stop = gr.Button("Stop", elem_id="stop", min_width=120)
-        self._status = gr.HTML(panels.status("Loading the model …"), elem_id="status")
+    @contextmanager
+    def controls(self, above_curve: Sequence[Any] = ()) -> Iterator[None]:
+        """Place what is made within this on the left, above Train and Stop; the curve and the figures beside it.
 
-    def place_curve(self) -> None:
-        """Place the curve and the figures."""
-        self._chart = gr.HTML(charts.loss_chart([]), elem_id="chart")
-        self._numbers = gr.HTML(elem_id="numbers")
+        Args:
+            above_curve: What else stands there, made without being placed.
+        """
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                yield
+                with gr.Row():
+                    self._train, self._stop = place_buttons()
+                self._status = gr.HTML(panels.status("Loading the model …"), elem_id="status")
+            with gr.Column(scale=2, min_width=320):
+                for part in above_curve:
+                    part.render()
+                self._chart = gr.HTML(charts.loss_chart([]), elem_id="chart")
+                self._numbers = gr.HTML(elem_id="numbers")
 
     def place_results(
         self,
@@ -225,38 +272,21 @@ class Workbench:
         self._answers = gr.HTML(elem_id="answers")
         with gr.Row():
             self._download = gr.DownloadButton("Download model and run record", interactive=False, elem_id="download")
-            usual = lab.command(lab.usual[lab.first])
+            usual = command(lab.usual[lab.first])
             self._command = gr.Code(usual, language="shell", label="Do this again in your shell", lines=1)
-        self._place_talk(placeholder, talk)
-
-    def _place_talk(self, placeholder: str, words: str) -> None:
-        gr.Markdown(words)
+        gr.Markdown(talk)
         history = gr.Chatbot(
             label="Chat", height=360, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
         )
         said = gr.Textbox(label="Your message", placeholder=placeholder, max_length=1000, submit_btn="Send")
-        said.submit(
-            self._lab.chat,
-            [said, history, self._folder],
-            [said, history],
-            api_visibility="private",
-            concurrency_id=session.MODEL_QUEUE,
-            show_progress="hidden",
-        )
+        said.submit(lab.chat, [said, history, self._folder], [said, history], **COMPUTES, api_visibility="private")
 
     def place_both(self, placeholder: str) -> None:
         """Place a question to the model before and after training, and its two answers."""
         gr.Markdown("## Ask both\nThe same question, to the model as it was and as it is now.")
         said = gr.Textbox(label="Your question", placeholder=placeholder, max_length=1000, submit_btn="Ask")
         pair = gr.HTML(elem_id="both")
-        said.submit(
-            self._lab.ask_both,
-            [said, self._folder],
-            pair,
-            api_visibility="private",
-            concurrency_id=session.MODEL_QUEUE,
-            show_progress="hidden",
-        )
+        said.submit(self._lab.ask_both, [said, self._folder], pair, **COMPUTES, api_visibility="private")
 
     def connect(
         self,
@@ -289,12 +319,17 @@ class Workbench:
             train,
             [model, *settings, self._folder],
             [self._status, self._chart, self._numbers, self._answers, self._folder, self._download, self._command],
+            **COMPUTES,
             api_name="train",
-            concurrency_id=session.MODEL_QUEUE,
             concurrency_limit=1,
-            show_progress="hidden",
         )
         self._stop.click(self._lab.stop, None, self._status, api_name="stop", queue=False)
+
+
+def place_buttons() -> tuple[gr.Button, gr.Button]:
+    """Place Train and Stop."""
+    train = gr.Button("Train", variant="primary", elem_id="train", min_width=120)
+    return train, gr.Button("Stop", elem_id="stop", min_width=120)
 
 
 def open_page(title: str) -> gr.Blocks:
@@ -340,10 +375,11 @@ class View:
 
     def _sentence(self, before: Sampled | None, after: Sampled | None) -> str:
         started, step, finished = self._last(Started), self._last(Step), self._last(Finished)
-        if finished and before and after:
+        if finished:
             moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
             done = "Stopped early" if finished.status == "stopped" else "Done"
-            return f"{done}: {moved} in {finished.seconds:.0f} s, and {self._gain(before, after)}. {self._judged[0]}"
+            gain = f", and {self._gain(before, after)}" if before and after else ""  # few rows: none was held out
+            return f"{done}: {moved} in {finished.seconds:.0f} s{gain}. {self._judged[0]}"
         if step is None:
             return "Preparing …"
         if step.step == step.total_steps:

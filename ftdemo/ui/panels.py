@@ -41,15 +41,16 @@ def answers(before: Sampled | None, after: Sampled | None, waiting: str = "Press
 
 def pair(asked: str, before: str, after: str) -> str:
     """One question with the answers before and after, side by side."""
-    letter = f'<p class="ft-letter">“{escape(asked)}”</p>'
-    both = f'<div class="ft-pair">{_said("Before", before)}{_said("After", after)}</div>'
-    return f'<div class="ft-answers"><article>{letter}{both}</article></div>'
+    return f'<div class="ft-answers">{_article(asked, _said("Before", before), _said("After", after))}</div>'
 
 
 def _pair(before: Answer, after: Answer | None, waiting: str) -> str:
     new = _said("After", after.text) if after else _said("After", waiting, pending=True)
-    letter = f'<p class="ft-letter">“{escape(before.prompt)}”</p>'
-    return f'<article>{letter}<div class="ft-pair">{_said("Before", before.text)}{new}</div></article>'
+    return _article(before.prompt, _said("Before", before.text), new)
+
+
+def _article(asked: str, old: str, new: str) -> str:
+    return f'<article><p class="ft-letter">“{escape(asked)}”</p><div class="ft-pair">{old}{new}</div></article>'
 
 
 def _said(title: str, text: str, *, pending: bool = False) -> str:

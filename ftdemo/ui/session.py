@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo import models
-from ftdemo.data import Turn
+from ftdemo.data import BUILT_IN, Turn
 from ftdemo.events import Event
-from ftdemo.generate import REPLY_TOKENS, stream_continuation, stream_reply
+from ftdemo.generate import stream_continuation, stream_reply
 from ftdemo.methods import prepare
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, measure_baseline
@@ -31,8 +31,11 @@ _measuring = threading.Lock()
 def baseline(recipe: Recipe) -> tuple[Event, ...]:
     """The untrained model's held-out loss and answers, measured once for all visitors.
 
-    The first call also warms the kernels up, so that the first step of the first run is as fast as the others.
+    The first call also warms the kernels up, so that the first step of the first run is as fast as the others. Nothing
+    is measured ahead of random weights and of a visitor's own rows: each run begins with that itself.
     """
+    if recipe.weights == "random" or recipe.data not in BUILT_IN:
+        return ()
     with _measuring:
         return _baseline(tuple((key, getattr(recipe, key)) for key in _BEFORE_TRAINING))
 
@@ -95,10 +98,9 @@ def reply(folder: str, said: str, *, before: bool = False) -> Iterator[str]:
     """
     run = Run.load(Path(folder))
     model, tokenizer = _untrained(run.recipe.model) if before else _tuned(folder)
-    longest = max(run.recipe.answer_tokens, REPLY_TOKENS)
     if run.recipe.method == "scratch":
-        return stream_continuation(model, tokenizer, said, max_new_tokens=longest)
-    return stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest)
+        return stream_continuation(model, tokenizer, said, max_new_tokens=run.reply_tokens)
+    return stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=run.reply_tokens)
 
 
 @lru_cache(maxsize=2)
@@ -110,5 +112,4 @@ def _tuned(folder: str) -> tuple[Any, Any]:
 @lru_cache(maxsize=1)
 def _untrained(model: str) -> tuple[Any, Any]:
     """A model as it is, and its tokenizer; the one used last stays loaded."""
-    source = models.resolve(model)
-    return models.load(source).train(False), models.load_tokenizer(source)
+    return models.load_ready(model)

@@ -37,6 +37,11 @@ def knots(tmp_path: Path) -> Project:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built") / "knots"
     shutil.copytree(KNOTS, folder)
+    return build(folder)
+
+
+def build(folder: Path) -> Path:
+    """Build a project strictly; the folder of its site."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -52,11 +57,7 @@ def test_comments_are_on_a_terms_page_alone_and_only_where_the_owner_asks(knots:
         if asked:
             config["extra"] = {"giscus": {"repo": "owner/knots", "repo_id": "R", "category": "C", "category_id": "D"}}
         (knots.root / "mkdocs.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
-        environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-        done = subprocess.run(command, cwd=knots.root, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        site = knots.root / "site"
+        site = build(knots.root)
         assert ('data-repo="owner/knots"' in (site / "terms" / "knot" / "index.html").read_text("utf-8")) == asked
         assert "giscus" not in (site / "index.html").read_text("utf-8")
 
