@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: demo test check site audit grow venv clean
+.PHONY: demo test check site audit spaces grow venv clean
 
 demo: $(VENV)/.demo  ## build the site, then serve site and demos at one address
 	FTDEMO_DEMOS_URL=/demos/{name}/ $(BIN)/mkdocs build --strict --quiet
@@ -31,6 +31,9 @@ site: $(VENV)/.demo  ## build the site as it is published
 audit: site $(VENV)/.dev  ## judge the built site: Lighthouse, axe, HTML, links; needs Node.js, Chromium and the network
 	npm install --prefix tests/audit --silent --no-audit --no-fund --no-package-lock
 	$(BIN)/python tests/audit/audit.py site $(AUDIT)
+
+spaces: $(VENV)/.dev  ## try every Space on a bare Python, through its API and by a browser
+	$(BIN)/python tests/spaces/try_spaces.py
 
 grow: $(VENV)/.dev  ## time the build of this site, and of it grown to a thousand terms
 	$(BIN)/python tests/audit/grow.py

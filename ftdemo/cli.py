@@ -202,22 +202,51 @@ def evaluate(run: Path, data: str | None, rows: int | None, base: str | None, as
 @click.argument("name")
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
-def demo(name: str, host: str, port: int) -> None:
-    """Run one demo on this machine."""
+@click.option("--public", is_flag=True, help="Bound each run, for strangers. Implied by another host than this one.")
+def demo(name: str, host: str, port: int, public: bool) -> None:
+    """Run one demo on this machine; studio is all of them."""
     from ftdemo.serve import serve_demo
 
-    serve_demo(name, host, port)
+    serve_demo(name, host, port, public=public)
 
 
 @main.command()
 @click.option("--site", type=click.Path(path_type=Path), default="site", show_default=True, help="The built site.")
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
-def serve(site: Path, host: str, port: int) -> None:
+@click.option("--public", is_flag=True, help="Bound each run, for strangers. Implied by another host than this one.")
+def serve(site: Path, host: str, port: int, public: bool) -> None:
     """Serve the site and all demos at one address."""
     from ftdemo.serve import serve_all
 
-    serve_all(site, host, port)
+    serve_all(site, host, port, public=public)
+
+
+@main.group()
+def spaces() -> None:
+    """Make a Hugging Face Space of a demo."""
+
+
+@spaces.command("build")
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write: it will be the Space.")
+def build_space(name: str, out: Path) -> None:
+    """Write a demo, or studio, as a folder that is a Space."""
+    from ftdemo.spaces import build
+
+    for path in build(name, out):
+        click.echo(path)
+    click.echo(f"Upload it: hf upload OWNER/{name} {out} . --repo-type space")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write. Default: NAME.ipynb.")
+def notebook(name: str, out: Path | None) -> None:
+    """Write a notebook that does step by step what a demo does, for a hosted service or this machine."""
+    from ftdemo.notebook import write
+
+    click.echo(f"Written: {write(name, out or Path(f'{name}.ipynb'))}")
 
 
 @main.command()

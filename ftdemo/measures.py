@@ -76,8 +76,8 @@ def spectrum(run: Run, _memory: Memory) -> dict[str, Any]:
     if base is None:
         return {}
     kinds: dict[str, list[torch.Tensor]] = {}
-    for name, update in _updates(run, base[0]).items():
-        kinds.setdefault(name.split(".")[-1], []).append(torch.linalg.svdvals(update.float()))
+    for name, values in _singular_values(run, base[0]).items():
+        kinds.setdefault(name.split(".")[-1], []).append(values)
     found: dict[str, Any] = {}
     for kind, values in kinds.items():
         mean = torch.stack([value / value[0] for value in values]).mean(0)
@@ -107,15 +107,29 @@ def judge_on_other_base(run: Run, base: Path) -> dict[str, Any]:
     return {"scores": {"before": before.scores, "after": after.scores}}
 
 
-def _updates(run: Run, base: Any) -> dict[str, Any]:
-    """What training added to each matrix: s B A where an adapter was trained, else the difference of the weights."""
+def _singular_values(run: Run, base: Any) -> dict[str, Any]:
+    """The singular values of what training added to each matrix, largest first.
+
+    That is s B A where an adapter was trained, else the difference of the weights. Those of a product of thin matrices
+    are those of the small product of their triangular factors, and zeros.
+    """
+    import torch
+
     model, _ = run.load_model()
+    found = {}
     if run.recipe.is_low_rank:
         names = {id(layer): name for name, layer in model.named_modules()}
-        return {names[id(layer)]: layer.get_delta_weight("default").detach() for layer in adapted_layers(model)}
+        for layer in adapted_layers(model):
+            down, up = (part["default"].weight.detach().float() for part in (layer.lora_A, layer.lora_B))
+            thin = torch.linalg.svdvals(torch.linalg.qr(up)[1] @ torch.linalg.qr(down.T)[1].T)
+            zeros = torch.zeros(min(len(up), down.shape[1]) - len(thin))
+            found[names[id(layer)]] = torch.cat([layer.scaling["default"] * thin, zeros])
+        return found
     before = dict(base.named_parameters())
-    matrices = {name: weight for name, weight in model.named_parameters() if weight.dim() == 2 and "proj" in name}
-    return {name.removesuffix(".weight"): (weight - before[name]).detach() for name, weight in matrices.items()}
+    for name, weight in model.named_parameters():
+        if weight.dim() == 2 and "proj" in name:
+            found[name.removesuffix(".weight")] = torch.linalg.svdvals((weight - before[name]).detach().float())
+    return found
 
 
 MEASURES: dict[str, Callable[[Run, Memory], dict[str, Any]]] = {

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ftdemo import __version__, checkpoint, events, export, hardware, models, processes
 from ftdemo.data import BUILT_IN
@@ -31,6 +31,16 @@ RECORD = "run.json"
 _NEEDED_BYTES = 64 * 2**20
 """Room to ask for before training: an adapter of SmolLM2 takes 10 MB at rank 8, its tokenizer 4."""
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+
+
+class Switch(Protocol):
+    """By which a run is asked to stop: a `threading.Event`, or what is like one."""
+
+    def is_set(self) -> bool:
+        """Whether it was asked."""
+
+    def set(self) -> None:
+        """Ask it."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,7 @@ def perform(
     out: Path,
     *,
     baseline: Sequence[Event] = (),
-    stop: threading.Event | None = None,
+    stop: Switch | None = None,
     resume: Run | None = None,
 ) -> Generator[Event]:
     """Carry out a recipe, judge the model before and after, and write everything to `out`.
@@ -198,7 +208,7 @@ def _settled(recipe: Recipe) -> Recipe:
 
 
 def _recorded(
-    learner: Learner, progress: Progress, baseline: Sequence[Event], stop: threading.Event, recorder: _Recorder
+    learner: Learner, progress: Progress, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
 ) -> Generator[Event]:
     """The events of a run, which is written when it ends, however it ends."""
     try:
@@ -225,7 +235,7 @@ def measure_baseline(learner: Learner) -> Iterator[Event]:
 
 
 def _carry_out(
-    learner: Learner, progress: Progress, baseline: Sequence[Event], stop: threading.Event, recorder: _Recorder
+    learner: Learner, progress: Progress, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
 ) -> Iterator[Event]:
     """The events of training with judgement around them, `Finished` last; `stop` ends the training early."""
     ended: Finished | None = None
@@ -259,7 +269,7 @@ def _is_sampled(event: Step, recipe: Recipe) -> bool:
     return bool(recipe.sample_every) and event.step % (recipe.sample_every or 1) == 0 and event.step < event.total_steps
 
 
-def _is_asked(stop: threading.Event) -> bool:
+def _is_asked(stop: Switch) -> bool:
     """Whether any process of the run was asked to stop; then all are."""
     asked = processes.any_says(stop.is_set())
     if asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.errors import FtdemoError, ServerError, UsageError
+from ftdemo.ui.limits import PUBLIC
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -21,12 +23,26 @@ _DEMO_FOLDERS = (_PACKAGE / "_demos", _PACKAGE.parent / "demos")
 """In an installed package, and in a checkout of the repository."""
 _SHUTDOWN_SECONDS = 2
 """How long Ctrl-C waits for open connections: a demo's page holds one open for as long as it is shown."""
+STUDIO = "studio"
+"""The demo that holds all others."""
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def demo_names() -> list[str]:
     """The demos there are."""
     return sorted({app.parent.name for folder in _DEMO_FOLDERS for app in folder.glob("*/app.py")})
+
+
+def demo_folder(name: str) -> Path:
+    """Where a demo's files lie.
+
+    Raises:
+        UsageError: If there is no such demo.
+    """
+    found = next((folder / name for folder in _DEMO_FOLDERS if (folder / name / "app.py").is_file()), None)
+    if found is None or name not in demo_names():
+        raise UsageError(f"No demo called {name}.", f"There is: {', '.join(demo_names())}.")
+    return found
 
 
 def load_demo(name: str) -> ModuleType:
@@ -36,9 +52,7 @@ def load_demo(name: str) -> ModuleType:
         UsageError: If there is no such demo.
         ServerError: If the libraries that demos need are not installed.
     """
-    path = next((folder / name / "app.py" for folder in _DEMO_FOLDERS if (folder / name / "app.py").is_file()), None)
-    if path is None or name not in demo_names():
-        raise UsageError(f"No demo called {name}.", f"There is: {', '.join(demo_names())}.")
+    path = demo_folder(name) / "app.py"
     spec = importlib.util.spec_from_file_location(f"ftdemo_demo_{name.replace('-', '_')}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -50,26 +64,50 @@ def load_demo(name: str) -> ModuleType:
     return module
 
 
-def serve_demo(name: str, host: str, port: int) -> None:
-    """Serve one demo at the root of an address until Ctrl-C."""
+def serve_demo(name: str, host: str, port: int, *, public: bool = False) -> None:
+    """Serve one demo at the root of an address until Ctrl-C.
+
+    Args:
+        name: The demo's, or studio for all of them.
+        host: Address to listen on.
+        port: Port to listen on; 0 for any that is free.
+        public: Whether strangers may come: then each run is bounded. It is implied by any host but this machine.
+    """
+    _bound(host, public)
     load_demo(name)
-    _serve(lambda: _root_redirect(make_app(demos=[name]), f"/demos/{name}/"), host, port)
+    if name == STUDIO:  # its routes stand at the root
+        _serve(lambda: make_app(demos=[name], at="/"), host, port)
+    else:
+        _serve(lambda: _root_redirect(make_app(demos=[name]), f"/demos/{name}/"), host, port)
 
 
-def serve_all(site: Path, host: str, port: int) -> None:
-    """Serve the built site at ``/`` and each demo at ``/demos/<name>/`` until Ctrl-C.
+def serve_all(site: Path, host: str, port: int, *, public: bool = False) -> None:
+    """Serve the built site at ``/`` and each demo at ``/demos/<name>/`` until Ctrl-C; see `serve_demo`.
 
     Raises:
         UsageError: If the site has not been built.
         ServerError: If the port is taken, or a library is missing.
     """
+    _bound(host, public)
     if not (site / "index.html").is_file():
         raise UsageError(f"There is no built site in {site}.", "Build it first: `make site`.")
-    _serve(lambda: make_app(site=site, demos=demo_names()), host, port)
+    _serve(lambda: make_app(site=site, demos=[name for name in demo_names() if name != STUDIO]), host, port)
 
 
-def make_app(*, site: Path | None = None, demos: list[str]) -> FastAPI:
-    """The web application: demos under ``/demos/``, and the site's files, and nothing else of this disk."""
+def _bound(host: str, public: bool) -> None:
+    """Bound each run where strangers may come; the demos read it when they are loaded."""
+    if public or host not in _LOCAL_NAMES:
+        os.environ[PUBLIC] = "1"
+
+
+def make_app(*, site: Path | None = None, demos: list[str], at: str = "/demos/{name}") -> FastAPI:
+    """The web application: demos under ``/demos/``, and the site's files, and nothing else of this disk.
+
+    Args:
+        site: The built site, if it is served too.
+        demos: Names of demos.
+        at: Where each demo stands.
+    """
     import gradio as gr
     from fastapi import FastAPI
     from fastapi.staticfiles import StaticFiles
@@ -77,10 +115,11 @@ def make_app(*, site: Path | None = None, demos: list[str]) -> FastAPI:
     from ftdemo.ui import theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_api_route("/favicon.ico", lambda: _icon(site), methods=["GET"])
     for name in demos:
         blocks = load_demo(name).build()
-        app = gr.mount_gradio_app(app, blocks, path=f"/demos/{name}", show_error=True, **theme.launch_settings())
-    app.add_api_route("/favicon.ico", lambda: _icon(site), methods=["GET"])
+        path = at.format(name=name)
+        app = gr.mount_gradio_app(app, blocks, path=path, show_error=True, **theme.launch_settings())
     if site:
         app.mount("/", StaticFiles(directory=site, html=True), name="site")
     return app
@@ -136,11 +175,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _warm_up() -> Any:
-    """Load the model and ask it the letters before the first visitor comes."""
-    from ftdemo.recipe import NAMED
-    from ftdemo.ui.session import baseline
+    """Load the model, ask it the questions and time some steps before the first visitor comes."""
+    from ftdemo.recipe import named
+    from ftdemo.ui.session import expected
 
     try:
-        baseline(NAMED["lora"])
+        for method in ("lora", "full"):
+            expected(named(method, "tiny"))
     except FtdemoError as error:
         print(f"{error.what}\n{error.remedy}", flush=True)

@@ -89,26 +89,24 @@ def pages(site: Path) -> list[str]:
     return sorted(str(path.relative_to(site).parent) for path in site.rglob("index.html"))
 
 
-def test_every_page_loads_without_errors_and_without_third_parties(
+WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 360, "height": 800}
+
+
+def test_every_page_loads_without_errors_and_third_parties_and_fits_a_wide_and_a_narrow_screen(
     site: Path, server: Server, watched: Watched
 ) -> None:
     names = pages(site)
     assert "terms/lora" in names
-    for name in names:
-        watched.page.goto(f"{server.url}/{name}/", wait_until="networkidle")
-        assert watched.page.locator("h1").count() == 1, name
+    page = watched.page
+    for name in [*names, *(f"demos/{demo}" for demo in demo_names() if demo != "studio")]:
+        for size in (NARROW, WIDE):
+            page.set_viewport_size(size)
+            if size is NARROW:
+                page.goto(f"{server.url}/{name}/", wait_until="load")
+                page.locator("h1").first.wait_for()
+            page.wait_for_function(f"document.documentElement.scrollWidth <= {size['width']}", timeout=5000)
     assert watched.errors == []
     assert watched.strangers == []
-
-
-@pytest.mark.parametrize("width", [360, 1280])
-def test_no_page_is_wider_than_the_screen(site: Path, server: Server, browser: Any, width: int) -> None:
-    opened = Watched(browser, server, viewport={"width": width, "height": 800})
-    for name in [*pages(site), *(f"demos/{demo}" for demo in demo_names())]:
-        opened.page.goto(f"{server.url}/{name}/", wait_until="load")
-        wide = opened.page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, name
-    opened.page.context.close()
 
 
 def card(page: Any) -> Any:
@@ -164,7 +162,7 @@ def test_the_search_finds_every_term_by_each_of_its_names(site: Path, server: Se
             page.locator("[data-md-component=search-query]").fill(name)
             page.keyboard.press("End")  # the theme listens to keys
             try:
-                page.locator(f".md-search-result__link[href*='{place}']").first.wait_for(state="attached", timeout=2000)
+                page.locator(f".md-search-result__link[href*='{place}']").first.wait_for(state="attached", timeout=8000)
             except TimeoutError:
                 missed.append(name)
     assert missed == []
@@ -306,6 +304,14 @@ def ready(watched: Watched, server: Server, examples: int = 8, demo: str = "lora
     return page
 
 
+def own_data(page: Any) -> Any:
+    """The part of a demo that takes a visitor's own examples, opened."""
+    page.get_by_role("button", name="Your own examples").click()
+    part = page.locator("#own")
+    part.get_by_label("Or paste them").wait_for()
+    return part
+
+
 def wait_for_a_reply(page: Any) -> None:
     """Until the model has said something."""
     page.wait_for_function(
@@ -359,13 +365,13 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
     page = ready(watched, server, demo="fine-tuning")
     bad = tmp_path / "bad.jsonl"
     bad.write_text(chats.read_text(encoding="utf-8") + '{"prompt": "No completion"}\n', encoding="utf-8")
-    upload, train = page.locator("#own input[type=file]"), page.get_by_role("button", name="Train")
+    upload, train = own_data(page).locator("input[type=file]").last, page.get_by_role("button", name="Train")
     upload.set_input_files(str(bad))
-    page.get_by_text("bad.jsonl").first.wait_for()
+    page.locator("#own-report", has_text="bad.jsonl:41: neither").wait_for()  # told before anything is trained
     train.click()
-    page.locator("#status", has_text="41").wait_for(timeout=RUN_SECONDS * 1000)
+    page.locator("#status", has_text="bad.jsonl:41").wait_for(timeout=RUN_SECONDS * 1000)
     assert "Traceback" not in page.locator("#status").inner_text()
-    page.get_by_label("Clear").first.click()
+    page.locator("#own-file").get_by_label("Clear").click()
     upload.set_input_files(str(chats))
     page.get_by_text(chats.name).first.wait_for()
     train.click()
@@ -382,6 +388,7 @@ def test_the_transfer_demo_draws_three_ways_and_sorts_a_message_by_each(server: 
     page = watched.page
     page.goto(f"{server.url}/demos/transfer-learning/")
     page.get_by_label("24", exact=True).check()
+    page.locator("#expected", has_text="Expected here: about").wait_for(timeout=RUN_SECONDS * 1000)
     page.get_by_role("button", name="Train").click()
     page.locator("#status", has_text="sorted right").wait_for(timeout=RUN_SECONDS * 1000)
     assert page.locator("#chart").get_by_text("linear probe").count() >= 1
@@ -398,7 +405,8 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
     page = watched.page
     page.goto(f"{server.url}/demos/pre-training/")
     page.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
-    own, train = page.get_by_label("Or a text of your own"), page.get_by_role("button", name="Train")
+    own_data(page)
+    own, train = page.get_by_label("Or paste them"), page.get_by_role("button", name="Train")
     own.fill("Too short.")
     train.click()
     page.locator("#status", has_text="give more text").wait_for(timeout=RUN_SECONDS * 1000)
@@ -410,7 +418,7 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
     own.fill("\n\n".join(days))
     train.click()
     page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
-    assert "data=mine.jsonl" in page.locator(".cm-content").inner_text()
+    assert "data=pasted.txt" in page.locator(".cm-content").inner_text()
     assert page.locator("#chart").get_by_text("bigram").count() == 1
     assert page.locator("#answers b").count() == 0  # what a visitor brings is shown, never run
     page.get_by_label("Your message").fill("Day 3. Boat 21 came from")
@@ -418,6 +426,89 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
     wait_for_a_reply(page)
     assert watched.errors == []
     assert watched.strangers == []
+
+
+def test_a_run_survives_a_reload_and_another_tab_does_not_see_it(server: Server, watched: Watched) -> None:
+    page = ready(watched, server, examples=400, demo="sft")
+    page.get_by_role("button", name="Train").click()
+    page.locator("#status", has_text=re.compile(r"Step \d+ of")).wait_for(timeout=RUN_SECONDS * 1000)
+    page.reload()
+    page.locator("#status", has_text=re.compile(r"Step \d+ of")).wait_for(timeout=RUN_SECONDS * 1000)
+    other = page.context.new_page()
+    other.goto(f"{server.url}/demos/sft/")
+    other.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
+    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    page.get_by_label("Your message").fill("Write a story about a weaver and a chest.")
+    page.get_by_label("Your message").press("Enter")
+    wait_for_a_reply(page)
+    page.reload()  # what is over is still there
+    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    assert "weights moved" not in other.locator("#status").inner_text()
+
+
+def test_another_visitor_is_answered_while_one_trains(server: Server, watched: Watched, browser: Any) -> None:
+    trained = ready(watched, server, examples=8, demo="sft")
+    trained.get_by_role("button", name="Train").click()
+    trained.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    busy = ready(Watched(browser, server), server, examples=500, demo="sft")
+    busy.get_by_role("button", name="Train").click()
+    busy.locator("#status", has_text=re.compile(r"Step \d+ of")).wait_for(timeout=RUN_SECONDS * 1000)
+    trained.get_by_label("Your message").fill("Write a story about a weaver and a chest.")
+    trained.get_by_label("Your message").press("Enter")
+    wait_for_a_reply(trained)
+    assert "weights moved" not in busy.locator("#status").inner_text()
+    busy.get_by_role("button", name="Stop").click()
+    busy.locator("#status", has_text="Stopped early").wait_for(timeout=RUN_SECONDS * 1000)
+    busy.context.close()
+
+
+def test_the_lora_demo_sets_full_fine_tuning_beside_it_and_merges(server: Server, watched: Watched) -> None:
+    page = ready(watched, server)
+    page.get_by_label("Beside full fine-tuning").check()
+    page.get_by_role("button", name="Train").click()
+    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    table = page.locator("#more table")
+    assert table.get_by_role("columnheader").all_inner_texts() == ["", "LoRA", "Full fine-tuning"]
+    moved = table.get_by_role("row", name="Weights that move").get_by_role("cell").all_inner_texts()
+    assert moved[1] == "3,049,920"
+    assert page.locator("#more svg").count() == 1
+    page.get_by_role("button", name="Merge and compare").click()
+    page.locator("#merged", has_text="answers are the same").wait_for(timeout=RUN_SECONDS * 1000)
+    assert watched.errors == []
+    assert watched.strangers == []
+
+
+def test_a_page_opens_its_demo_within_itself_when_asked_and_not_before(server: Server, watched: Watched) -> None:
+    page = watched.page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{server.url}/terms/lora/", wait_until="networkidle")
+    assert not any("/demos/" in url for url in asked)
+    page.get_by_role("button", name="Open it on this page").click()
+    page.frame_locator("iframe.ft-demo").get_by_role("button", name="Train").wait_for()
+    assert page.get_by_role("link", name="Download the notebook").count() == 1
+    assert watched.strangers == []
+
+
+def test_the_studio_holds_every_demo_and_trains_in_one(watched: Watched, server: Server) -> None:
+    studio = start("demo", "studio")
+    try:
+        page = watched.page
+        page.goto(studio.url)
+        for name in demo_names():
+            if name != "studio":
+                page.locator(f"a[href$='{name}']").first.wait_for()
+        page.goto(f"{studio.url}/sft/")
+        page.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
+        chosen = page.get_by_label(re.compile("number input for Examples"))
+        chosen.fill("8")
+        chosen.press("Tab")
+        page.get_by_role("button", name="Train").click()
+        page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    finally:
+        studio.process.terminate()
+        studio.process.wait(30)
+    assert watched.errors == []
 
 
 def test_the_demo_works_with_the_keyboard_alone(server: Server, watched: Watched) -> None:

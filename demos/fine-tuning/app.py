@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import gradio as gr
 
-from ftdemo.measures import Memory, skill_kept
 from ftdemo.run import Run
-from ftdemo.ui import lab, theme
+from ftdemo.ui import lab, own, session, theme
+from ftdemo.ui.view import View
+from ftdemo.ui.visits import Stop
 
 TITLE = "Fine-tuning: make a specialist of a generalist, and see what it costs"
 LAB = lab.Lab("fine-tuning", lab.TAUGHT_TO_ANSWER)
-_known: Memory = {}
-"""The old skill of the models as they are, measured once for all visitors."""
 _INTRO = """
 # Fine-tuning, live
 
@@ -31,44 +30,59 @@ def build() -> gr.Blocks:
         with bench.controls():
             model = bench.choose_model()
             examples = bench.choose_examples()
-            own = gr.File(label="Or your own examples, as JSONL", file_types=[".jsonl"], height=120, elem_id="own")
-            gr.Markdown('One a line: `{"prompt": "Is it open?", "completion": "Aye. Until five."}`')
+            mine = own.OwnData(own.PAIRS)
         bench.place_both("Write a story about a weaver and a chest.")
         bench.place_results("Write a story about a weaver and a chest.")
-        bench.connect(demo, train, model, [examples, own], choose=LAB.some, chosen=[examples])
+        bench.connect(
+            demo, train, model, [examples, *mine.inputs], set_as=_settings, choose=LAB.some, chosen=[examples]
+        )
     return demo
 
 
-def train(
-    model: str, examples: int, own: str | None, previous: str | None, request: gr.Request
-) -> Iterator[tuple[Any, ...]]:
+async def train(
+    model: str,
+    examples: int,
+    own: str | None = None,
+    pasted: str = "",
+    visit: str = "",
+    request: gr.Request | None = None,
+) -> AsyncIterator[tuple[Any, ...]]:
     """Fine-tune a model and show the run as it goes; then measure what it still knows of what it knew.
 
     Args:
         model: tiny, all of whose weights move within seconds, or smollm2, a real chat model, by LoRA.
         examples: How many of the built-in examples to learn from.
-        own: A JSONL file of your own examples to learn from in their place.
-        previous: The folder of the visitor's run before this one, if there is one.
+        own: A file of your own examples to learn from in their place.
+        pasted: Or such examples as a text.
+        visit: The key of your visit, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
-        Status, loss chart, figures and answers as HTML; the run's folder, its zip file and the command that repeats it.
+        Status, loss chart, figures and answers as HTML; the run's zip file, the command that repeats it, and the
+        visit's key.
     """
-    settings = {"data": own, "examples": None} if own else {"examples": examples}
-    yield from LAB.train(model, settings, previous, request, judge=_old_skill)
+    async for shown in LAB.train(model, _settings(examples, own, pasted), visit, request, finish=_old_skill):
+        yield shown
 
 
-def _old_skill(run: Run) -> tuple[str, dict[str, str]]:
+def _settings(examples: int, file: str | None, text: str) -> dict[str, Any]:
+    return own.settings(file, text, examples)
+
+
+def _old_skill(run: Run, view: View, _stop: Stop) -> Iterator[str]:
     """What a run's model still knows of what it knew, in words and figures."""
-    kept = skill_kept(run, _known)
+    yield "Trained. Asking for what it could do before …"
+    kept = session.skill_kept(run.folder)
+    if not kept:
+        return
     before, after = (kept[when]["accuracy"] for when in ("before", "after"))
     change = kept["loss_factor"] - 1
     moved = f"{'rose' if change > 0 else 'fell'} by {abs(change):.1%}"
     sentence = f"What it could do before: it answers {after:.0%} of its old questions, {before:.0%} before."
-    return f"{sentence} Its loss on old texts {moved}.", {
-        "Old questions": f"{before:.0%} → {after:.0%}",
-        "Old loss": f"× {kept['loss_factor']:.2f}",
-    }
+    view.judge(
+        f"{sentence} Its loss on old texts {moved}.",
+        {"Old questions": f"{before:.0%} → {after:.0%}", "Old loss": f"× {kept['loss_factor']:.2f}"},
+    )
 
 
 if __name__ == "__main__":

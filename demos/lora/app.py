@@ -1,18 +1,29 @@
-"""LoRA, live: choose a model and a rank, train it on a style, and talk to it before and after."""
+"""LoRA, live: beside full fine-tuning from the same start, two adapters on one base, and what merging changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ftdemo import adapters
+from ftdemo.errors import UsageError
+from ftdemo.events import Finished, Sampled, Started, Step
 from ftdemo.recipe import named
-from ftdemo.ui import lab, theme
+from ftdemo.run import Run
+from ftdemo.ui import lab, limits, own, panels, session, theme
+from ftdemo.ui.accelerator import on_accelerator
+from ftdemo.ui.view import View, spectrum_chart
+from ftdemo.ui.visits import Stop
 
 TITLE = "LoRA: teach a model a voice by training two percent of it"
 LAB = lab.Lab("lora", {model: named("lora", model) for model in lab.MODELS})
-_LEARNING_RATES = sorted({1e-3, 2e-3, 4e-3, 1e-2, 2e-2, *(recipe.lr for recipe in LAB.usual.values())})
+_LEARNING_RATES = [f"{lr:g}" for lr in sorted({1e-3, 2e-3, 4e-3, 1e-2, 2e-2, *(r.lr for r in LAB.usual.values())})]
+"""As words, which is how a choice is written for agents."""
+_BASE, _EARLIER, _LATEST = "the base alone", "the adapter before", "the latest adapter"
 _INTRO = """
 # LoRA, live
 
@@ -20,6 +31,15 @@ A model's weights stay **frozen**. Beside each of its matrices a small pair of n
 another style. The small model of the house speaks of a harbour town, and learns to answer as a ship's log, with times.
 SmolLM2 is a real chat model, and learns to answer letters like a shop's crew: three lines, `Sighted:`, `Course:`,
 `Tide:`, in a voice of their own.
+"""
+_SWITCH = """
+## Two adapters, one base
+The base is loaded once. An adapter is put on it or taken off between two answers. Train twice, with other settings, and
+there are two to choose from.
+"""
+_MERGE = """
+## Merge it
+Adding the adapter into the weights gives a model of the usual form, as fast as the base. Does it still say the same?
 """
 
 
@@ -31,35 +51,177 @@ def build() -> gr.Blocks:
         with bench.controls():
             model = bench.choose_model()
             rank = gr.Slider(1, 64, usual.rank, step=1, label="Rank", info="Width of the two new matrices.")
-            lr = gr.Dropdown(_LEARNING_RATES, value=usual.lr, label="Learning rate", info="How far each step goes.")
+            lr = gr.Dropdown(
+                _LEARNING_RATES, value=f"{usual.lr:g}", label="Learning rate", info="How far each step goes."
+            )
             examples = bench.choose_examples()
+            compare = gr.Checkbox(
+                False,
+                label="Beside full fine-tuning",
+                info="Then move all weights too, from the same start, and compare.",
+                elem_id="compare",
+            )
+            mine = own.OwnData(own.PAIRS)
         bench.place_results("How was the voyage to Merrin?")
-        bench.connect(demo, train, model, [rank, lr, examples], choose=_choose, chosen=[lr, examples])
+        gr.Markdown(_SWITCH)
+        which = gr.Radio([_BASE, _EARLIER, _LATEST], value=_LATEST, label="On the base", elem_id="which")
+        said = gr.Textbox(
+            label="Your question", placeholder="How was the voyage to Merrin?", max_length=1000, submit_btn="Ask"
+        )
+        switched = gr.HTML(elem_id="switched")
+        said.submit(ask, [said, which, bench.key], switched, **lab.ANSWERS, api_name="ask_lora")
+        gr.Markdown(_MERGE)
+        merge_button = gr.Button("Merge and compare", elem_id="merge", min_width=120)
+        merged = gr.HTML(elem_id="merged")
+        merge_button.click(merge, bench.key, merged, **lab.ANSWERS, api_name="merge_lora")
+        controls = [rank, lr, examples, compare, *mine.inputs]
+        bench.connect(demo, train, model, controls, set_as=_settings, choose=_choose, chosen=[lr, examples])
     return demo
 
 
-def train(
-    model: str, rank: int, lr: float, examples: int, previous: str | None, request: gr.Request
-) -> Iterator[tuple[Any, ...]]:
-    """Train a LoRA adapter on a change of style and show the run as it goes.
+async def train(
+    model: str,
+    rank: int,
+    lr: str,
+    examples: int,
+    compare: bool,
+    own: str | None = None,
+    pasted: str = "",
+    visit: str = "",
+    request: gr.Request | None = None,
+) -> AsyncIterator[tuple[Any, ...]]:
+    """Train a LoRA adapter on a change of style and show the run as it goes; beside it full fine-tuning, if wished.
 
     Args:
         model: tiny, which takes seconds, or smollm2, a real chat model.
         rank: Rank of the update, 1 to 64.
-        lr: Peak learning rate.
-        examples: How many examples to learn from.
-        previous: The folder of the visitor's run before this one, if there is one.
+        lr: Peak learning rate, 0.004 say.
+        examples: How many of the built-in examples to learn from.
+        compare: Whether all weights are fine-tuned too, from the same start, and both are compared.
+        own: A file of your own examples to learn from in their place.
+        pasted: Or such examples as a text.
+        visit: The key of your visit, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
-        Status, loss chart, figures and answers as HTML; the run's folder, its zip file and the command that repeats it.
+        Status, loss chart, figures, the update's singular values with the comparison, and answers as HTML; the run's
+        zip file, the command that repeats it, and the visit's key.
     """
-    yield from LAB.train(model, {"rank": rank, "lr": lr, "examples": examples}, previous, request)
+    settings = _settings(rank, lr, examples, compare, own, pasted)
+    async for shown in LAB.train(model, settings, visit, request, finish=_compared if compare else _looked_at):
+        yield shown
 
 
-def _choose(model: str) -> tuple[float, int]:
+def _settings(rank: int, lr: str, examples: int, _compare: bool, file: str | None, text: str | None) -> dict[str, Any]:
+    return {"rank": rank, "lr": float(lr)} | own.settings(file, text, examples)
+
+
+def _choose(model: str) -> tuple[str, int]:
     """The learning rate and the number of examples that suit the chosen model."""
-    return LAB.usual[model].lr, LAB.some(model)
+    return f"{LAB.usual[model].lr:g}", LAB.some(model)
+
+
+def _looked_at(run: Run, view: View, _stop: Stop) -> Iterator[str]:
+    """The singular values of what training added."""
+    yield "Trained. Looking at what was added to the weights …"
+    view.more(spectrum_chart({"LoRA": session.spectrum(str(run.folder))}))
+
+
+def _compared(run: Run, view: View, stop: Stop) -> Iterator[str]:
+    """Full fine-tuning from the same start on the same rows, and both side by side."""
+    yield "Trained. Asking for what it could do before …"
+    found = {"LoRA": (run, session.skill_kept(run.folder), session.spectrum(str(run.folder)))}
+    same = ("data", "examples", "epochs", "max_steps", "batch_tokens", "sample_prompts", "answer_tokens")
+    recipe = named("full", run.recipe.model).with_settings({key: getattr(run.recipe, key) for key in same})
+    folder = run.folder.parent / "full"
+    for event in session.perform(recipe, folder, stop):
+        if isinstance(event, Started):
+            yield f"Now all {event.total_parameters:,} weights move …"
+        if isinstance(event, Step):
+            yield f"Full fine-tuning: step {event.step} of {event.total_steps}."
+    if folder.exists():
+        yield "Both are trained. Asking the second one for what it could do before …"
+        full = Run.load(folder)
+        found["Full fine-tuning"] = (full, session.skill_kept(folder), session.spectrum(str(folder)))
+    view.more(panels.table(_rows(found)) + spectrum_chart({name: seen for name, (_, _, seen) in found.items()}))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rows(found: dict[str, tuple[Run, dict[str, Any], dict[str, Any]]]) -> list[list[str]]:
+    """What is compared: a row for each thing, a column for each way."""
+    rows: dict[str, list[str]] = {"": list(found)}
+    for run, kept, _ in found.values():
+        started, finished = (next(e for e in run.events if isinstance(e, kind)) for kind in (Started, Finished))
+        assert isinstance(started, Started)
+        assert isinstance(finished, Finished)
+        last = next((event for event in reversed(run.events) if isinstance(event, Sampled)), None)
+        for name, score in (last.scores if last else {}).items():
+            rows.setdefault(name, []).append(f"{score:.2f}")
+        heldout = run.record.get("heldout_loss") or {}
+        rows.setdefault("Held-out loss, nats", []).append(f"{heldout['after']:.2f}" if heldout else "none")
+        rows.setdefault("Weights that move", []).append(f"{started.trainable_parameters:,}")
+        rows.setdefault("Seconds of training", []).append(f"{finished.seconds:.0f}")
+        rows.setdefault("Memory at its peak", []).append(f"{finished.peak_memory_bytes / 1e9:.1f} GB")
+        rows.setdefault("File to keep", []).append(f"{started.adapter_bytes / 1e6:.1f} MB")
+        if kept:
+            old = f"{kept['before']['accuracy']:.0%} → {kept['after']['accuracy']:.0%}"
+            rows.setdefault("Old questions", []).append(old)
+            rows.setdefault("Old loss", []).append(f"× {kept['loss_factor']:.2f}")
+    return [[name, *cells] for name, cells in rows.items()]
+
+
+def ask(said: str, which: str, visit: str, request: gr.Request) -> Iterator[str]:
+    """Ask the base with one of your adapters on it, or with none, and show the answer as HTML.
+
+    Args:
+        said: What to ask.
+        which: the base alone, the adapter before or the latest adapter.
+        visit: The key of your visit, as training gave it.
+        request: Tells visitors apart.
+    """
+    limits.refuse_long(said)
+    latest = LAB.run_of(visit, request)
+    known = LAB.visits.find(visit, request)
+    earlier = known.earlier if known else None
+    if which == _EARLIER and earlier is None:
+        raise gr.Error("There is one adapter only. Train once more, with other settings.", print_exception=False)
+    reply = ""
+    try:
+        for piece in _switched([str(earlier) if earlier else "", str(latest)], which, said):
+            reply += piece
+            yield panels.said(which, said, reply)
+    except UsageError as error:
+        raise gr.Error(f"{error.what} {error.remedy}", print_exception=False) from None
+
+
+@on_accelerator()
+def _switched(folders: list[str], which: str, said: str) -> Iterator[str]:
+    place = {_BASE: None, _EARLIER: 0, _LATEST: 1}[which]
+    yield from adapters.switched_reply(tuple(folders), place, said)
+
+
+def merge(visit: str, request: gr.Request) -> str:
+    """Add your latest adapter into the weights, and show how far the merged model's answers are from the others.
+
+    Args:
+        visit: The key of your visit, as training gave it.
+        request: Tells visitors apart.
+    """
+    found = _merged(str(LAB.run_of(visit, request)))
+    same = f"{found['same']} of {found['asked']} answers are the same, word for word."
+    return panels.status(f"Merged. {same}") + panels.numbers(
+        {
+            "Largest difference of a logit": f"{found['largest_difference']:.1e}",
+            "Largest logit": f"{found['largest_logit']:.1f}",
+            "Adapter": f"{found['adapter_bytes'] / 1e6:.1f} MB",
+            "Merged model": f"{found['merged_bytes'] / 1e6:.1f} MB",
+        }
+    )
+
+
+@on_accelerator()
+def _merged(folder: str) -> dict[str, Any]:
+    return adapters.merge_and_compare(Run.load(Path(folder)))
 
 
 if __name__ == "__main__":

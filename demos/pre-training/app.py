@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ftdemo.recipe import named
-from ftdemo.ui import lab, theme
+from ftdemo.ui import lab, own, theme
 
 TITLE = "Pre-training: watch a model learn to write, from nothing"
 LAB = lab.Lab("pre-training", {"new": named("scratch", "new")})
@@ -21,10 +19,8 @@ _LEARNING_RATE = 5e-3
 """With Muon, which needs about half the tokens of AdamW here. See the recipe of the house's own models."""
 _LOOKS = 6
 """How often the openings are gone on with while it trains."""
-_MOST_TEXT = 200_000
-"""Characters of a text that is brought along."""
 _SMALL_VOCABULARY, _LITTLE_TEXT = 320, 20_000
-"""A short text has not enough different pieces for more; 256 of them are the bytes."""
+"""A text of fewer bytes has not enough different pieces for more tokens; 256 of them are the bytes."""
 _INTRO = """
 # Pre-training, live
 
@@ -45,53 +41,53 @@ def build() -> gr.Blocks:
             examples = gr.Slider(
                 200, 4000, 1600, step=200, label="Texts", info="How many are read, each once.", elem_id="texts"
             )
-            text = gr.Textbox(
-                label="Or a text of your own",
-                info="Some pages, with empty lines between the parts. It is read ten times, and stays here.",
-                lines=4,
-                max_lines=8,
-                max_length=_MOST_TEXT,
-            )
+            mine = own.OwnData(own.TEXTS)
         bench.place_results(
             "One windy Tuesday Nell the cooper was mending",
             asked="Openings that it goes on with",
             talk="## Give it the first words\nIt goes on with them. It has not learned to answer.",
         )
-        bench.connect(demo, train, model, [size, examples, text])
+        bench.connect(demo, train, model, [size, examples, *mine.inputs], set_as=_settings)
     return demo
 
 
-def train(
-    model: str, size: str, examples: int, text: str, previous: str | None, request: gr.Request
-) -> Iterator[tuple[Any, ...]]:
+async def train(
+    model: str,
+    size: str,
+    examples: int,
+    own: str | None = None,
+    pasted: str = "",
+    visit: str = "",
+    request: gr.Request | None = None,
+) -> AsyncIterator[tuple[Any, ...]]:
     """Train a new language model from random weights and show what it writes as it goes.
 
     Args:
         model: new: there is no other to begin from.
         size: About how many weights it has: 0.2 million, 0.5 million or 0.9 million.
         examples: How many generated texts it reads, each once.
-        text: A text of your own to read in their place; empty for none.
-        previous: The folder of the visitor's run before this one, if there is one.
+        own: A file of texts of your own to read in their place, ten times each.
+        pasted: Or such texts, with empty lines between them.
+        visit: The key of your visit, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
-        Status, loss chart, figures and answers as HTML; the run's folder, its zip file and the command that repeats it.
+        Status, loss chart, figures and answers as HTML; the run's zip file, the command that repeats it, and the
+        visit's key.
     """
+    async for shown in LAB.train(model, _settings(size, examples, own, pasted), visit, request):
+        yield shown
+
+
+def _settings(size: str, examples: int, file: str | None, text: str) -> dict[str, Any]:
     width, layers = _SIZES[size]
     settings: dict[str, Any] = {"width": width, "layers": layers, "optimizer": "muon", "lr": _LEARNING_RATE}
-    if not text.strip():
-        steps = examples // 6
-        settings |= {"examples": examples, "sample_every": steps // _LOOKS}
-        yield from LAB.train(model, settings, previous, request)
-        return
-    with tempfile.TemporaryDirectory(prefix="ftdemo-text-") as folder:
-        data = Path(folder) / "mine.jsonl"
-        parts = [part.strip() for part in text.split("\n\n") if part.strip()]
-        data.write_text("".join(json.dumps({"text": part}) + "\n" for part in parts), encoding="utf-8")
-        settings |= {"data": str(data), "examples": None, "epochs": 10, "sample_every": 20}
-        if len(text) < _LITTLE_TEXT:
-            settings["vocabulary"] = _SMALL_VOCABULARY
-        yield from LAB.train(model, settings, previous, request)
+    mine = own.settings(file, text, examples)
+    if "data" not in mine:
+        return settings | mine | {"sample_every": examples // 6 // _LOOKS}
+    if Path(mine["data"]).stat().st_size < _LITTLE_TEXT:
+        settings["vocabulary"] = _SMALL_VOCABULARY
+    return settings | mine | {"epochs": 10, "sample_every": 20}
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
 
+from ftdemo.errors import FtdemoError
 from ftdemo.inspection import look
-from ftdemo.ui import lab, panels, theme
+from ftdemo.ui import lab, own, panels, theme
 
 TITLE = "SFT: teach a model to answer, and see which tokens count"
 LAB = lab.Lab("sft", lab.TAUGHT_TO_ANSWER)
@@ -33,44 +34,65 @@ def build() -> gr.Blocks:
             train_on = gr.Radio(list(_TRAIN_ON.items()), value="completion", label="What counts", elem_id="train-on")
             train_stop = gr.Checkbox(True, label="The stop token counts", elem_id="train-stop")
             examples = bench.choose_examples()
+            mine = own.OwnData(own.PAIRS)
         bench.place_results("Write a story about a weaver and a chest.")
-        bench.connect(demo, train, model, [train_on, train_stop, examples], choose=LAB.some, chosen=[examples])
-        shown = [model, train_on, train_stop]
-        marking: dict[str, Any] = {"api_name": "tokens", "show_progress": "hidden", "concurrency_limit": None}
+        controls = [train_on, train_stop, examples, *mine.inputs]
+        bench.connect(demo, train, model, controls, set_as=_settings, choose=LAB.some, chosen=[examples])
+        shown = [model, train_on, train_stop, *mine.inputs]
+        marking: dict[str, Any] = {"api_name": "tokens_sft", "show_progress": "hidden", "concurrency_limit": None}
         gr.on([demo.load, *(each.change for each in shown)], mark, shown, tokens, **marking)
     return demo
 
 
-def train(
-    model: str, train_on: str, train_stop: bool, examples: int, previous: str | None, request: gr.Request
-) -> Iterator[tuple[Any, ...]]:
+async def train(
+    model: str,
+    train_on: str,
+    train_stop: bool,
+    examples: int,
+    own: str | None = None,
+    pasted: str = "",
+    visit: str = "",
+    request: gr.Request | None = None,
+) -> AsyncIterator[tuple[Any, ...]]:
     """Train a model on pairs of request and answer and show the run as it goes.
 
     Args:
         model: tiny, all of whose weights move within seconds, or smollm2, a real chat model, by LoRA.
         train_on: Which tokens count: completion, the answers alone, or all, the requests too.
         train_stop: Whether the stop token that ends an answer counts.
-        examples: How many pairs to learn from.
-        previous: The folder of the visitor's run before this one, if there is one.
+        examples: How many of the built-in pairs to learn from.
+        own: A file of your own examples to learn from in their place.
+        pasted: Or such examples as a text.
+        visit: The key of your visit, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
-        Status, loss chart, figures and answers as HTML; the run's folder, its zip file and the command that repeats it.
+        Status, loss chart, figures and answers as HTML; the run's zip file, the command that repeats it, and the
+        visit's key.
     """
-    settings = {"train_on": train_on, "train_stop": train_stop, "examples": examples}
-    yield from LAB.train(model, settings, previous, request)
+    async for shown in LAB.train(model, _settings(train_on, train_stop, examples, own, pasted), visit, request):
+        yield shown
 
 
-def mark(model: str, train_on: str, train_stop: bool) -> str:
+def _settings(train_on: str, train_stop: bool, examples: int, file: str | None, text: str) -> dict[str, Any]:
+    return {"train_on": train_on, "train_stop": train_stop} | own.settings(file, text, examples)
+
+
+def mark(model: str, train_on: str, train_stop: bool, own: str | None, pasted: str) -> str:
     """Show one pair as the model reads it, as HTML, with the tokens marked that count.
 
     Args:
         model: tiny or smollm2.
         train_on: Which tokens count: completion or all.
         train_stop: Whether the stop token counts.
+        own: A file of your own examples to show the first of.
+        pasted: Or such examples as a text.
     """
-    settings = {"train_on": train_on, "train_stop": train_stop, "examples": 1}
-    seen = look(LAB.usual[model].with_settings(settings))
+    try:
+        settings = _settings(train_on, train_stop, 1, own, pasted) | {"examples": 1}
+        seen = look(LAB.recipe(model, settings))
+    except FtdemoError as error:
+        return panels.status(f"{error.what} {error.remedy}", error=True)
     return panels.tokens(seen.spans(seen.examples[0]))
 
 

@@ -21,6 +21,20 @@
   };
   addEventListener("load", () => setTimeout(mend));
 
+  // ---- a demo within the page ----
+  for (const button of document.querySelectorAll(".ft-embed")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const dark = document.body.dataset.mdColorScheme === "slate" ? "dark" : "light";
+      const src = new URL(button.dataset.demo, location.href);
+      src.searchParams.set("__theme", dark);
+      const frame = make("iframe", { src: src.href, class: "ft-demo", title: "Live demo", allow: "clipboard-write" });
+      button.parentElement.after(frame);
+      button.remove();
+      frame.focus();
+    });
+  }
+
   // ---- cards ----
   let cards = null;
   let open = null; // the link whose card is shown

@@ -1,7 +1,20 @@
 """Data: rows read from files, and the data sets that ship with the package. Nothing here knows a tokenizer."""
 
 from ftdemo.data.builtin import BUILT_IN, BuiltIn
-from ftdemo.data.rows import AnyRow, Asked, Labelled, Row, Rows, Splits, Text, Turn, load_splits, read_rows, stream_rows
+from ftdemo.data.rows import (
+    AnyRow,
+    Asked,
+    Labelled,
+    Row,
+    Rows,
+    Splits,
+    Text,
+    Turn,
+    faults,
+    load_splits,
+    read_rows,
+    stream_rows,
+)
 from ftdemo.data.trial import Trial
 
 __all__ = [
@@ -16,6 +29,7 @@ __all__ = [
     "Text",
     "Trial",
     "Turn",
+    "faults",
     "load_splits",
     "read_rows",
     "stream_rows",

@@ -5,7 +5,6 @@ Training rows are streamed, never held: a file may be larger than memory.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,15 +14,11 @@ from typing import Any, Literal, cast
 
 from ftdemo.data import constraints
 from ftdemo.data.builtin import BUILT_IN, BuiltIn
+from ftdemo.data.files import SHAPES, Broken, count, values
 from ftdemo.data.trial import Trial
 from ftdemo.errors import DataError
 
 Role = Literal["system", "user", "assistant"]
-_SHAPES = (
-    'Each line should be {"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]} '
-    'or {"prompt": …, "completion": …}, or, for texts, {"text": …} or {"text": …, "label": …}.'
-)
-_MAX_LINE_BYTES = 2**20
 _HELDOUT_SHARE = 0.1
 _MAX_HELDOUT = 60
 _MIN_ROWS_TO_SPLIT = 10
@@ -127,7 +122,7 @@ class Splits:
 
 
 def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
-    """The rows of a built-in data set, a JSONL file or a folder, parted into training and held-out rows.
+    """The rows of a built-in data set, a file or a folder, parted into training and held-out rows.
 
     A built-in set brings its own held-out rows, and so does a folder: ``train.jsonl`` and ``heldout.jsonl``. Of a file
     with ten rows or more a seeded tenth (60 rows at most) is held out. `examples` then keeps the first N training rows.
@@ -144,34 +139,61 @@ def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
         return _generated(built_in, seed, examples)
     if built_in.pairs is not None:
         return _generated_pairs(built_in, seed, examples)
-    train = Rows(lambda: stream_rows(built_in.train), _count_rows(built_in.train))
+    train = Rows(lambda: stream_rows(built_in.train), count(built_in.train))
     return Splits(_first(train, examples), tuple(stream_rows(built_in.heldout)))
 
 
 def read_rows(path: Path) -> list[AnyRow]:
-    """All rows of a JSONL file at once, for a file that is known to be small."""
+    """All rows of a file at once, for a file that is known to be small."""
     return list(stream_rows(path))
 
 
 def stream_rows(path: Path) -> Iterator[AnyRow]:
-    """The rows of a JSONL file, in order. Blank lines are passed over.
+    """The rows of a file, in order. Blank lines are passed over.
 
     Raises:
         DataError: If the file cannot be read or is empty, a line is malformed, or it holds another kind of row than
             the first: file and line are named.
     """
     kind: type | None = None
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        row = _parse(line, path, number)
+    for number, value in values(path):
+        row = _read(path, number, value)
         kind = kind or type(row)
         if type(row) is not kind:
             what = f"{path}:{number}: this row is {_KINDS[type(row)]}, those before are each {_KINDS[kind]}."
             raise DataError(what, "Give every row the same keys, or part the file in two.")
         yield row
     if kind is None:
-        raise DataError(f"{path}: the file is empty.", _SHAPES)
+        raise DataError(f"{path}: the file is empty.", SHAPES)
+
+
+def faults(path: Path, most: int = 5) -> tuple[list[str], int]:
+    """What is wrong with a file, row by row.
+
+    Args:
+        path: The file.
+        most: How many faults are looked for.
+
+    Returns:
+        Sentences with file and line, and how many rows are good; with `most` faults, of those before the last fault.
+    """
+    found: list[str] = []
+    good = 0
+    try:
+        for number, value in values(path):
+            try:
+                _read(path, number, value)
+            except DataError as error:
+                found.append(error.what)
+                if len(found) == most:
+                    break
+            else:
+                good += 1
+        if not found:
+            good = sum(1 for _ in stream_rows(path))  # mixed kinds, and a file without rows
+    except DataError as error:
+        found.append(f"{error.what} {error.remedy}")
+    return found, good
 
 
 def _generated(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
@@ -206,10 +228,6 @@ def _first(rows: Rows, examples: int | None) -> Rows:
     return Rows(rows.read, min(len(rows), examples or len(rows)))
 
 
-def _count_rows(path: Path) -> int:
-    return sum(1 for _, line in _lines(path) if line.strip())
-
-
 def _existing(data: str) -> Path:
     path = Path(data)
     try:
@@ -230,38 +248,17 @@ def _from_folder(folder: Path, examples: int | None) -> Splits:
             f"{folder} is a folder without train.jsonl.",
             "Name a JSONL file in it, or give the folder a train.jsonl and, to judge by, a heldout.jsonl.",
         )
-    rows = Rows(lambda: stream_rows(train), max(1, _count_rows(train)))
+    rows = Rows(lambda: stream_rows(train), max(1, count(train)))
     return Splits(_first(rows, examples), tuple(stream_rows(heldout)) if heldout.is_file() else ())
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _read(path: Path, number: int, value: Any) -> AnyRow:
     try:
-        with path.open("rb") as file:
-            number = 0
-            while raw := file.readline(_MAX_LINE_BYTES + 1):
-                number += 1
-                if len(raw) > _MAX_LINE_BYTES:
-                    raise DataError(f"{path}:{number}: the line is longer than 1 MiB.", "Write one example a line.")
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        where = f"{path}:{number}: byte {error.start + 1} is not UTF-8."
-        raise DataError(where, "Save the file as UTF-8 text.") from None
-    except OSError as error:
-        what = f"{path} cannot be read: {error.strerror or error}."
-        raise DataError(what, "Check the path and its permissions.") from None
-
-
-def _parse(line: str, path: Path, number: int) -> AnyRow:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", error)
-        what = f"{path}:{number}: not valid JSON ({reason})."
-        raise DataError(what, _SHAPES) from None
-    try:
+        if isinstance(value, Broken):
+            raise ValueError(value.reason)
         return _row(number, value)
     except ValueError as error:
-        raise DataError(f"{path}:{number}: {error}.", _SHAPES) from None
+        raise DataError(f"{path}:{number}: {error}.", SHAPES) from None
 
 
 def _row(number: int, value: Any) -> AnyRow:
@@ -337,14 +334,14 @@ def _json_kind(value: Any) -> str:
 
 
 def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
-    total = _count_rows(path)
+    total = count(path)
     if total < _MIN_ROWS_TO_SPLIT:
         return Splits(_first(Rows(lambda: stream_rows(path), max(total, 1)), examples), ())
-    count = min(_MAX_HELDOUT, max(1, round(total * _HELDOUT_SHARE)))
-    chosen = set(random.Random(seed).sample(range(total), count))
+    held = min(_MAX_HELDOUT, max(1, round(total * _HELDOUT_SHARE)))
+    chosen = set(random.Random(seed).sample(range(total), held))
 
     def read(*, heldout: bool) -> Iterator[AnyRow]:
         return (row for index, row in enumerate(stream_rows(path)) if (index in chosen) == heldout)
 
-    train = Rows(lambda: read(heldout=False), total - count)
+    train = Rows(lambda: read(heldout=False), total - held)
     return Splits(_first(train, examples), tuple(read(heldout=True)))

@@ -81,7 +81,14 @@ def _derive_terms(project: Project, glossary: Glossary, records: Records, biblio
         _write(project.derived / "sources" / page.name, source_list(term.sources, bibliography, page))
         if term.demo:
             url = os.environ.get("FTDEMO_DEMOS_URL") or glossary.settings.demos
-            _write(project.derived / "demos" / f"{term.demo}.md", parts.demo_link(url.format(name=term.demo)))
+            embedded = os.environ.get("FTDEMO_DEMOS_URL") or glossary.settings.embedded
+            notebook = project.docs / "notebooks" / f"{term.demo}.ipynb"
+            links = parts.demo_link(
+                url.format(name=term.demo),
+                embedded.format(name=term.demo),
+                f"../../notebooks/{notebook.name}" if notebook.exists() else "",
+            )
+            _write(project.derived / "demos" / f"{term.demo}.md", links)
 
 
 def _derive_lists(project: Project, glossary: Glossary, bibliography: Bibliography) -> None:

@@ -86,6 +86,7 @@ class Settings(BaseModel):
     name: str
     about: str
     demos: str = Field(default="", description="where a demo runs, with `{name}` for its name")
+    embedded: str = Field(default="", description="where a demo runs for a page that shows it, with `{name}` too")
     feedback: str = Field(default="", description="where readers say what is missing, with `{name}` for the term")
     levels: dict[str, str] = Field(description="each level's name, and how it reads")
     flagships: tuple[str, ...] = ()

@@ -135,9 +135,23 @@ def feedback(url: str) -> str:
     return f'<p class="ft-feedback">Was this page helpful? {link}.</p>\n'
 
 
-def demo_link(url: str) -> str:
-    """A button that opens a demo."""
-    return f'<p><a class="md-button md-button--primary" href="{escape(url)}">Open the live demo</a></p>\n'
+def demo_link(url: str, embedded: str = "", notebook: str = "") -> str:
+    """Buttons that open a demo: on a page of its own, and, for readers with JavaScript, on this one.
+
+    Args:
+        url: Where the demo runs.
+        embedded: Where it runs for pages that show it within themselves.
+        notebook: The same as a notebook.
+    """
+    links = [f'<a class="md-button md-button--primary" href="{escape(url)}">Open the live demo</a>']
+    if embedded:
+        links.append(
+            f'<button type="button" class="md-button ft-embed" data-demo="{escape(embedded)}" hidden>'
+            "Open it on this page</button>"
+        )
+    if notebook:
+        links.append(f'<a class="md-button" href="{escape(notebook)}" download>Download the notebook</a>')
+    return f'<p class="ft-try">{" ".join(links)}</p>\n'
 
 
 def graph(glossary: Glossary) -> dict[str, Any]:

@@ -5,9 +5,7 @@ A demo adds its own controls, and the one thing that only it can show.
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,80 +15,118 @@ import gradio as gr
 from ftdemo import charts
 from ftdemo.data import load_splits
 from ftdemo.errors import FtdemoError
-from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
-from ftdemo.recipe import NAMED, Recipe, named
-from ftdemo.run import Run, perform
-from ftdemo.ui import panels, session
+from ftdemo.events import Finished, Sampled, Step
+from ftdemo.hardware import pick_device
+from ftdemo.recipe import Recipe, named
+from ftdemo.run import Run
+from ftdemo.ui import limits, panels, session
+from ftdemo.ui.view import View, command
+from ftdemo.ui.visits import Shown, Stop, Visit, Visits, Work
 
-MODELS = {"tiny": "tiny, 3 million weights: seconds", "smollm2": "SmolLM2, 135 million: about a minute"}
-TAUGHT_TO_ANSWER = {"tiny": named("full", "tiny"), "smollm2": named("lora", "smollm2")}
-"""How each model is taught to answer, where a demo is about something else than the method."""
-COMPUTES: dict[str, Any] = {"concurrency_id": session.MODEL_QUEUE, "show_progress": "hidden"}
-"""How a button is connected behind which a model computes."""
-_SCORES = {
-    "log": "answers that are a ship's log",
-    "format": "answers in the shop's shape",
-    "told": "stories that go on to tell of both things",
+_MODELS = {"tiny": "tiny, 3 million weights: seconds", "smollm2": "SmolLM2, 135 million: about a minute"}
+_LARGER = {
+    "HuggingFaceTB/SmolLM2-360M-Instruct": "SmolLM2, 360 million, from the Hub",
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": "SmolLM2, 1.7 billion, from the Hub",
 }
-"""The score that says whether the new skill was learned, for each data set that has one."""
-_OPERATIONS = 6
-"""Of one weight for one token of training, forward and backward (Kaplan et al. 2020, section 2.1)."""
+"""Where there is a GPU: Apache-2.0, and with a chat template that ends each turn with the stop token."""
+
+
+def models_for(device: str) -> dict[str, str]:
+    """The models that can be chosen on a device, each with what is said of it."""
+    return _MODELS | (_LARGER if device == "cuda" else {})
+
+
+MODELS = models_for(pick_device("auto").type)
+TAUGHT_TO_ANSWER = {model: named("full" if model == "tiny" else "lora", model) for model in MODELS}
+"""How each model is taught to answer, where a demo is about something else than the method."""
+ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 1, "show_progress": "hidden"}
+"""How what asks a model is connected: one visitor is answered at a time, whether or not another one trains."""
+FOLLOWS: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
+"""How what only looks on is connected."""
 _STOPPING = "Stopping. What was trained is kept, and asked the questions once more …"
+_MOST_QUEUED = 200
+"""Requests of all visitors that may wait for an answer; whoever comes after them is told that it is full."""
+NOTHING_YET = "There is no tuned model yet. Press Train first."
 
 
-class Visits:
-    """What a demo does for its visitors: each has a run of their own, in a folder of its own, which they may stop."""
+Finish = Callable[[Run, View, Stop], Iterator[str]]
+"""What a demo does with a run that is over: it adds to the view, and says meanwhile what it does."""
 
-    def __init__(self, slug: str, stopping: str = _STOPPING) -> None:
+
+class Host:
+    """What a demo does for its visitors: each has a run of their own, which they may stop and come back to."""
+
+    def __init__(self, slug: str, *, outputs: int, stopping: str = _STOPPING) -> None:
         """Open a demo.
 
         Args:
             slug: The demo's name.
+            outputs: How many values it shows, the visit's key not counted.
             stopping: What is said when a visitor stops a run.
         """
-        self._slug = slug
-        self._stopping = stopping
-        self._stops = session.Stops()
+        self.slug = slug
+        self.stopping = stopping
+        self.outputs = outputs
+        self.visits = Visits()
 
-    def host(
-        self,
-        work: Callable[[Path, threading.Event], Iterator[tuple[Any, ...]]],
-        refuse: Callable[[str], tuple[Any, ...]],
-        previous: str | None,
-        request: gr.Request,
-    ) -> Iterator[tuple[Any, ...]]:
-        """Carry out a visitor's work, and keep what it leaves in its folder, unless it fails or the visitor goes away.
+    async def host(
+        self, work: Work, show: Callable[..., Shown], key: str, request: gr.Request | None
+    ) -> AsyncIterator[Shown]:
+        """Carry out a visitor's work when their turn has come, and show it as it goes.
 
         Args:
             work: What is done in a folder, until it is over or the switch is set; it yields what is shown.
-            refuse: What is shown of an error.
-            previous: The folder of the visitor's work before this, if there is one. It goes once this is done.
+            show: What is shown of a sentence, or of an error with `error=True`.
+            key: The visit's, or nothing for a new one.
+            request: Tells visitors apart.
+
+        Returns:
+            What is shown, and the visit's key last.
+        """
+        visit = self.visits.enter(key, request)
+        try:
+            visit.begin(work, show, limits.address(request))
+        except FtdemoError as error:
+            raise gr.Error(f"{error.what} {error.remedy}", print_exception=False) from None
+        async for shown in visit.follow():
+            yield (*shown, visit.key)
+
+    async def rejoin(self, key: str, request: gr.Request) -> AsyncIterator[Shown]:
+        """After a reload: the run as it stands, and as it goes on."""
+        visit = self.visits.find(key, request) if key else None
+        if visit is None:
+            yield (*[gr.skip()] * self.outputs, "")
+            return
+        visit = self.visits.enter(key, request)
+        async for shown in visit.follow():
+            yield (*shown, visit.key)
+
+    def stop(self, key: str, request: gr.Request) -> Any:
+        """Stop the run that you have begun after the step in hand. What was trained is judged and kept.
+
+        Args:
+            key: Your visit's key, as training gave it; may be empty.
             request: Tells visitors apart.
         """
-        visitor = request.session_hash or "api"
-        folder, kept = session.new_run_folder(self._slug), False
-        try:
-            yield from work(folder, self._stops.arm(visitor))
-            kept = folder.exists()
-            if kept:
-                session.forget(previous)
-        except FtdemoError as error:
-            told = f"{error.what} {error.remedy}"
-            yield refuse(told)
-            raise gr.Error(told, print_exception=False) from None
-        finally:
-            self._stops.disarm(visitor)
-            if not kept:
-                session.forget(str(folder))
+        visit = self.visits.find(key, request)
+        if visit is None or not visit.working or visit.stop.is_set():
+            return gr.skip()
+        visit.stop.set()
+        return panels.status(self.stopping)
 
-    def stop(self, request: gr.Request) -> Any:
-        """Stop what you have begun after the step in hand. What was trained is judged and kept."""
-        if self._stops.press(request.session_hash or "api"):
-            return panels.status(self._stopping)
-        return gr.skip()
+    def run_of(self, key: str, request: gr.Request | None) -> Path:
+        """The folder of a visitor's last run.
+
+        Raises:
+            gradio.Error: If there is none.
+        """
+        visit: Visit | None = self.visits.find(key, request)
+        if visit is None or visit.run is None:
+            raise gr.Error(NOTHING_YET, print_exception=False)
+        return visit.run
 
 
-class Lab(Visits):
+class Lab(Host):
     """A demo of one run at a time, by a model that the visitor chooses."""
 
     def __init__(self, slug: str, usual: Mapping[str, Recipe]) -> None:
@@ -100,79 +136,105 @@ class Lab(Visits):
             slug: The demo's name.
             usual: The named recipe of each model that can be chosen, the first one first.
         """
-        super().__init__(slug)
+        super().__init__(slug, outputs=7)
         self.usual = dict(usual)
         self.first = next(iter(usual))
 
-    def train(
+    async def train(
         self,
         model: str,
         settings: Mapping[str, Any],
-        previous: str | None,
-        request: gr.Request,
+        key: str,
+        request: gr.Request | None,
         *,
-        judge: Callable[[Run], tuple[str, dict[str, str]]] | None = None,
-    ) -> Iterator[tuple[Any, ...]]:
+        finish: Finish | None = None,
+    ) -> AsyncIterator[Shown]:
         """Carry out a visitor's run and show it as it goes.
 
         Args:
             model: One of the models that can be chosen.
             settings: What the visitor has set, by the recipe's keys.
-            previous: The folder of the visitor's run before this one, if there is one.
+            key: The visit's, or nothing for a new one.
             request: Tells visitors apart.
-            judge: What else is measured when the run is over: a sentence, and figures under their names.
+            finish: What else is done when the run is over.
 
         Returns:
-            Time and again as it goes: status, loss chart, figures and answers as HTML; the run's folder, its zip file
-            and the command that repeats it.
+            Time and again as it goes: status, loss chart, figures, what only this demo has and answers as HTML; the
+            run's zip file, the command that repeats it, and the visit's key.
         """
         view = View(command(self.usual[self.first]))
 
-        def work(folder: Path, stopping: threading.Event) -> Iterator[tuple[Any, ...]]:
-            recipe = self.usual[model].with_settings(settings)
-            view.command = command(recipe)
-            yield view.show()
-            for event in perform(recipe, folder, baseline=session.baseline(recipe), stop=stopping):
+        def work(folder: Path, stop: Stop) -> Iterator[Shown]:
+            recipe = self.recipe(model, settings)
+            yield view.show("Preparing …")
+            view.begin(recipe, session.expected(recipe))
+            for event in session.perform(recipe, folder, stop):
                 view.add(event)
+                if isinstance(event, Step) and event.seconds > limits.current().seconds:
+                    stop.set()
                 if not isinstance(event, Finished):
-                    yield view.show(_STOPPING if stopping.is_set() else None)
+                    yield view.show(_STOPPING if stop.is_set() else None)
             if not folder.exists():
                 yield view.show("Stopped before the first step: there is nothing to keep.")
                 return
-            if judge:
-                yield view.show("Trained. Asking for what it could do before …")
-                view.judge(*judge(Run.load(folder)))
-            yield view.show(folder=str(folder), archive=session.as_zip(folder))
+            for text in finish(Run.load(folder), view, stop) if finish else ():
+                yield view.show(text)
+            view.keep(session.as_zip(folder, self.slug))
+            yield view.show()
 
-        yield from self.host(work, lambda told: view.show(told, error=True), previous, request)
+        async for shown in self.host(work, view.show, key, request):
+            yield shown
 
-    def chat(self, said: str, history: list[dict[str, Any]], folder: str | None) -> Iterator[tuple[Any, ...]]:
+    def recipe(self, model: str, settings: Mapping[str, Any]) -> Recipe:
+        """What a visitor asks for.
+
+        Raises:
+            FtdemoError: If it is not possible, or more than this demo gives.
+        """
+        if model not in self.usual:
+            raise FtdemoError(
+                f"This demo has no model called {model[:80]}.", f"Choose one of: {', '.join(self.usual)}."
+            )
+        return limits.bounded(self.usual[model].with_settings(settings))
+
+    def foretell(self, model: str, settings: Mapping[str, Any]) -> str:
+        """How long a run would take here, as HTML."""
+        try:
+            recipe = self.recipe(model, settings)
+            return panels.expected(session.expected(recipe))
+        except FtdemoError as error:
+            return panels.status(f"{error.what} {error.remedy}", error=True)
+
+    def chat(
+        self, said: str, history: list[dict[str, Any]], key: str, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
         """Answer one message with the visitor's tuned model."""
         if not said.strip():
             yield gr.skip(), gr.skip()
             return
-        if folder is None:
-            raise gr.Error("There is no tuned model yet. Press Train first.", print_exception=False)
+        limits.refuse_long(said)
+        folder = self.run_of(key, request)
         history = [*history, {"role": "user", "content": said}, {"role": "assistant", "content": "…"}]
         yield "", history
         reply = ""
-        for piece in session.reply(folder, said):
+        for piece in session.reply(str(folder), said):
             reply += piece
             yield "", [*history[:-1], {"role": "assistant", "content": reply.replace("\n", "  \n")}]
 
-    def ask_both(self, said: str, folder: str | None) -> Iterator[str]:
+    def ask_both(self, said: str, key: str, request: gr.Request) -> Iterator[str]:
         """Ask the model before and after your training the same, and show both answers as HTML.
 
         Args:
             said: What to ask.
-            folder: The folder of the visitor's run.
+            key: Your visit's key, as training gave it.
+            request: Tells visitors apart.
         """
-        if folder is None:
-            raise gr.Error("There is no tuned model yet. Press Train first.", print_exception=False)
+        limits.refuse_long(said)
+        folder = self.run_of(key, request)
         answers = {"before": "…", "after": "…"}
         for name in answers:
             reply = ""
-            for piece in session.reply(folder, said, before=name == "before"):
+            for piece in session.reply(str(folder), said, before=name == "before"):
                 reply += piece
                 yield panels.pair(said, **(answers | {name: reply}))
             answers[name] = reply
@@ -190,6 +252,13 @@ class Lab(Visits):
         sampled = next((event for event in known if isinstance(event, Sampled)), None)
         yield panels.status("Ready. Press Train."), panels.answers(sampled, None)
 
+    def welcome(self, model: str, key: str, request: gr.Request) -> Iterator[tuple[Any, Any]]:
+        """Greet who comes for the first time; who comes back finds the run again."""
+        if key and self.visits.find(key, request):
+            yield gr.skip(), gr.skip()
+        else:
+            yield from self.greet(model)
+
     def rows(self, model: str) -> int:
         """How many examples the model's data has, in eights; generated data gives more when asked for more."""
         rows = len(load_splits(self.usual[model].data, seed=0).train)
@@ -200,27 +269,13 @@ class Lab(Visits):
         return self.usual[model].examples or self.rows(model)
 
 
-def command(recipe: Recipe) -> str:
-    """What carries a recipe out in a shell."""
-    usual = named(recipe.method, recipe.model)
-    changed = recipe.model_dump(exclude_unset=True).items()
-    settings = [f" --set {key}={_in_shell(key, value)}" for key, value in changed if value != getattr(usual, key)]
-    model = "" if recipe.model == NAMED[recipe.method].model else f" --set model={recipe.model}"
-    return f"ftdemo train {recipe.method}{model}" + "".join(settings)
-
-
-def _in_shell(key: str, value: Any) -> str:
-    """A setting's value as it is written in a shell; of a visitor's file the name alone."""
-    return Path(value).name if key == "data" else json.dumps(value).strip('"')
-
-
 class Workbench:
     """The parts of a demo's page that are the same in all of them. Each method places some where it is called."""
 
     def __init__(self, lab: Lab, intro: str) -> None:
         """Place the words that a demo begins with."""
         self._lab = lab
-        self._folder = gr.State(None, time_to_live=3600, delete_callback=session.forget)
+        self.key = place_key()
         gr.Markdown(intro, elem_classes="ft-lead")
 
     def choose_model(self) -> gr.Radio:
@@ -244,6 +299,7 @@ class Workbench:
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 yield
+                self._expected = gr.HTML(elem_id="expected")
                 with gr.Row():
                     self._train, self._stop = place_buttons()
                 self._status = gr.HTML(panels.status("Loading the model …"), elem_id="status")
@@ -252,6 +308,7 @@ class Workbench:
                     part.render()
                 self._chart = gr.HTML(charts.loss_chart([]), elem_id="chart")
                 self._numbers = gr.HTML(elem_id="numbers")
+                self._more = gr.HTML(elem_id="more")
 
     def place_results(
         self,
@@ -273,20 +330,23 @@ class Workbench:
         with gr.Row():
             self._download = gr.DownloadButton("Download model and run record", interactive=False, elem_id="download")
             usual = command(lab.usual[lab.first])
-            self._command = gr.Code(usual, language="shell", label="Do this again in your shell", lines=1)
+            self._command = gr.Code(
+                usual, language="shell", label="Do this again in your shell", lines=1, wrap_lines=True
+            )
         gr.Markdown(talk)
         history = gr.Chatbot(
             label="Chat", height=360, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
         )
         said = gr.Textbox(label="Your message", placeholder=placeholder, max_length=1000, submit_btn="Send")
-        said.submit(lab.chat, [said, history, self._folder], [said, history], **COMPUTES, api_visibility="private")
+        said.submit(lab.chat, [said, history, self.key], [said, history], **ANSWERS, api_visibility="private")
 
     def place_both(self, placeholder: str) -> None:
         """Place a question to the model before and after training, and its two answers."""
         gr.Markdown("## Ask both\nThe same question, to the model as it was and as it is now.")
         said = gr.Textbox(label="Your question", placeholder=placeholder, max_length=1000, submit_btn="Ask")
         pair = gr.HTML(elem_id="both")
-        said.submit(self._lab.ask_both, [said, self._folder], pair, **COMPUTES, api_visibility="private")
+        name = f"ask_{self._lab.slug.replace('-', '_')}"
+        said.submit(self._lab.ask_both, [said, self.key], pair, **ANSWERS, api_name=name)
 
     def connect(
         self,
@@ -295,6 +355,7 @@ class Workbench:
         model: gr.Radio | gr.State,
         settings: Sequence[Any],
         *,
+        set_as: Callable[..., Mapping[str, Any]],
         choose: Callable[[str], Any] | None = None,
         chosen: Sequence[Any] = (),
     ) -> None:
@@ -302,28 +363,76 @@ class Workbench:
 
         Args:
             demo: The page.
-            train: The demo's own function. It is given the model, the settings and the visitor's last run.
+            train: The demo's own function. It is given the model, the settings and the visit's key.
             model: The choice of a model, or the only one there is.
             settings: The demo's own controls.
+            set_as: What the controls' values are as keys of a recipe.
             choose: Which settings suit a model, where there is a choice.
             chosen: The controls of those.
         """
-        greeted = [self._status, self._answers]
-        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        demo.load(self._lab.greet, model, greeted, concurrency_limit=None, api_visibility="private")
+        lab, greeted = self._lab, [self._status, self._answers]
+        hidden: dict[str, Any] = {**FOLLOWS, "api_visibility": "private"}
+        shown = [self._status, self._chart, self._numbers, self._more, self._answers]
+        shown += [self._download, self._command, self.key]
+
+        def foretell(model: str, *values: Any) -> str:
+            return lab.foretell(model, set_as(*values))
+
+        measured = {"fn": foretell, "inputs": [model, *settings], "outputs": self._expected, **hidden}
+        back = come_back(demo, lab, self.key, shown)
+        back.then(lab.welcome, [model, self.key], greeted, **hidden).then(**measured)
         if choose:
-            model.change(choose, model, list(chosen), **hidden).then(
-                self._lab.greet, model, greeted, concurrency_limit=None, **hidden
+            model.change(choose, model, list(chosen), **hidden).then(lab.greet, model, greeted, **hidden).then(
+                **measured
             )
-        self._train.click(
-            train,
-            [model, *settings, self._folder],
-            [self._status, self._chart, self._numbers, self._answers, self._folder, self._download, self._command],
-            **COMPUTES,
-            api_name="train",
-            concurrency_limit=1,
-        )
-        self._stop.click(self._lab.stop, None, self._status, api_name="stop", queue=False)
+        gr.on([each.change for each in settings], trigger_mode="always_last", **measured)
+        self._train.click(train, [model, *settings, self.key], shown, **FOLLOWS, api_name=_name("train", lab))
+        self._stop.click(lab.stop, self.key, self._status, api_name=_name("stop", lab), queue=False)
+
+
+def _name(verb: str, host: Host) -> str:
+    """A function's name in the API: all demos may stand in one app."""
+    return f"{verb}_{host.slug.replace('-', '_')}"
+
+
+def connect_buttons(
+    host: Host, train: Callable[..., Any], inputs: Sequence[Any], shown: Sequence[Any], buttons: tuple[Any, Any]
+) -> None:
+    """Connect Train and Stop.
+
+    Args:
+        host: The demo.
+        train: Its own function.
+        inputs: What it is given; the visit's key is the last.
+        shown: What it gives; the status is the first.
+        buttons: Train and Stop.
+    """
+    train_button, stop_button = buttons
+    train_button.click(train, list(inputs), list(shown), **FOLLOWS, api_name=_name("train", host))
+    stop_button.click(host.stop, inputs[-1], shown[0], api_name=_name("stop", host), queue=False)
+
+
+def place_key() -> gr.Textbox:
+    """Place the key of the visit, which is not seen: by it a page that is loaded anew finds its run again."""
+    return gr.Textbox("", visible="hidden", label="visit", elem_id="visit")
+
+
+def come_back(demo: gr.Blocks, host: Host, key: gr.Textbox, shown: Sequence[Any]) -> Any:
+    """When the page opens: find the run again that it showed before it was loaded anew.
+
+    The key is laid down when the page goes and taken up when it comes, so that a second page never has it too.
+    """
+    name = f"ftdemo-{host.slug}"
+    take_up = f"""() => {{
+        const key = sessionStorage.getItem("{name}") ?? ""
+        sessionStorage.removeItem("{name}")
+        window.ftVisit = key
+        window.addEventListener("pagehide", () => window.ftVisit && sessionStorage.setItem("{name}", window.ftVisit))
+        return [key]
+    }}"""
+    key.change(None, key, None, js="key => { if (key) window.ftVisit = key }")
+    demo.unload(host.visits.leave)
+    return demo.load(host.rejoin, key, list(shown), js=take_up, **FOLLOWS, api_visibility="private")
 
 
 def place_buttons() -> tuple[gr.Button, gr.Button]:
@@ -334,90 +443,5 @@ def place_buttons() -> tuple[gr.Button, gr.Button]:
 
 def open_page(title: str) -> gr.Blocks:
     """An empty page of a demo."""
-    return gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 3600))
-
-
-class View:
-    """What the visitor sees of a run, redrawn from its events."""
-
-    def __init__(self, command: str) -> None:
-        self._events: list[Event] = []
-        self._judged: tuple[str, dict[str, str]] = ("", {})
-        self.command = command
-
-    def add(self, event: Event) -> None:
-        """Take in what happened."""
-        self._events.append(event)
-
-    def judge(self, sentence: str, figures: dict[str, str]) -> None:
-        """Take in what was measured when the run was over."""
-        self._judged = sentence, figures
-
-    def show(
-        self, text: str | None = None, *, error: bool = False, folder: str | None = None, archive: str | None = None
-    ) -> tuple[Any, ...]:
-        """Status, chart, numbers, answers, run folder, download and command, in the order of the outputs."""
-        samples = [event for event in self._events if isinstance(event, Sampled)]
-        before = samples[0] if samples else None
-        after = samples[-1] if len(samples) > 1 else None
-        return (
-            panels.status(text or self._sentence(before, after), error=error),
-            charts.loss_chart(self._events) + self._scores(before, after),
-            panels.numbers(self._numbers()),
-            panels.answers(before, after, waiting="Training …") if before else gr.skip(),
-            folder or gr.skip(),
-            gr.update(value=archive, interactive=True) if archive else gr.update(interactive=False),
-            self.command,
-        )
-
-    def _last(self, kind: type[Any]) -> Any:
-        return next((event for event in reversed(self._events) if isinstance(event, kind)), None)
-
-    def _sentence(self, before: Sampled | None, after: Sampled | None) -> str:
-        started, step, finished = self._last(Started), self._last(Step), self._last(Finished)
-        if finished:
-            moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
-            done = "Stopped early" if finished.status == "stopped" else "Done"
-            gain = f", and {self._gain(before, after)}" if before and after else ""  # few rows: none was held out
-            return f"{done}: {moved} in {finished.seconds:.0f} s{gain}. {self._judged[0]}"
-        if step is None:
-            return "Preparing …"
-        if step.step == step.total_steps:
-            return "Trained. Asking the questions again …"
-        left = step.seconds / step.step * (step.total_steps - step.step)
-        return f"Step {step.step} of {step.total_steps}, about {left:.0f} s left."
-
-    def _scores(self, before: Sampled | None, after: Sampled | None) -> str:
-        """Scores before and after; of a new model there are none that a few prompts could tell."""
-        started = self._last(Started)
-        if before is None or after is None or started.baselines:
-            return ""
-        return charts.score_chart(before.scores, after.scores)
-
-    def _gain(self, before: Sampled, after: Sampled) -> str:
-        """What came of it, in words: of the score that the data set has for it, or of the loss."""
-        for name, words in _SCORES.items():
-            if name in after.scores:
-                return f"{words} went from {before.scores[name]:.0%} to {after.scores[name]:.0%}"
-        first, *_, last = (event.loss for event in self._events if isinstance(event, Evaluated))
-        return f"the loss on rows it has not seen went from {first:.2f} to {last:.2f} nats a token"
-
-    def _numbers(self) -> dict[str, str]:
-        started, step, heldout = self._last(Started), self._last(Step), self._last(Evaluated)
-        if started is None:
-            return {}
-        share = started.trainable_parameters / started.total_parameters
-        shown = {
-            "Trainable weights": f"{started.trainable_parameters:,} ({share:.1%})",
-            "File to keep": f"{started.adapter_bytes / 1e6:.1f} MB",
-        }
-        if started.baselines:  # a new model: there is nothing small about what moves
-            read = step.tokens if step else 0
-            operations = _OPERATIONS * started.total_parameters * read
-            shown = {"Weights": f"{started.total_parameters:,}", "Tokens read": f"{read:,}"}
-            shown["Operations, about"] = f"{operations / 1e12:.1f} trillion"
-        if step:
-            shown |= {"Loss": f"{step.loss:.3f}", "Tokens a second": f"{step.tokens_per_second:.0f}"}
-        if heldout:
-            shown["Held-out loss"] = f"{heldout.loss:.3f}"
-        return shown | self._judged[1]
+    page = gr.Blocks(title=title, analytics_enabled=False, delete_cache=(600, 3600))
+    return page.queue(max_size=_MOST_QUEUED)

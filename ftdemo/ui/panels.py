@@ -16,6 +16,12 @@ def status(text: str, *, error: bool = False) -> str:
     return f'<div class="{style}" role="{role}" aria-live="polite">{escape(text)}</div>'
 
 
+def expected(seconds: float) -> str:
+    """How long a run should take on this machine."""
+    told = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return f'<p class="ft-expected">Expected here: about {told}, questions included.</p>'
+
+
 def tokens(spans: Iterable[tuple[str, bool]]) -> str:
     """A row as the model reads it: what is read only, and what is trained, marked."""
     pieces = [f"<mark>{escape(text)}</mark>" if trained else escape(text) for text, trained in spans]
@@ -26,6 +32,20 @@ def numbers(entries: dict[str, str]) -> str:
     """A row of figures, each under its name."""
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in entries.items())
     return f'<dl class="ft-numbers">{cells}</dl>'
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A table. The first row has the columns' names, the first column the rows'."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in rows[0])
+    body = ""
+    for name, *cells in rows[1:]:
+        body += f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+    return f'<table class="ft-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def said(title: str, asked: str, answer: str) -> str:
+    """One question with one answer."""
+    return f'<div class="ft-answers">{_article(asked, _said(title, answer), "")}</div>'
 
 
 def answers(before: Sampled | None, after: Sampled | None, waiting: str = "Press Train to see.") -> str:

@@ -51,6 +51,12 @@ CSS = (
   color: var(--body-text-color-subdued); font: .86rem/1.7 ui-monospace, Menlo, Consolas, monospace; }
 .ft-tokens mark { color: var(--body-text-color); background: color-mix(in srgb, var(--ft-b) 24%, transparent);
   border-radius: 3px; padding: .1em 0; }
+.ft-expected { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued); }
+.ft-status ul { margin: .4em 0; padding-left: 1.2em; overflow-wrap: anywhere; }
+.ft-table { width: 100%; border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
+.ft-table th, .ft-table td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid
+  var(--border-color-primary); }
+.ft-table th[scope=row] { text-align: left; font-weight: 400; color: var(--body-text-color-subdued); }
 @media (max-width: 640px) { .ft-answers .ft-pair { grid-template-columns: 1fr; } }
 """
 )
@@ -59,6 +65,9 @@ CSS = (
 def launch_settings() -> dict[str, Any]:
     """What `launch()` and `mount_gradio_app()` take to give a demo the site's looks and safe bounds."""
     import gradio as gr
+    from starlette.middleware import Middleware
+
+    from ftdemo.ui.bounds import BoundedBody
 
     hue = gr.themes.Color(name="harbour", **HUE)
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
@@ -92,4 +101,6 @@ def launch_settings() -> dict[str, Any]:
         "ssr_mode": False,
         "enable_monitoring": False,
         "max_file_size": "20mb",
+        "mcp_server": True,
+        "app_kwargs": {"middleware": [Middleware(BoundedBody)]},
     }

@@ -1,0 +1,90 @@
+"""Adapters in use: several on one base, and one merged into its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ftdemo.data import Turn, load_splits
+from ftdemo.errors import UsageError
+from ftdemo.generate import answer_rows, stream_reply
+from ftdemo.run import Run
+
+_PROMPTS = 8
+_MERGED_TOKENS = 48
+
+
+def switched_reply(folders: tuple[str, ...], place: int | None, said: str) -> Iterator[str]:
+    """What a base answers with one of several adapters on it, piece by piece.
+
+    The base is loaded once; an adapter is switched on or off between two answers.
+
+    Args:
+        folders: Of runs, each with an adapter for the same base; an empty name stands for none.
+        place: Which of them, or none: the base alone.
+        said: What it is told.
+
+    Raises:
+        UsageError: If the adapter is for another base than the last one.
+    """
+    model, tokenizer, names = _with_adapters(folders)
+    longest = Run.load(Path(folders[-1])).reply_tokens
+    if place is None:
+        with model.disable_adapter():
+            yield from stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest)
+        return
+    if place not in names:
+        raise UsageError("That adapter was trained on another model.", "Train both on the same one.")
+    model.set_adapter(names[place])
+    yield from stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest)
+
+
+@lru_cache(maxsize=1)
+def _with_adapters(folders: tuple[str, ...]) -> tuple[Any, Any, dict[int, str]]:
+    """The last run's model, with the adapters of the others beside its own, and what each place's adapter is called."""
+    latest = Run.load(Path(folders[-1]))
+    model, tokenizer = latest.load_model()
+    names = {len(folders) - 1: "default"}
+    for place, folder in enumerate(folders[:-1]):
+        if folder and Run.load(Path(folder)).record["model"]["sha256"] == latest.record["model"]["sha256"]:
+            names[place] = f"adapter{place}"
+            model.load_adapter(folder, adapter_name=names[place])
+    return model.eval(), tokenizer, names
+
+
+def merge_and_compare(run: Run) -> dict[str, Any]:
+    """Add a run's adapter into the weights, and compare with what it said before.
+
+    Returns:
+        The largest difference of any logit at the last token of some prompts, and the largest logit there; how many
+        answers were asked for, and how many stayed the same; the bytes of the adapter, and of the merged model.
+
+    Raises:
+        UsageError: If the run has no adapter.
+    """
+    if not run.recipe.is_low_rank:
+        raise UsageError(f"{run.folder} holds no adapter.", "Only a LoRA, DoRA or QLoRA run can be merged.")
+    model, tokenizer = run.load_model()
+    splits = load_splits(run.recipe.data, seed=run.recipe.seed, examples=_PROMPTS)
+    rows = (splits.prompts or tuple(splits.train))[:_PROMPTS]
+    before = answer_rows(model, tokenizer, rows, max_new_tokens=_MERGED_TOKENS)
+    logits = _last_logits(model, tokenizer, [answer.prompt for answer in before])
+    merged = model.merge_and_unload()
+    after = answer_rows(merged, tokenizer, rows, max_new_tokens=_MERGED_TOKENS)
+    return {
+        "largest_difference": float((_last_logits(merged, tokenizer, [a.prompt for a in before]) - logits).abs().max()),
+        "largest_logit": float(logits.abs().max()),
+        "asked": len(before),
+        "same": sum(old.text == new.text for old, new in zip(before, after, strict=True)),
+        "adapter_bytes": (run.folder / "adapter_model.safetensors").stat().st_size,
+        "merged_bytes": sum(weight.numel() * weight.element_size() for weight in merged.parameters()),
+    }
+
+
+def _last_logits(model: Any, tokenizer: Any, texts: list[str]) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        return torch.stack([model(**tokenizer(text, return_tensors="pt")).logits[0, -1].float() for text in texts])
