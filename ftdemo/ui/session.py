@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
@@ -91,12 +92,12 @@ def expected(recipe: Recipe) -> float:
     """
     pace = _pace_of(recipe)
     rows = len(load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples).train)
-    tokens = rows * recipe.epochs * _row_tokens(recipe)
-    if recipe.max_steps:
-        tokens = min(tokens, recipe.max_steps * recipe.accumulate * recipe.batch_tokens)
+    once = rows * _row_tokens(recipe)
+    step = once / max(1, math.ceil(once / (recipe.batch_tokens * recipe.accumulate)))  # the last one is not full
+    tokens = min(once * recipe.epochs, (recipe.max_steps or math.inf) * step)
     looks = 1 if baseline(recipe) else 2
     if recipe.sample_every:
-        looks += int(tokens / recipe.batch_tokens / recipe.sample_every)
+        looks += int(tokens / step / recipe.sample_every)
     return pace.ready_seconds + tokens / pace.tokens_per_second + looks * pace.look_seconds
 
 

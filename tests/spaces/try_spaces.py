@@ -59,12 +59,30 @@ def main() -> None:
 
 
 def _bare_python(folder: Path, requirements: Path) -> Path:
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    """An environment with what the Space asks for and nothing else, of a Python that another user may run."""
+    found = [sys._base_executable, "/usr/bin/python3"]  # type: ignore[attr-defined]
+    base = next(python for python in found if _may_be_run(python))
+    subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install", "-q"]
     subprocess.run([*install, "-r", str(requirements)], check=True)
     subprocess.run([*install, "--no-deps", *_WEIGHTS], check=True)
     return python
+
+
+def _may_be_run(python: str) -> bool:
+    try:
+        return subprocess.run([python, "-c", ""], **_another_user()).returncode == 0
+    except OSError:
+        return False
+
+
+def _another_user() -> dict[str, Any]:
+    """For a process: not root, where we are."""
+    if os.getuid():
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 def _make_read_only(folder: Path) -> None:
@@ -86,11 +104,9 @@ def _running(python: Path, folder: Path, home: Path) -> Iterator[tuple[str, floa
         "GRADIO_SERVER_PORT": str(port),
         "HF_HUB_OFFLINE": "1",
     }
-    user: dict[str, Any] = {}
-    if os.getuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        shutil.chown(home, nobody.pw_uid, nobody.pw_gid)
-        user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    user = _another_user()
+    if user:
+        shutil.chown(home, user["user"], user["group"])
     began = time.monotonic()
     with (home.parent / f"{folder.name}.log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
