@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.errors import FtdemoError, ServerError, UsageError
+from ftdemo.ui import SITE
 from ftdemo.ui.limits import PUBLIC
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def serve_all(site: Path, host: str, port: int, *, public: bool = False) -> None
         ServerError: If the port is taken, or a library is missing.
     """
     _bound(host, public)
+    os.environ[SITE] = "/"  # a demo's link to its page stays here
     if not (site / "index.html").is_file():
         raise UsageError(f"There is no built site in {site}.", "Build it first: `make site`.")
     _serve(lambda: make_app(site=site, demos=[name for name in demo_names() if name != STUDIO]), host, port)

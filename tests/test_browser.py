@@ -333,6 +333,8 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
     assert page.locator("#answers").inner_text() != before
     with page.expect_download() as download:
         page.get_by_role("button", name="Download model").click()
+    back = page.get_by_role("link", name="What it is, when to use it").get_attribute("href")
+    assert back == "/terms/lora/"
     assert download.value.suggested_filename.endswith(".zip")
     page.get_by_label("Your message").fill("Is my rope here?")
     page.get_by_label("Your message").press("Enter")

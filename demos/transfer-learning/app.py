@@ -52,7 +52,7 @@ def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
     with lab.open_page(TITLE) as demo:
         key = lab.place_key()
-        gr.Markdown(_INTRO, elem_classes="ft-lead")
+        lab.place_intro(_INTRO, HOST)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 most = gr.Radio(
@@ -80,9 +80,7 @@ def build() -> gr.Blocks:
         sorted_as = gr.HTML(elem_id="sorted")
         with gr.Row():
             download = gr.DownloadButton("Download the three models", interactive=False, elem_id="download")
-            repeat = gr.Code(
-                _commands([]), language="shell", label="Do this again in your shell", lines=3, wrap_lines=True
-            )
+            repeat = gr.Code(_commands([]), label="Do this again in your shell", lines=3, wrap_lines=True)
         controls, shown = [most, *mine.inputs], [status, chart, numbers, download, repeat, key]
         lab.connect_buttons(HOST, train, [*controls, key], shown, buttons)
         told: dict[str, Any] = {**lab.FOLLOWS, "api_visibility": "private"}

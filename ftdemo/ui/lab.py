@@ -5,6 +5,7 @@ A demo adds its own controls, and the one thing that only it can show.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from ftdemo.events import Finished, Sampled, Step
 from ftdemo.hardware import pick_device
 from ftdemo.recipe import Recipe, named
 from ftdemo.run import Run
-from ftdemo.ui import limits, panels, session
+from ftdemo.ui import SITE, limits, panels, session
 from ftdemo.ui.view import View, command
 from ftdemo.ui.visits import Shown, Stop, Visit, Visits, Work
 
@@ -44,6 +45,7 @@ ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 1, 
 FOLLOWS: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
 """How what only looks on is connected."""
 _STOPPING = "Stopping. What was trained is kept, and asked the questions once more …"
+_PUBLISHED = "https://ftdemo.github.io/"
 _MOST_QUEUED = 200
 """Requests of all visitors that may wait for an answer; whoever comes after them is told that it is full."""
 NOTHING_YET = "There is no tuned model yet. Press Train first."
@@ -276,7 +278,7 @@ class Workbench:
         """Place the words that a demo begins with."""
         self._lab = lab
         self.key = place_key()
-        gr.Markdown(intro, elem_classes="ft-lead")
+        place_intro(intro, lab)
 
     def choose_model(self) -> gr.Radio:
         """Place the choice of a model."""
@@ -328,11 +330,11 @@ class Workbench:
         gr.Markdown(f"## {asked}")
         self._answers = gr.HTML(elem_id="answers")
         with gr.Row():
-            self._download = gr.DownloadButton("Download model and run record", interactive=False, elem_id="download")
-            usual = command(lab.usual[lab.first])
-            self._command = gr.Code(
-                usual, language="shell", label="Do this again in your shell", lines=1, wrap_lines=True
+            self._download = gr.DownloadButton(
+                "Download model, run record and notebook", interactive=False, elem_id="download"
             )
+            usual = command(lab.usual[lab.first])
+            self._command = gr.Code(usual, label="Do this again in your shell", lines=1, wrap_lines=True)
         gr.Markdown(talk)
         history = gr.Chatbot(
             label="Chat", height=360, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
@@ -410,6 +412,14 @@ def connect_buttons(
     train_button, stop_button = buttons
     train_button.click(train, list(inputs), list(shown), **FOLLOWS, api_name=_name("train", host))
     stop_button.click(host.stop, inputs[-1], shown[0], api_name=_name("stop", host), queue=False)
+
+
+def place_intro(text: str, host: Host) -> None:
+    """Place the words that a demo begins with, and a link to the page that explains its term."""
+    page = f"{os.environ.get(SITE, _PUBLISHED).rstrip('/')}/terms/{host.slug}/"
+    gr.Markdown(
+        f"{text}\n[What it is, when to use it, and what was measured: the page]({page})", elem_classes="ft-lead"
+    )
 
 
 def place_key() -> gr.Textbox:

@@ -25,7 +25,7 @@ def expected(seconds: float) -> str:
 def tokens(spans: Iterable[tuple[str, bool]]) -> str:
     """A row as the model reads it: what is read only, and what is trained, marked."""
     pieces = [f"<mark>{escape(text)}</mark>" if trained else escape(text) for text, trained in spans]
-    return f'<p class="ft-tokens">{"".join(pieces)}</p>'
+    return f'<p class="ft-tokens" tabindex="0" role="region" aria-label="One row">{"".join(pieces)}</p>'
 
 
 def numbers(entries: dict[str, str]) -> str:
@@ -75,4 +75,4 @@ def _article(asked: str, old: str, new: str) -> str:
 
 def _said(title: str, text: str, *, pending: bool = False) -> str:
     style = "ft-said ft-pending" if pending else "ft-said"
-    return f'<div><h4>{title}</h4><p class="{style}">{escape(text.strip())}</p></div>'
+    return f'<div><h3>{title}</h3><p class="{style}">{escape(text.strip())}</p></div>'

@@ -43,7 +43,7 @@ CSS = (
   margin-bottom: .8rem; }
 .ft-answers .ft-letter { font-style: italic; margin: 0 0 .6rem; }
 .ft-answers .ft-pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
-.ft-answers h4 { margin: 0 0 .2rem; font-size: .8rem; font-weight: 600; color: var(--body-text-color-subdued); }
+.ft-answers h3 { margin: 0 0 .2rem; font-size: .8rem; font-weight: 600; color: var(--body-text-color-subdued); }
 .ft-answers .ft-said { white-space: pre-line; margin: 0; overflow-wrap: anywhere; }
 .ft-answers .ft-pending { color: var(--body-text-color-subdued); }
 .ft-tokens { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; padding: .8rem 1rem; max-height: 22rem;
