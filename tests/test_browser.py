@@ -465,22 +465,6 @@ def test_another_visitor_is_answered_while_one_trains(server: Server, watched: W
     busy.context.close()
 
 
-def test_the_lora_demo_sets_full_fine_tuning_beside_it_and_merges(server: Server, watched: Watched) -> None:
-    page = ready(watched, server)
-    page.get_by_label("Beside full fine-tuning").check()
-    page.get_by_role("button", name="Train").click()
-    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
-    table = page.locator("#more table")
-    assert table.get_by_role("columnheader").all_inner_texts() == ["", "LoRA", "Full fine-tuning"]
-    moved = table.get_by_role("row", name="Weights that move").get_by_role("cell").all_inner_texts()
-    assert moved[1] == "3,049,920"
-    assert page.locator("#more svg").count() == 1
-    page.get_by_role("button", name="Merge and compare").click()
-    page.locator("#merged", has_text="answers are the same").wait_for(timeout=RUN_SECONDS * 1000)
-    assert watched.errors == []
-    assert watched.strangers == []
-
-
 def test_a_page_opens_its_demo_within_itself_when_asked_and_not_before(server: Server, watched: Watched) -> None:
     page = watched.page
     asked: list[str] = []

@@ -147,6 +147,19 @@ def test_adapters_are_switched_on_one_base_and_merging_changes_hardly_a_logit(se
     assert "answers are the same" in merged
 
 
+def test_full_fine_tuning_is_set_beside_lora_from_the_same_start(server: Server) -> None:
+    from gradio_client import Client
+
+    client = Client(f"{server.url}/demos/lora/", verbose=False)
+    job = client.submit("tiny", 8, "0.006", 8, True, None, "", "", api_name="/train_lora")
+    status, _, _, more, *_ = job.result(timeout=180)
+    assert "weights moved" in status
+    assert '<th scope="col">LoRA</th><th scope="col">Full fine-tuning</th>' in more
+    assert '<th scope="row">Weights that move</th><td>175,104</td><td>3,049,920</td>' in more
+    assert more.count("<svg") == 1
+    assert "Old questions" in more
+
+
 def test_visitors_who_train_at_once_see_their_place_and_get_their_own_run(server: Server) -> None:
     from gradio_client import Client
 
