@@ -92,7 +92,7 @@ def mark(model: str, train_on: str, train_stop: bool, own: str | None, pasted: s
         settings = _settings(train_on, train_stop, 1, own, pasted) | {"examples": 1}
         seen = look(LAB.recipe(model, settings))
     except FtdemoError as error:
-        return panels.status(f"{error.what} {error.remedy}", error=True)
+        return panels.refusal(error)
     return panels.tokens(seen.spans(seen.examples[0]))
 
 

@@ -169,7 +169,7 @@ def foretell(most: int, file: str | None, text: str) -> str:
     try:
         return panels.expected(sum(session.expected(recipe) for _, _, recipe in _plan(most, file, text)))
     except FtdemoError as error:
-        return panels.status(f"{error.what} {error.remedy}", error=True)
+        return panels.refusal(error)
 
 
 def sort(said: str, visit: str, request: gr.Request) -> str:

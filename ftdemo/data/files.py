@@ -39,11 +39,11 @@ def suffix_of(text: str) -> str:
 def values(path: Path) -> Iterator[tuple[int, Any]]:
     """What each row of a file holds, as a parsed line of JSON would, and the line it begins on, from 1.
 
-    Of a table each row is an object with the columns' names as keys; a plain text is parted at its empty lines.
+    Of a table each row is an object with the columns' names as keys; a plain text is parted at its empty lines. A row
+    that cannot be made out is `Broken`, and those after it follow.
 
     Raises:
-        DataError: If the file cannot be read, or a row of it cannot be made out: file and line are named. Going on
-            after that with the same iterator is not possible.
+        DataError: If the file cannot be read on: file and line are named.
     """
     suffix = path.suffix.lower()
     if suffix in _TABLES:
@@ -53,7 +53,7 @@ def values(path: Path) -> Iterator[tuple[int, Any]]:
     else:
         for number, line in lines(path):
             if line.strip():
-                yield number, _from_json(line, path, number)
+                yield number, _from_json(line)
 
 
 def count(path: Path) -> int:
@@ -62,7 +62,7 @@ def count(path: Path) -> int:
     Raises:
         DataError: As `values` does.
     """
-    if path.suffix.lower() in SUFFIXES[1:]:
+    if path.suffix.lower() in (*_TABLES, *_TEXTS):
         return sum(1 for _ in values(path))
     return sum(1 for _, line in lines(path) if line.strip())
 
@@ -96,7 +96,7 @@ class Broken:
         self.reason = reason
 
 
-def _from_json(line: str, path: Path, number: int) -> Any:
+def _from_json(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:

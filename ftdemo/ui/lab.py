@@ -22,7 +22,7 @@ from ftdemo.recipe import Recipe, named
 from ftdemo.run import Run
 from ftdemo.ui import SITE, limits, panels, session
 from ftdemo.ui.view import View, command
-from ftdemo.ui.visits import Shown, Stop, Visit, Visits, Work
+from ftdemo.ui.visits import Shown, Stop, Visits, Work
 
 _MODELS = {"tiny": "tiny, 3 million weights: seconds", "smollm2": "SmolLM2, 135 million: about a minute"}
 _LARGER = {
@@ -122,7 +122,7 @@ class Host:
         Raises:
             gradio.Error: If there is none.
         """
-        visit: Visit | None = self.visits.find(key, request)
+        visit = self.visits.find(key, request)
         if visit is None or visit.run is None:
             raise gr.Error(NOTHING_YET, print_exception=False)
         return visit.run
@@ -205,7 +205,7 @@ class Lab(Host):
             recipe = self.recipe(model, settings)
             return panels.expected(session.expected(recipe))
         except FtdemoError as error:
-            return panels.status(f"{error.what} {error.remedy}", error=True)
+            return panels.refusal(error)
 
     def chat(
         self, said: str, history: list[dict[str, Any]], key: str, request: gr.Request
@@ -249,7 +249,7 @@ class Lab(Host):
         try:
             known = session.baseline(self.usual[model])
         except FtdemoError as error:
-            yield panels.status(f"{error.what} {error.remedy}", error=True), ""
+            yield panels.refusal(error), ""
             return
         sampled = next((event for event in known if isinstance(event, Sampled)), None)
         yield panels.status("Ready. Press Train."), panels.answers(sampled, None)
@@ -303,7 +303,7 @@ class Workbench:
                 yield
                 self._expected = gr.HTML(elem_id="expected")
                 with gr.Row():
-                    self._train, self._stop = place_buttons()
+                    self._buttons = place_buttons()
                 self._status = gr.HTML(panels.status("Loading the model …"), elem_id="status")
             with gr.Column(scale=2, min_width=320):
                 for part in above_curve:
@@ -347,8 +347,7 @@ class Workbench:
         gr.Markdown("## Ask both\nThe same question, to the model as it was and as it is now.")
         said = gr.Textbox(label="Your question", placeholder=placeholder, max_length=1000, submit_btn="Ask")
         pair = gr.HTML(elem_id="both")
-        name = f"ask_{self._lab.slug.replace('-', '_')}"
-        said.submit(self._lab.ask_both, [said, self.key], pair, **ANSWERS, api_name=name)
+        said.submit(self._lab.ask_both, [said, self.key], pair, **ANSWERS, api_name=_name("ask", self._lab))
 
     def connect(
         self,
@@ -388,8 +387,7 @@ class Workbench:
                 **measured
             )
         gr.on([each.change for each in settings], trigger_mode="always_last", **measured)
-        self._train.click(train, [model, *settings, self.key], shown, **FOLLOWS, api_name=_name("train", lab))
-        self._stop.click(lab.stop, self.key, self._status, api_name=_name("stop", lab), queue=False)
+        connect_buttons(lab, train, [model, *settings, self.key], shown, self._buttons)
 
 
 def _name(verb: str, host: Host) -> str:

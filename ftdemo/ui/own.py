@@ -65,7 +65,7 @@ def check(file: str | None, text: str | None) -> str:
             return ""
         found, good = faults(path, _MOST_FAULTS)
     except FtdemoError as error:
-        return panels.status(f"{error.what} {error.remedy}", error=True)
+        return panels.refusal(error)
     if not found:
         return panels.status(f"{good:,} rows, all of them good.{_too_many(good)}")
     rows = "".join(f"<li>{escape(fault.replace(f'{path}', path.name))}</li>" for fault in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from ftdemo.errors import FtdemoError
 from ftdemo.events import Answer, Sampled
 
 _SHOWN_AT_ONCE = 3
@@ -14,6 +15,11 @@ def status(text: str, *, error: bool = False) -> str:
     """One line on what happens now; screen readers are told when it changes."""
     role, style = ("alert", "ft-status ft-error") if error else ("status", "ft-status")
     return f'<div class="{style}" role="{role}" aria-live="polite">{escape(text)}</div>'
+
+
+def refusal(error: FtdemoError) -> str:
+    """What is wrong, and what to do about it."""
+    return status(f"{error.what} {error.remedy}", error=True)
 
 
 def expected(seconds: float) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import shutil
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -55,7 +54,6 @@ _Settings = tuple[tuple[str, Any], ...]
 _known: dict[_Settings, tuple[tuple[Event, ...], float]] = {}
 """What was measured of untrained models: there are as many as the demos' choices allow."""
 _paces: dict[_Settings, Pace] = {}
-_one_at_a_time = threading.RLock()
 
 
 def perform(recipe: Recipe, folder: Path, stop: Stop) -> Iterator[Event]:
@@ -121,7 +119,7 @@ def _pace_of(recipe: Recipe) -> Pace:
     own = () if recipe.data in BUILT_IN else ("data", "answer_tokens")
     settings = tuple((key, getattr(recipe, key)) for key in _PACE if key not in own)
     if settings not in _paces:
-        with _measuring():
+        with LINE.alone():
             _paces[settings] = _paces.get(settings) or measure_pace(dict(settings))
     found, plain = _paces[settings], Recipe(**dict(settings))
     return replace(found, look_seconds=_look_after(*_before(plain))) if _is_known(plain) else found
@@ -139,13 +137,6 @@ def _look_after(known: tuple[Event, ...], seconds: float) -> float:
 def _is_known(recipe: Recipe) -> bool:
     """Whether the untrained model is the same for all visitors, and is asked the same."""
     return recipe.weights == "pretrained" and recipe.data in BUILT_IN and not recipe.is_classifier
-
-
-@contextmanager
-def _measuring() -> Iterator[None]:
-    """Only one measures, and nothing is trained meanwhile: what is timed would come out wrong."""
-    with LINE.alone(), _one_at_a_time:
-        yield
 
 
 @on_accelerator()
@@ -171,7 +162,7 @@ def measure_pace(settings: dict[str, Any]) -> Pace:
 def _before(recipe: Recipe) -> tuple[tuple[Event, ...], float]:
     settings = tuple((key, getattr(recipe, key)) for key in _BEFORE_TRAINING)
     if settings not in _known:
-        with _measuring():
+        with LINE.alone():
             _known[settings] = _known.get(settings) or measure_before(dict(settings))
     return _known[settings]
 
