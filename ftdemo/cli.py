@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ftdemo.recipe import Recipe
     from ftdemo.run import Run
 
-_STOPPED_BY_CTRL_C = 130
 _QUIET_SECONDS = 60
 HOST, PORT = "127.0.0.1", 7860
 
@@ -47,7 +46,7 @@ class _Commands(click.Group):
             context.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)
-            context.exit(_STOPPED_BY_CTRL_C)
+            context.exit(STOPPED_BY_CTRL_C)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -101,7 +100,7 @@ def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) 
             if stop.is_set() and processes.is_main() and not isinstance(sys.exception(), FtdemoError):
                 click.echo(_what_is_kept(out), err=True)
     if stop.is_set():
-        sys.exit(_STOPPED_BY_CTRL_C)
+        sys.exit(STOPPED_BY_CTRL_C)
 
 
 def _what_is_kept(out: Path) -> str:

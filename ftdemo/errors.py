@@ -3,6 +3,9 @@
 Every face (shell, demo) catches `FtdemoError` and shows its text, so a user's mistake never ends in a traceback.
 """
 
+STOPPED_BY_CTRL_C = 130
+"""The exit code of a command that the user stopped, as shells have it."""
+
 
 class FtdemoError(Exception):
     """Something went wrong that the user can mend.

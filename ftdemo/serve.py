@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.errors import FtdemoError, ServerError, UsageError
+from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, ServerError, UsageError
 from ftdemo.ui import SITE
 from ftdemo.ui.limits import PUBLIC
 
@@ -145,6 +147,8 @@ def _serve(make: Callable[[], FastAPI], host: str, port: int) -> None:
     try:
         import uvicorn
         from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+        from ftdemo.ui import visits
     except ModuleNotFoundError as error:
         raise ServerError(f"Serving needs the package {error.name}.", "Run `pip install 'ftdemo[demos]'`.") from None
     listener = _listen(host, port)
@@ -159,8 +163,17 @@ def _serve(make: Callable[[], FastAPI], host: str, port: int) -> None:
             print(f"Ready at {address}/ (Ctrl-C stops it)", flush=True)
             threading.Thread(target=_warm_up, daemon=True).start()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # pages left open are cut off: no error
+            await super().shutdown(sockets)
+            visits.remove_all()
+
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
-    Announced(config).run(sockets=[listener])
+    try:
+        Announced(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr, flush=True)
+        os._exit(STOPPED_BY_CTRL_C)  # at once: a thread that computes may crash an interpreter that takes itself apart
 
 
 def _listen(host: str, port: int) -> socket.socket:

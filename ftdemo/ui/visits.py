@@ -246,7 +246,7 @@ class Visits:
         """The visit of this key; without a key, the one that was begun in this session."""
         session = _session(request)
         visit = self._visits.get(key) or next(
-            (visit for visit in self._visits.values() if session and visit.session == session), None
+            (visit for visit in list(self._visits.values()) if session and visit.session == session), None
         )
         if visit:
             visit.used = time.monotonic()
@@ -264,7 +264,7 @@ class Visits:
 
     def leave(self, request: gr.Request) -> None:
         """A page was closed, or is being loaded anew."""
-        for visit in self._visits.values():
+        for visit in list(self._visits.values()):
             if visit.session == _session(request):
                 visit.left = time.monotonic()
 
@@ -300,11 +300,16 @@ def pasted(text: str, suffix: str) -> Path:
     return file
 
 
+def remove_all() -> None:
+    """Remove what all visitors have left in this process."""
+    shutil.rmtree(_home(), ignore_errors=True)
+
+
 @lru_cache(maxsize=1)
 def _home() -> Path:
     """Where this process keeps what visitors have; it goes when the process ends."""
     home = Path(tempfile.mkdtemp(prefix="ftdemo-visits-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    atexit.register(remove_all)
     return home
 
 
