@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftdemo import __version__, processes
-from ftdemo.errors import FtdemoError, UsageError
+from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.site.commands import new_term, site
 
 if TYPE_CHECKING:
