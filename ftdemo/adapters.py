@@ -10,6 +10,7 @@ from typing import Any
 from ftdemo.data import Turn, load_splits
 from ftdemo.errors import UsageError
 from ftdemo.generate import answer_rows, stream_reply
+from ftdemo.models import one_at_a_time
 from ftdemo.run import Run
 
 _PROMPTS = 8
@@ -42,6 +43,7 @@ def switched_reply(folders: tuple[str, ...], place: int | None, said: str) -> It
 
 
 @lru_cache(maxsize=1)
+@one_at_a_time
 def _with_adapters(folders: tuple[str, ...]) -> tuple[Any, Any, dict[int, str]]:
     """The last run's model, with the adapters of the others beside its own, and what each place's adapter is called."""
     latest = Run.load(Path(folders[-1]))

@@ -52,6 +52,7 @@ class Learner:
         return nullcontext() if _casts_itself(self.model) else _autocast(self.device.type, self.dtype)
 
 
+@models.one_at_a_time
 def prepare(recipe: Recipe) -> Learner:
     """Read the rows, load the model, decide which of its weights move, and make their optimizer.
 

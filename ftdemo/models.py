@@ -14,13 +14,14 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ftdemo.errors import ModelError, StorageError
 from ftdemo.recipe import HOUSE
@@ -43,6 +44,26 @@ _SMOLLM2_HELP = (
 )
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 _SOURCE_FILE = "source.json"
+
+_making = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child begins with the lock free, and with no model half made
+    os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def one_at_a_time(make: Callable[P, R]) -> Callable[P, R]:
+    """Let one thread at a time make a model with this function or any other such one.
+
+    Meanwhile transformers changes functions and settings of torch that all threads share, and imports its own parts.
+    """
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _making:
+            return make(*args, **kwargs)
+
+    return made
 
 
 @dataclass(frozen=True)
@@ -67,6 +88,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("FTDEMO_CACHE") or user_cache_path("ftdemo"))
 
 
+@one_at_a_time
 def resolve(model: str) -> Source:
     """Find a model, converting or downloading it first where that is needed.
 
@@ -102,6 +124,7 @@ def available() -> dict[str, str]:
     return dict.fromkeys(HOUSE, "comes with ftdemo") | {"smollm2": found, "minilm": minilm}
 
 
+@one_at_a_time
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with its chat template.
 
@@ -119,6 +142,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+@one_at_a_time
 def load_causal_lm(source: Source, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
     """The model with its language-modelling head, on the CPU.
 
@@ -130,6 +154,7 @@ def load_causal_lm(source: Source, dtype: torch.dtype, attention: str = "sdpa") 
     return _load(AutoModelForCausalLM, source, "causal language model", dtype=dtype, attn_implementation=attention)
 
 
+@one_at_a_time
 def load(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | None = None) -> PreTrainedModel:
     """A saved model as it is: a classifier where there are labels, else a causal language model.
 
@@ -144,6 +169,7 @@ def load(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | None =
     return load_causal_lm(source, dtype or torch.float32)
 
 
+@one_at_a_time
 def load_ready(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model as it is, found by its name and ready to answer, and its tokenizer.
 
@@ -155,6 +181,7 @@ def load_ready(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return load(source).train(False), load_tokenizer(source)
 
 
+@one_at_a_time
 def load_quantized(source: Source, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The model with its linear layers in 4-bit NormalFloat (Dettmers et al. 2023), to be trained next to, not in.
 
@@ -198,6 +225,7 @@ def load_quantized(source: Source, dtype: torch.dtype, device: torch.device) -> 
     return model
 
 
+@one_at_a_time
 def load_classifier(source: Source, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model with a new, random head that sorts a text into one of the labels, in float32.
 
@@ -217,6 +245,7 @@ def load_classifier(source: Source, labels: Sequence[str], tokenizer: PreTrained
     )
 
 
+@one_at_a_time
 def with_random_weights(source: Source, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model's architecture with random weights, in float32: a classifier where there are labels.
 

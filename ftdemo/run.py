@@ -82,6 +82,7 @@ class Run:
         before = next((sample for sample in found if sample.step == 0), None)
         return before, next((sample for sample in reversed(found) if sample.step > 0), None)
 
+    @models.one_at_a_time
     def load_model(self, base: str | None = None) -> tuple[Any, Any]:
         """The tuned model and its tokenizer, ready to answer.
 

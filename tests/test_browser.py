@@ -298,7 +298,7 @@ def ready(watched: Watched, server: Server, examples: int = 8, demo: str = "lora
     """A demo's page, once the model is loaded, with so many examples chosen."""
     page = watched.page
     page.goto(f"{server.url}/demos/{demo}/")
-    page.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "Ready")
     chosen = page.get_by_label(re.compile("number input for Examples"))
     chosen.fill(str(examples))
     chosen.press("Tab")
@@ -311,6 +311,18 @@ def own_data(page: Any) -> Any:
     part = page.locator("#own")
     part.get_by_label("Or paste them").wait_for()
     return part
+
+
+def wait_for_status(page: Any, said: str | re.Pattern[str], *, after_error: bool = False) -> None:
+    """Until the demo says this; an error that it says instead ends the wait, unless one stood there before."""
+    status = page.locator("#status")
+    ends = status.filter(has_text=said)
+    if not after_error:
+        ends = ends.or_(page.locator("#status:has(.ft-error)"))
+    ends.wait_for(timeout=RUN_SECONDS * 1000)
+    assert re.search(said if isinstance(said, re.Pattern) else re.escape(said), status.inner_text()), (
+        status.inner_text()
+    )
 
 
 def wait_for_a_reply(page: Any) -> None:
@@ -329,7 +341,7 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
     dots = page.locator("#chart circle").count()
     page.get_by_role("button", name="Train").click()
     page.wait_for_function(f"document.querySelectorAll('#chart circle').length > {dots}", timeout=RUN_SECONDS * 1000)
-    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "weights moved")
     assert page.locator("#chart circle").count() >= dots + 4
     assert page.locator("#answers").inner_text() != before
     with page.expect_download() as download:
@@ -356,7 +368,7 @@ def test_the_sft_demo_marks_the_tokens_that_count_and_trains_on_them(server: Ser
     page.get_by_label("requests and answers").check()
     page.wait_for_function(f"{counted}.includes('Write a story')")
     page.get_by_role("button", name="Train").click()
-    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "weights moved")
     assert "--set train_on=all --set train_stop=false" in page.locator(".cm-content").inner_text()
     assert watched.errors == []
     assert watched.strangers == []
@@ -372,17 +384,18 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
     upload.set_input_files(str(bad))
     page.locator("#own-report", has_text="bad.jsonl:41: neither").wait_for()  # told before anything is trained
     train.click()
-    page.locator("#status", has_text="bad.jsonl:41").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "bad.jsonl:41")
     assert "Traceback" not in page.locator("#status").inner_text()
     page.locator("#own-file").get_by_label("Clear").click()
     upload.set_input_files(str(chats))
     page.get_by_text(chats.name).first.wait_for()
     train.click()
-    page.locator("#status", has_text="of its old questions").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "of its old questions", after_error=True)
     assert f"data={chats.name}" in page.locator(".cm-content").inner_text()
     page.get_by_label("Your question").fill("Where is my rope?")
     page.get_by_label("Your question").press("Enter")
-    page.wait_for_function("document.querySelectorAll('#both .ft-said').length === 2", timeout=RUN_SECONDS * 1000)
+    replied = "[...document.querySelectorAll('#both .ft-said')].filter(said => said.innerText.length > 1).length"
+    page.wait_for_function(f"{replied} === 2", timeout=RUN_SECONDS * 1000)
     assert watched.errors == []
     assert watched.strangers == []
 
@@ -393,7 +406,7 @@ def test_the_transfer_demo_draws_three_ways_and_sorts_a_message_by_each(server: 
     page.get_by_label("24", exact=True).check()
     page.locator("#expected", has_text="Expected here: about").wait_for(timeout=RUN_SECONDS * 1000)
     page.get_by_role("button", name="Train").click()
-    page.locator("#status", has_text="sorted right").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "sorted right")
     assert page.locator("#chart").get_by_text("linear probe").count() >= 1
     page.get_by_label("Your message").fill("Where is my parcel? It was due on Friday.")
     page.get_by_label("Your message").press("Enter")
@@ -407,12 +420,12 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
 ) -> None:
     page = watched.page
     page.goto(f"{server.url}/demos/pre-training/")
-    page.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "Ready")
     own_data(page)
     own, train = page.get_by_label("Or paste them"), page.get_by_role("button", name="Train")
     own.fill("Too short.")
     train.click()
-    page.locator("#status", has_text="give more text").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "give more text")
     goods = ("rope", "tar", "lamp oil", "salt", "canvas", "<b>fish</b>", "nails")
     days = [
         f"Day {day}. Boat {day * 7} came from {place} with {day * 3} crates of {goods[day % 7]} and left by {day % 12}."
@@ -420,7 +433,7 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
     ]
     own.fill("\n\n".join(days))
     train.click()
-    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "weights moved", after_error=True)
     assert "data=pasted.txt" in page.locator(".cm-content").inner_text()
     assert page.locator("#chart").get_by_text("bigram").count() == 1
     assert page.locator("#answers b").count() == 0  # what a visitor brings is shown, never run
@@ -434,34 +447,34 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
 def test_a_run_survives_a_reload_and_another_tab_does_not_see_it(server: Server, watched: Watched) -> None:
     page = ready(watched, server, examples=400, demo="sft")
     page.get_by_role("button", name="Train").click()
-    page.locator("#status", has_text=re.compile(r"Step \d+ of")).wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, re.compile(r"Step \d+ of"))
     page.reload()
-    page.locator("#status", has_text=re.compile(r"Step \d+ of")).wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, re.compile(r"Step \d+ of"))
     other = page.context.new_page()
     other.goto(f"{server.url}/demos/sft/")
-    other.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
-    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(other, "Ready")
+    wait_for_status(page, "weights moved")
     page.get_by_label("Your message").fill("Write a story about a weaver and a chest.")
     page.get_by_label("Your message").press("Enter")
     wait_for_a_reply(page)
     page.reload()  # what is over is still there
-    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "weights moved")
     assert "weights moved" not in other.locator("#status").inner_text()
 
 
 def test_another_visitor_is_answered_while_one_trains(server: Server, watched: Watched, browser: Any) -> None:
     trained = ready(watched, server, examples=8, demo="sft")
     trained.get_by_role("button", name="Train").click()
-    trained.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(trained, "weights moved")
     busy = ready(Watched(browser, server), server, examples=500, demo="sft")
     busy.get_by_role("button", name="Train").click()
-    busy.locator("#status", has_text=re.compile(r"Step \d+ of")).wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(busy, re.compile(r"Step \d+ of"))
     trained.get_by_label("Your message").fill("Write a story about a weaver and a chest.")
     trained.get_by_label("Your message").press("Enter")
     wait_for_a_reply(trained)
     assert "weights moved" not in busy.locator("#status").inner_text()
     busy.get_by_role("button", name="Stop").click()
-    busy.locator("#status", has_text="Stopped early").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(busy, "Stopped early")
     busy.context.close()
 
 
@@ -486,7 +499,7 @@ def test_the_studio_holds_every_demo(watched: Watched, server: Server) -> None:
             if name != "studio":
                 page.locator(f"a[href$='{name}']").first.wait_for()
         page.goto(f"{studio.url}/sft")
-        page.locator("#status", has_text="Ready").wait_for(timeout=RUN_SECONDS * 1000)
+        wait_for_status(page, "Ready")
         assert page.get_by_role("button", name="Train").count() == 1
     finally:
         studio.process.terminate()
@@ -502,11 +515,11 @@ def test_the_demo_works_with_the_keyboard_alone(server: Server, watched: Watched
             break
     assert page.evaluate("document.activeElement.id") == "train"
     page.keyboard.press("Enter")
-    page.locator("#status", has_text=re.compile(r"Step \d+ of")).wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, re.compile(r"Step \d+ of"))
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "stop"
     page.keyboard.press("Enter")
-    page.locator("#status", has_text="weights moved").wait_for(timeout=RUN_SECONDS * 1000)
+    wait_for_status(page, "weights moved")
     assert watched.errors == []
 
 

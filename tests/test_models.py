@@ -457,3 +457,34 @@ def test_a_model_is_fetched_from_the_hub_without_its_pickles(hub: str, tmp_path:
     assert model.config.num_hidden_layers == 1
     assert models.load_tokenizer(source).chat_template
     assert not (Path(source.path) / "pytorch_model.bin").exists()
+
+
+def test_models_that_are_made_at_once_in_several_threads_are_whole() -> None:
+    """In a process of its own: what goes wrong is the first import in the one thread, in the midst of the other's."""
+    work = """
+import threading, torch
+from ftdemo.methods import prepare
+from ftdemo.models import load_ready
+from ftdemo.recipe import Recipe
+
+failed, threads = [], threading.Barrier(4)
+threading.excepthook = lambda raised: failed.append(raised.exc_value)
+random = Recipe(method="classify", weights="random", data="shop-mail", examples=24)
+
+def load():
+    threads.wait()
+    assert load_ready("tiny")[0].dtype == torch.float32
+
+def make():
+    threads.wait()
+    weights = prepare(random).model.get_input_embeddings().weight
+    assert 0.01 < weights[1:].std() < 0.03, weights.std()  # drawn with a deviation of 0.02
+
+for work in 2 * [load, make]:
+    threading.Thread(target=work).start()
+for thread in threading.enumerate()[1:]:
+    thread.join()
+print(failed)
+"""
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
