@@ -57,6 +57,7 @@ def judge(
     step: int = 0,
     labels: Sequence[str] = (),
     answer_tokens: int = MAX_NEW_TOKENS,
+    until: Callable[[], bool] | None = None,
 ) -> Sampled:
     """Let the model answer held-out rows and score what it says.
 
@@ -69,12 +70,13 @@ def judge(
         step: How many optimizer steps the model has taken.
         labels: A classifier's classes.
         answer_tokens: Tokens of an answer, at most.
+        until: Once this is true, no more is said.
     """
     began = time.perf_counter()
     if labels:
         answers = classify(model, tokenizer, rows, labels)
     else:
-        answers = answer_rows(model, tokenizer, rows, max_new_tokens=answer_tokens)
+        answers = answer_rows(model, tokenizer, rows, max_new_tokens=answer_tokens, until=until)
     seconds = time.perf_counter() - began
     return Sampled(step=step, answers=answers, scores=mean_scores(answers, rows, data), seconds=seconds)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,17 @@ _OPENING_WORDS = 12
 
 
 def answer_rows(
-    model: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Asked], *, max_new_tokens: int = MAX_NEW_TOKENS
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Asked],
+    *,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    until: Callable[[], bool] | None = None,
 ) -> tuple[Answer, ...]:
     """Answer the prompt of each row greedily, in batches: the same model gives the same answers.
 
     Of a conversation, the turns before the last assistant turn are the prompt; of a running text, its first words; of a
-    trial, its opening, and how long the answer may become.
+    trial, its opening, and how long the answer may become. Once `until` is true, what was said so far is the answer.
     """
     answers: list[Answer] = []
     for start in range(0, len(rows), _BATCH_ROWS):
@@ -39,7 +44,7 @@ def answer_rows(
         prompts = [_prompt(row, tokenizer) for row in batch]
         texts = [text for text, _shown, _reference in prompts]
         longest = max(row.max_new_tokens if isinstance(row, Trial) else max_new_tokens for row in batch)
-        outputs = _generate(model, tokenizer, texts, longest, add_special_tokens=not chats)
+        outputs = _generate(model, tokenizer, texts, longest, until, add_special_tokens=not chats)
         answers += [
             Answer(shown, text, reference, stopped)
             for (_, shown, reference), (text, stopped) in zip(prompts, outputs, strict=True)
@@ -100,13 +105,17 @@ def _generate(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     max_new_tokens: int,
+    until: Callable[[], bool] | None,
     *,
     add_special_tokens: bool = False,
 ) -> list[tuple[str, bool]]:
     """The continuation of each text, and whether it ended with the stop token."""
     inputs = _inputs(model, tokenizer, texts, add_special_tokens=add_special_tokens)
+    ends = (
+        {"stopping_criteria": [lambda ids, _scores: ids.new_full(ids.shape[:1], until(), dtype=bool)]} if until else {}
+    )
     with _answering(model):
-        output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens))
+        output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens), **ends)
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
     stops = [tokenizer.eos_token_id in ids for ids in new]
     return list(zip(tokenizer.batch_decode(new, skip_special_tokens=True), stops, strict=True))

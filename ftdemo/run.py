@@ -10,7 +10,7 @@ import platform
 import shutil
 import tempfile
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -228,11 +228,11 @@ def _recorded(
         yield ended
 
 
-def measure_baseline(learner: Learner) -> Iterator[Event]:
-    """The held-out loss and the answers of a model that has not taken a step."""
+def measure_baseline(learner: Learner, stop: Switch | None = None) -> Iterator[Event]:
+    """The held-out loss and the answers of a model that has not taken a step; a stop cuts the answers short."""
     if learner.heldout:
         yield evaluate_heldout(learner, step=0)
-        yield _judged(learner, step=0)
+        yield _judged(learner, 0, stop)
 
 
 def _carry_out(
@@ -247,7 +247,7 @@ def _carry_out(
                 break
             yield event
             if isinstance(event, Started) and not progress.step:
-                yield from baseline or measure_baseline(learner)
+                yield from baseline or _until_asked(stop, measure_baseline(learner, stop))
                 if _is_asked(stop):
                     break
             if isinstance(event, Step) and event.step < event.total_steps and _is_asked(stop):
@@ -255,7 +255,7 @@ def _carry_out(
                 ended = finished("stopped", learner, progress)
                 break
             if learner.heldout and isinstance(event, Step) and _is_sampled(event, learner.recipe):
-                yield _judged(learner, event.step)
+                yield from _until_asked(stop, [_judged(learner, event.step, stop)])
     if ended is None:
         return
     if learner.heldout:
@@ -278,7 +278,16 @@ def _is_asked(stop: Switch) -> bool:
     return asked
 
 
-def _judged(learner: Learner, step: int) -> Sampled:
+def _until_asked(stop: Switch, events: Iterable[Event]) -> Iterator[Event]:
+    """The events until a stop is asked for; what was being measured then is left out."""
+    for event in events:
+        if _is_asked(stop):
+            return
+        yield event
+
+
+def _judged(learner: Learner, step: int, stop: Switch | None = None) -> Sampled:
+    """What the model answers; where one process carries out the run, a stop cuts it short."""
     rows, recipe = learner.splits.prompts, learner.recipe
     return judge(
         learner.model,
@@ -288,6 +297,7 @@ def _judged(learner: Learner, step: int) -> Sampled:
         step=step,
         labels=learner.labels,
         answer_tokens=recipe.answer_tokens,
+        until=stop.is_set if stop and processes.count() == 1 else None,
     )
 
 

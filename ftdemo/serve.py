@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, ServerError, UsageError
+from ftdemo.hardware import give_memory_back
 from ftdemo.ui import SITE
 from ftdemo.ui.limits import PUBLIC
 
@@ -197,5 +198,6 @@ def _warm_up() -> Any:
     try:
         for method in ("lora", "full"):
             expected(named(method, "tiny"))
+        give_memory_back()
     except FtdemoError as error:
         print(f"{error.what}\n{error.remedy}", flush=True)

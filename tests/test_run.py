@@ -112,8 +112,24 @@ def test_a_stop_before_the_first_step_leaves_nothing(lora_recipe: Recipe, tmp_pa
     stop = threading.Event()
     stop.set()
     kinds = [type(event) for event in perform(lora_recipe, tmp_path / "run", stop=stop)]
-    assert kinds == [Started, Evaluated, Sampled]
+    assert kinds == [Started]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stop_cuts_the_answers_short_that_are_being_given(lora_recipe: Recipe, tmp_path: Path) -> None:
+    class SoonSet(threading.Event):
+        looks = 0
+
+        def is_set(self) -> bool:
+            self.looks += 1
+            return super().is_set() or self.looks > 3
+
+    stop = SoonSet()
+    recipe = lora_recipe.with_settings({"answer_tokens": 64})
+    kinds = [type(event) for event in perform(recipe, tmp_path / "run", stop=stop)]
+    assert Sampled not in kinds
+    assert stop.looks < 10  # it is looked at for every token
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_stop_in_the_last_step_is_too_late(lora_recipe: Recipe, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import gradio as gr
 
 from ftdemo.errors import FtdemoError
+from ftdemo.hardware import give_memory_back
 
 Shown = tuple[Any, ...]
 """What a demo shows at one moment: a value for each of its outputs."""
@@ -214,6 +215,7 @@ class Visit:
             raise
         finally:
             self._keep(run)
+            give_memory_back()
             self.used = time.monotonic()
             self.working = False
 

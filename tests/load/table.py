@@ -1,0 +1,98 @@
+"""Times each demo as its first visitor meets it, with its own settings, and prints a table.
+
+    python tests/load/table.py [DEMO]...
+
+A server is started anew for each line, so that nothing is loaded or measured yet.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from typing import Any
+
+from ftdemo.serve import load_demo
+from ftdemo.ui.lab import Lab
+
+_SECONDS = 900
+_MODELS = ("tiny", "smollm2")
+
+
+def main() -> None:
+    """Time the demos that are named, or all."""
+    asked = sys.argv[1:] or ["fine-tuning", "lora", "sft", "pre-training", "transfer-learning"]
+    print("| demo | model | first page, s | first step, s | all, s | expected, s | scores before | after |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | --- | --- |", flush=True)
+    for name in asked:
+        for model, settings in _settings(name):
+            print("| " + " | ".join(map(str, [name, model, *_time(name, settings)])) + " |", flush=True)
+
+
+def _settings(name: str) -> list[tuple[str, tuple[Any, ...]]]:
+    """What a visitor finds set, for each model that can be chosen; the visit's key left out."""
+    if name == "transfer-learning":
+        return [("minilm", (96, None, ""))]
+    demo = load_demo(name)
+    lab = next(value for value in vars(demo).values() if isinstance(value, Lab))
+    if name == "pre-training":
+        return [("new", ("0.5 million", lab.some(lab.first), None, ""))]
+    middle: dict[str, Any] = {"fine-tuning": lambda model: (), "sft": lambda model: ("completion", True)}
+    found = []
+    for model in _MODELS:
+        if name == "lora":
+            recipe = lab.usual[model]
+            found.append((model, (model, recipe.rank, f"{recipe.lr:g}", lab.some(model), False, None, "")))
+        else:
+            found.append((model, (model, *middle[name](model), lab.some(model), None, "")))
+    return found
+
+
+def _time(name: str, settings: tuple[Any, ...]) -> list[str]:
+    from gradio_client import Client
+
+    began = time.monotonic()
+    command = [sys.executable, "-m", "ftdemo", "demo", name, "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[2].rstrip("/")
+        urllib.request.urlopen(f"{address}/demos/{name}/", timeout=60).read()
+        ready = time.monotonic() - began
+        visitor = Client(f"{address}/demos/{name}/", verbose=False)
+        time.sleep(1)
+        began = time.monotonic()
+        job = visitor.submit(*settings, "", api_name=f"/train_{name.replace('-', '_')}")
+        first = 0.0
+        for output in job:
+            if not first and re.search(r"(?i)step \d+ of", output[0]):
+                first = time.monotonic() - began
+        took = time.monotonic() - began
+        result = job.result()
+        expected = re.search(r"([\d,]+) s were expected", result[0])
+        return [f"{ready:.1f}", f"{first:.1f}", f"{took:.1f}", expected[1] if expected else "", *_scores(result)]
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _scores(result: Any) -> list[str]:
+    archive = next(value for value in result if isinstance(value, str) and value.endswith(".zip"))
+    with zipfile.ZipFile(archive) as file:
+        records = [each for each in file.namelist() if each.endswith("run.json")]
+        if len(records) > 1:
+            return ["", re.sub("<[^>]+>", " ", result[0]).strip()]
+        scores = json.loads(file.read(records[0]))["scores"]
+    return [_shown(scores.get(when) or {}) for when in ("before", "after")]
+
+
+def _shown(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+
+
+if __name__ == "__main__":
+    main()
