@@ -40,7 +40,7 @@ def served() -> Iterator[str]:
 def judge(page: Any, name: str, folder: Path | None) -> list[str]:
     """What axe finds on a demo's page, in all views."""
     page.add_script_tag(path=str(TOOLS / "axe-core" / "axe.min.js"))
-    found = []
+    found: list[str] = []
     for scheme, screen in VIEWS:
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.set_viewport_size(SCREENS[screen])
@@ -87,7 +87,7 @@ def main(folder: Path | None) -> int:
     """Judge all demos; how many findings count."""
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        found = []
+        found: list[str] = []
         for name in DEMOS:
             found += in_use(browser.new_page(viewport=SCREENS["desktop"]), address, name, folder)
         browser.close()
