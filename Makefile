@@ -28,9 +28,10 @@ check: $(VENV)/.dev  ## format, lint and types of the code; spelling and prose o
 site: $(VENV)/.demo  ## build the site as it is published
 	$(BIN)/mkdocs build --strict --quiet
 
-audit: site $(VENV)/.dev  ## judge the built site: Lighthouse, axe, HTML, links; needs Node.js, Chromium and the network
+audit: site $(VENV)/.dev  ## judge site and demos: Lighthouse, axe, HTML, links; needs Node.js, Chromium and the network
 	npm install --prefix tests/audit --silent --no-audit --no-fund --no-package-lock
 	$(BIN)/python tests/audit/audit.py site $(AUDIT)
+	$(BIN)/python tests/audit/demos.py
 
 spaces: $(VENV)/.dev  ## try every Space on a bare Python, through its API and by a browser
 	$(BIN)/python tests/spaces/try_spaces.py

@@ -579,7 +579,7 @@ def _interval(figure: dict[str, float] | None) -> str:
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" if figure else "-"
 
 
-def _tell_finished(finished: Finished, samples: list[Sampled], out: Path, say: Callable[[str], None]) -> None:
+def _tell_finished(finished: Finished, samples: list[Sampled], out: Path, say: Callable[..., None]) -> None:
     from rich.markup import escape
 
     speed = f"{finished.steps} steps in {finished.seconds:.0f} s, {finished.tokens_per_second:.0f} tokens/s"
@@ -591,7 +591,8 @@ def _tell_finished(finished: Finished, samples: list[Sampled], out: Path, say: C
             say(f"  {name:<{longest}} {before.scores[name]:.2f} -> {value:.2f}")
         say(f"\n[bold]{escape(after.answers[0].prompt)}[/]")
         say(f"[dim]before:[/] {escape(before.answers[0].text)}\n[dim]after:[/]  {escape(after.answers[0].text)}\n")
-    say(f"Saved in {out}. Judge it: ftdemo evaluate {out}. Talk to it: ftdemo chat {out}")
+    told = f"Saved in {out}. Judge it: ftdemo evaluate {out}. Talk to it: ftdemo chat {out}"
+    say(told, soft_wrap=True)  # a command that is broken into lines could not be copied
 
 
 def _numbers(rows: tuple[int, ...]) -> str:

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -119,6 +120,7 @@ def make_app(*, site: Path | None = None, demos: list[str], at: str = "/demos/{n
 
     from ftdemo.ui import theme
 
+    warnings.filterwarnings("ignore", message=".* gr.State input", module="gradio")  # ours keep their first value
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/favicon.ico", lambda: _icon(site), methods=["GET"])
     for name in demos:

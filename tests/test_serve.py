@@ -166,13 +166,13 @@ def test_full_fine_tuning_is_set_beside_lora_from_the_same_start(server: Server)
 def test_visitors_who_train_at_once_see_their_place_and_get_their_own_run(server: Server) -> None:
     from gradio_client import Client
 
-    visitors = [Client(f"{server.url}/demos/lora/", verbose=False) for _ in range(5)]
+    visitors = [Client(f"{server.url}/demos/lora/", verbose=False) for _ in range(3)]
     jobs = [submit(visitor, "tiny", rank, 4e-3, 8) for rank, visitor in enumerate(visitors, 1)]
     results = [job.result(timeout=300) for job in jobs]
     for rank, result in enumerate(results, 1):
         assert "weights moved" in result[0]
         assert re.search(rf"rank={rank}\b", str(result[6]))
-    assert len({result[7] for result in results}) == 5
+    assert len({result[7] for result in results}) == 3
     waited = [any("Waiting" in output[0] for output in job.outputs()) for job in jobs]
     assert waited.count(False) <= 1  # whose request arrived first
     for visitor in visitors:

@@ -19,10 +19,10 @@ PAIRS = _HERE / "pairs.jsonl"
 TEXTS = _HERE / "texts.txt"
 LABELS = _HERE / "labels.csv"
 _SHAPES = {
-    PAIRS: 'JSON lines, `{"prompt": "Is it open?", "completion": "Aye. Until five."}`; or a CSV file with the columns '
-    "`prompt` and `completion`.",
-    TEXTS: 'A plain text with empty lines between its parts; or JSON lines, `{"text": "…"}`.',
-    LABELS: 'A CSV file with the columns `text` and `label`; or JSON lines, `{"text": "…", "label": "…"}`.',
+    PAIRS: "A CSV file with the columns `prompt` and `completion`, or JSON lines:\n\n"
+    '`{"prompt": "Is it open?", "completion": "Aye. Until five."}`\n\n',
+    TEXTS: 'A plain text with empty lines between its parts, or JSON lines:\n\n`{"text": "…"}`\n\n',
+    LABELS: 'A CSV file with the columns `text` and `label`, or JSON lines:\n\n`{"text": "…", "label": "…"}`\n\n',
 }
 _MOST_FAULTS = 5
 

@@ -22,6 +22,8 @@ DEMOS = ("fine-tuning", "lora", "sft", "pre-training", "transfer-learning")
 COUNTS = ("serious", "critical")
 VIEWS = (("light", "desktop"), ("dark", "desktop"), ("light", "phone"), ("dark", "phone"))
 MILLISECONDS = 300_000
+NOT_OURS = [".upload-container", ".message-row"]
+"""Parts of Gradio's own: the area for files says one thing and is named another, a chat's last message has a label."""
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def judge(page: Any, name: str, folder: Path | None) -> list[str]:
         page.wait_for_timeout(500)
         if folder:
             page.screenshot(path=folder / f"{name}-{scheme}-{screen}.png", full_page=True)
-        for each in page.evaluate("axe.run()")["violations"]:
+        for each in page.evaluate(f"axe.run({{exclude: {NOT_OURS}}})")["violations"]:
             for node in each["nodes"][:3]:
                 found.append(f"{each['impact']}: {name} ({scheme}, {screen}): {each['id']}: {node['target']}")
         wide = page.evaluate("document.documentElement.scrollWidth")
@@ -67,8 +69,8 @@ def in_use(page: Any, address: str, name: str, folder: Path | None) -> Iterator[
     if name == "transfer-learning":
         page.get_by_label("24", exact=True).check()
     else:
-        chosen = page.get_by_label(re.compile("number input for Examples"))
-        chosen.fill("16")
+        chosen = page.get_by_label(re.compile("number input for (Examples|Texts)"))
+        chosen.fill("200" if name == "pre-training" else "16")
         chosen.press("Tab")
     page.get_by_role("button", name="Train").click()
     page.locator("#status", has_text=re.compile("weights moved|sorted right|old questions")).wait_for(

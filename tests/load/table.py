@@ -81,7 +81,7 @@ def _time(name: str, settings: tuple[Any, ...]) -> list[str]:
 
 
 def _scores(result: Any) -> list[str]:
-    archive = next(value for value in result if isinstance(value, str) and value.endswith(".zip"))
+    archive = next(found[0] for value in result if (found := re.findall(r"[^'\"]+\.zip", str(value))))
     with zipfile.ZipFile(archive) as file:
         records = [each for each in file.namelist() if each.endswith("run.json")]
         if len(records) > 1:
