@@ -37,6 +37,7 @@ def cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tens
 class _CrossEntropySum(Function):
     @staticmethod
     def forward(context: Any, logits: torch.Tensor, targets: torch.Tensor, learns: bool) -> torch.Tensor:
+        """The sum; where something learns from it, the gradient takes the place of the logits."""
         count, vocabulary = logits.shape
         rows = max(1, min(count, _BUFFER_ELEMENTS // vocabulary))
         buffer = torch.empty(rows, vocabulary, dtype=torch.float32, device=logits.device)
@@ -56,6 +57,7 @@ class _CrossEntropySum(Function):
 
     @staticmethod
     def backward(context: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """The gradient of the logits, which `forward` has laid in their place."""
         return context.gradient.mul_(upstream[0]), None, None
 
 
@@ -96,6 +98,7 @@ class _LoraLinear(Function):
         b: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:
+        """y, of the shape of x but for its last axis, d_out; s B and x Aᵀ are kept beside x, W and A."""
         flat = x.reshape(-1, x.shape[-1])
         a, scaled_b = a.to(weight.dtype), (b * scale).to(weight.dtype)
         low = flat @ a.t()
@@ -106,6 +109,7 @@ class _LoraLinear(Function):
 
     @staticmethod
     def backward(context: Any, *upstream: torch.Tensor) -> tuple[Any, ...]:
+        """The gradients of x, A and B, in float32 for A and B; W and bias are frozen."""
         flat, weight, a, scaled_b, low = context.saved_tensors
         gradient = upstream[0].reshape(-1, upstream[0].shape[-1])
         low_gradient = gradient @ scaled_b
@@ -137,6 +141,7 @@ class _RmsNorm(Function):
 
     @staticmethod
     def forward(context: Any, hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        """y, in the number format of x; what is kept is x, w and one over its root mean square."""
         wide = hidden.float()
         scale = torch.linalg.vecdot(wide, wide)[..., None].div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
         context.save_for_backward(hidden, weight, scale)
@@ -145,6 +150,7 @@ class _RmsNorm(Function):
 
     @staticmethod
     def backward(context: Any, *upstream: torch.Tensor) -> tuple[Any, ...]:
+        """The gradients of x and w, each where it is asked for."""
         hidden, weight, scale = context.saved_tensors
         unit = hidden.float() * scale
         gradient = upstream[0].float()
@@ -173,11 +179,13 @@ class _SwiGlu(Function):
 
     @staticmethod
     def forward(context: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        """y; nothing but gate and up is kept."""
         context.save_for_backward(gate, up)
         return functional.silu(gate).mul_(up)
 
     @staticmethod
     def backward(context: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradients of gate and up; silu(gate) is computed anew."""
         gate, up = context.saved_tensors
         to_gate = torch.ops.aten.silu_backward(upstream[0] * up, gate)
         return to_gate, functional.silu(gate).mul_(upstream[0])
@@ -238,6 +246,7 @@ class _Attention(Function):
         mask: torch.Tensor | None,
         scale: float,
     ) -> torch.Tensor:
+        """The mixed values, with heads and length in each other's place; the weights are kept."""
         rows, heads, length, width = query.shape
         groups = rows * key.shape[1]
         q, k, v = (query * scale).reshape(groups, -1, width), *(x.reshape(groups, -1, width) for x in (key, value))
@@ -254,6 +263,7 @@ class _Attention(Function):
 
     @staticmethod
     def backward(context: Any, *upstream: torch.Tensor) -> tuple[Any, ...]:
+        """The gradients of query, key and value; mask and scale have none."""
         q, k, v, weights, mixed = context.saved_tensors
         gradient = upstream[0].transpose(1, 2).reshape(mixed.shape)
         along = (gradient.float() * mixed).sum(-1, keepdim=True).to(mixed.dtype)

@@ -169,7 +169,6 @@ def load(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | None =
     return load_causal_lm(source, dtype or torch.float32)
 
 
-@one_at_a_time
 def load_ready(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model as it is, found by its name and ready to answer, and its tokenizer.
 

@@ -20,9 +20,9 @@ TEXTS = _HERE / "texts.txt"
 LABELS = _HERE / "labels.csv"
 _SHAPES = {
     PAIRS: "A CSV file with the columns `prompt` and `completion`, or JSON lines:\n\n"
-    '`{"prompt": "Is it open?", "completion": "Aye. Until five."}`\n\n',
-    TEXTS: 'A plain text with empty lines between its parts, or JSON lines:\n\n`{"text": "…"}`\n\n',
-    LABELS: 'A CSV file with the columns `text` and `label`, or JSON lines:\n\n`{"text": "…", "label": "…"}`\n\n',
+    '`{"prompt": "Is it open?", "completion": "Aye. Until five."}`',
+    TEXTS: 'A plain text with empty lines between its parts, or JSON lines:\n\n`{"text": "…"}`',
+    LABELS: 'A CSV file with the columns `text` and `label`, or JSON lines:\n\n`{"text": "…", "label": "…"}`',
 }
 _MOST_FAULTS = 5
 
@@ -37,7 +37,7 @@ class OwnData:
             example: A file to start from: one of those in this module.
         """
         with gr.Accordion("Your own examples", open=False, elem_id="own"):
-            gr.Markdown(f"{_SHAPES[example]} What you bring is used for your run alone, and removed after it.")
+            gr.Markdown(f"{_SHAPES[example]}\n\nWhat you bring is used for your run alone, and removed after it.")
             gr.DownloadButton("An example file to start from", value=str(example), size="sm")
             self._file = gr.File(label="A file", file_types=list(SUFFIXES), height=120, elem_id="own-file")
             self._text = gr.Textbox(

@@ -215,9 +215,9 @@ class Visit:
             raise
         finally:
             self._keep(run)
-            give_memory_back()
             self.used = time.monotonic()
             self.working = False
+            give_memory_back()  # nobody waits for it
 
     def _keep(self, run: Path) -> None:
         """The new run is kept, and the one before it; of a run that left nothing, nothing stays."""

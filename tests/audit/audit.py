@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -143,12 +143,14 @@ def broken_links(site: Path) -> Iterator[str]:
                 yield f"{place}: {way} is not there"
 
 
-def axe(page: Any) -> list[str]:
-    """What axe finds on a page."""
+def axe(page: Any, leave_out: Sequence[str] = ()) -> list[str]:
+    """What axe finds on a page outside the parts that are left out, how grave it is first."""
     page.add_script_tag(path=str(TOOLS / "axe-core" / "axe.min.js"))
-    found = page.evaluate("axe.run()")
+    found = page.evaluate("parts => axe.run({exclude: parts})", list(leave_out))
     return [
-        f"{each['id']}: {each['help']}: {node['target']}" for each in found["violations"] for node in each["nodes"][:3]
+        f"{each['impact']}: {each['id']}: {each['help']}: {node['target']}"
+        for each in found["violations"]
+        for node in each["nodes"][:3]
     ]
 
 

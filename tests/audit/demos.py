@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from audit import CHROMIUM, SCREENS, TOOLS
+from audit import CHROMIUM, SCREENS, axe
 from playwright.sync_api import sync_playwright
 
-DEMOS = ("fine-tuning", "lora", "sft", "pre-training", "transfer-learning")
+from ftdemo.serve import STUDIO, demo_names
+
 COUNTS = ("serious", "critical")
 VIEWS = (("light", "desktop"), ("dark", "desktop"), ("light", "phone"), ("dark", "phone"))
 MILLISECONDS = 300_000
@@ -41,7 +42,6 @@ def served() -> Iterator[str]:
 
 def judge(page: Any, name: str, folder: Path | None) -> list[str]:
     """What axe finds on a demo's page, in all views."""
-    page.add_script_tag(path=str(TOOLS / "axe-core" / "axe.min.js"))
     found: list[str] = []
     for scheme, screen in VIEWS:
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
@@ -50,12 +50,11 @@ def judge(page: Any, name: str, folder: Path | None) -> list[str]:
         page.wait_for_timeout(500)
         if folder:
             page.screenshot(path=folder / f"{name}-{scheme}-{screen}.png", full_page=True)
-        for each in page.evaluate(f"axe.run({{exclude: {NOT_OURS}}})")["violations"]:
-            for node in each["nodes"][:3]:
-                found.append(f"{each['impact']}: {name} ({scheme}, {screen}): {each['id']}: {node['target']}")
+        problems = axe(page, NOT_OURS)
         wide = page.evaluate("document.documentElement.scrollWidth")
         if wide > SCREENS[screen]["width"]:
-            found.append(f"serious: {name} ({scheme}, {screen}): {wide} pixels wide")
+            problems.append(f"serious: {wide} pixels wide")
+        found += [f"{problem} on {name} ({scheme}, {screen})" for problem in problems]
     return found
 
 
@@ -90,7 +89,9 @@ def main(folder: Path | None) -> int:
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         found: list[str] = []
-        for name in DEMOS:
+        for name in demo_names():
+            if name == STUDIO:
+                continue
             found += in_use(browser.new_page(viewport=SCREENS["desktop"]), address, name, folder)
         browser.close()
     print("\n".join(found) or "Nothing is found in the demos.")

@@ -33,7 +33,7 @@ def main() -> None:
     given = asked.parse_args()
     found: dict[str, Any] = {}
     began = time.monotonic()
-    process, url = _start()
+    process, url = start("lora")
     try:
         _get(f"{url}/demos/lora/")
         found["cold start to the first page, seconds"] = round(time.monotonic() - began, 1)
@@ -49,8 +49,9 @@ def main() -> None:
     print(json.dumps(found, indent=2))
 
 
-def _start() -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "ftdemo", "demo", "lora", "--port", "0"]
+def start(demo: str) -> tuple[subprocess.Popen[str], str]:
+    """A server of a demo, and its address."""
+    command = [sys.executable, "-m", "ftdemo", "demo", demo, "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import time
 import urllib.request
 import zipfile
 from typing import Any
 
-from ftdemo.serve import load_demo
+from load import start
+
+from ftdemo.serve import STUDIO, demo_names, load_demo
 from ftdemo.ui.lab import Lab
 
-_SECONDS = 900
 _MODELS = ("tiny", "smollm2")
 
 
 def main() -> None:
     """Time the demos that are named, or all."""
-    asked = sys.argv[1:] or ["fine-tuning", "lora", "sft", "pre-training", "transfer-learning"]
+    asked = sys.argv[1:] or [name for name in demo_names() if name != STUDIO]
     print("| demo | model | first page, s | first step, s | all, s | expected, s | scores before | after |")
     print("| --- | --- | ---: | ---: | ---: | ---: | --- | --- |", flush=True)
     for name in asked:
@@ -41,14 +41,14 @@ def _settings(name: str) -> list[tuple[str, tuple[Any, ...]]]:
     lab = next(value for value in vars(demo).values() if isinstance(value, Lab))
     if name == "pre-training":
         return [("new", ("0.5 million", lab.some(lab.first), None, ""))]
-    middle: dict[str, Any] = {"fine-tuning": lambda model: (), "sft": lambda model: ("completion", True)}
+    middle: tuple[Any, ...] = ("completion", True) if name == "sft" else ()
     found = []
     for model in _MODELS:
         if name == "lora":
             recipe = lab.usual[model]
             found.append((model, (model, recipe.rank, f"{recipe.lr:g}", lab.some(model), False, None, "")))
         else:
-            found.append((model, (model, *middle[name](model), lab.some(model), None, "")))
+            found.append((model, (model, *middle, lab.some(model), None, "")))
     return found
 
 
@@ -56,11 +56,8 @@ def _time(name: str, settings: tuple[Any, ...]) -> list[str]:
     from gradio_client import Client
 
     began = time.monotonic()
-    command = [sys.executable, "-m", "ftdemo", "demo", name, "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process, address = start(name)
     try:
-        assert process.stdout is not None
-        address = process.stdout.readline().split()[2].rstrip("/")
         urllib.request.urlopen(f"{address}/demos/{name}/", timeout=60).read()
         ready = time.monotonic() - began
         visitor = Client(f"{address}/demos/{name}/", verbose=False)
