@@ -68,6 +68,7 @@ def launch_settings() -> dict[str, Any]:
     from starlette.middleware import Middleware
 
     from ftdemo.ui.bounds import BoundedBody
+    from ftdemo.ui.streams import HeldReceipts
 
     hue = gr.themes.Color(name="harbour", **HUE)
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
@@ -102,5 +103,5 @@ def launch_settings() -> dict[str, Any]:
         "enable_monitoring": False,
         "max_file_size": "20mb",
         "mcp_server": True,
-        "app_kwargs": {"middleware": [Middleware(BoundedBody)]},
+        "app_kwargs": {"middleware": [Middleware(BoundedBody), Middleware(HeldReceipts)]},
     }
