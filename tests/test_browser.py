@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -347,12 +348,18 @@ class LateCloses:
         await self._app(scope, receive, late)
 
 
+def _after_a_while(text: str) -> str:
+    """By then the page reads the stream of its answers."""
+    time.sleep(0.05)
+    return text
+
+
 def test_what_is_asked_while_the_stream_of_answers_closes_is_answered(browser: Any) -> None:
     """Without `HeldReceipts` every second of these requests waits for ever."""
     with gr.Blocks(analytics_enabled=False) as blocks:
         asked = gr.Textbox(elem_id="asked")
         button, first, second = gr.Button("Ask"), gr.HTML(elem_id="first"), gr.HTML(elem_id="second")
-        button.click(lambda text: text, asked, first)
+        button.click(_after_a_while, asked, first)
         gr.Button("Ask again").click(lambda text: text, asked, second)
     settings = theme.launch_settings()
     settings["app_kwargs"]["middleware"].insert(0, Middleware(LateCloses))
