@@ -506,13 +506,17 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
 
 def test_a_run_survives_a_reload_and_another_tab_does_not_see_it(server: Server, watched: Watched) -> None:
     page = ready(watched, server, examples=400, demo="sft")
+    page.get_by_label("requests and answers").check()
     page.get_by_role("button", name="Train").click()
     wait_for_status(page, re.compile(r"Step \d+ of"))
     page.reload()
     wait_for_status(page, re.compile(r"Step \d+ of"))
+    assert page.get_by_label("requests and answers").is_checked()
+    assert page.get_by_label(re.compile("number input for Examples")).input_value() == "400"
     other = page.context.new_page()
     other.goto(f"{server.url}/demos/sft/")
     wait_for_status(other, "Ready")
+    assert not other.get_by_label("requests and answers").is_checked()
     wait_for_status(page, "weights moved")
     page.get_by_label("Your message").fill("Write a story about a weaver and a chest.")
     page.get_by_label("Your message").press("Enter")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,6 +52,30 @@ def test_a_file_too_short_to_hold_rows_out_is_trained_on_and_the_sentence_says_s
     demo.visits.tidy(visit.used + 3601)
     assert not folder.exists()
     assert demo.visits.find(key, VISITOR) is None
+
+
+def test_what_follows_a_training_is_counted_as_soon_as_it_is_known_how_long_it_takes() -> None:
+    demo = lab.Lab("counts", {"tiny": named("full", "tiny")})
+
+    def finish(*_: Any) -> Iterator[str]:
+        yield "Looking …"
+        time.sleep(2)
+
+    def told() -> str:
+        return demo.foretell("tiny", {"examples": 8}, finish)
+
+    def seconds() -> int:
+        return int(re.findall(r"about (\d+) s", told())[0])
+
+    before = seconds()
+    assert "not counted" in told()
+    assert "not counted" not in demo.foretell("tiny", {"examples": 8})
+    *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
+    assert "With all questions it took" in last[0]
+    assert "not counted" not in told()
+    assert seconds() >= before + 1  # both are rounded
+    *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
+    assert "With all that was measured it took" in last[0]
 
 
 def test_work_that_fails_is_told_and_leaves_no_folder() -> None:

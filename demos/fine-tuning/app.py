@@ -34,7 +34,14 @@ def build() -> gr.Blocks:
         bench.place_both("Write a story about a weaver and a chest.")
         bench.place_results("Write a story about a weaver and a chest.")
         bench.connect(
-            demo, train, model, [examples, *mine.inputs], set_as=_settings, choose=LAB.some, chosen=[examples]
+            demo,
+            train,
+            model,
+            [examples, *mine.inputs],
+            set_as=_settings,
+            finish=lambda *_: _old_skill,
+            choose=LAB.some,
+            chosen=[examples],
         )
     return demo
 

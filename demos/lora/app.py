@@ -75,7 +75,9 @@ def build() -> gr.Blocks:
         merged = gr.HTML(elem_id="merged")
         merge_button.click(merge, bench.key, merged, **lab.ANSWERS, api_name="merge_lora")
         controls = [rank, lr, examples, compare, *mine.inputs]
-        bench.connect(demo, train, model, controls, set_as=_settings, choose=_choose, chosen=[lr, examples])
+        bench.connect(
+            demo, train, model, controls, set_as=_settings, finish=_finish, choose=_choose, chosen=[lr, examples]
+        )
     return demo
 
 
@@ -108,12 +110,16 @@ async def train(
         zip file, the command that repeats it, and the visit's key.
     """
     settings = _settings(rank, lr, examples, compare, own, pasted)
-    async for shown in LAB.train(model, settings, visit, request, finish=_compared if compare else _looked_at):
+    async for shown in LAB.train(model, settings, visit, request, finish=_finish(rank, lr, examples, compare)):
         yield shown
 
 
 def _settings(rank: int, lr: str, examples: int, _compare: bool, file: str | None, text: str | None) -> dict[str, Any]:
     return {"rank": rank, "lr": float(lr)} | own.settings(file, text, examples)
+
+
+def _finish(_rank: int, _lr: str, _examples: int, compare: bool, *_own: Any) -> lab.Finish:
+    return _compared if compare else _looked_at
 
 
 def _choose(model: str) -> tuple[str, int]:

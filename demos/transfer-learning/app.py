@@ -84,7 +84,7 @@ def build() -> gr.Blocks:
         controls, shown = [most, *mine.inputs], [status, chart, numbers, download, repeat, key]
         lab.connect_buttons(HOST, train, [*controls, key], shown, buttons)
         told: dict[str, Any] = {**lab.FOLLOWS, "api_visibility": "private"}
-        lab.come_back(demo, HOST, key, shown).then(foretell, controls, expected, **told)
+        lab.come_back(demo, HOST, key, shown, controls).then(foretell, controls, expected, **told)
         gr.on([each.change for each in controls], foretell, controls, expected, trigger_mode="always_last", **told)
         said.submit(sort, [said, key], sorted_as, **lab.ANSWERS, api_name="sort_transfer_learning")
     return demo

@@ -6,6 +6,7 @@ A demo adds its own controls, and the one thing that only it can show.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from ftdemo.events import Finished, Sampled, Step
 from ftdemo.hardware import pick_device
 from ftdemo.recipe import Recipe, named
 from ftdemo.run import Run
-from ftdemo.ui import SITE, limits, panels, session
+from ftdemo.ui import SITE, controls, limits, panels, session
 from ftdemo.ui.view import View, command
 from ftdemo.ui.visits import Shown, Stop, Visits, Work
 
@@ -141,6 +142,7 @@ class Lab(Host):
         super().__init__(slug, outputs=7)
         self.usual = dict(usual)
         self.first = next(iter(usual))
+        self._afterwards: dict[tuple[str, Finish | None], float] = {}
 
     async def train(
         self,
@@ -169,7 +171,7 @@ class Lab(Host):
         def work(folder: Path, stop: Stop) -> Iterator[Shown]:
             recipe = self.recipe(model, settings)
             yield view.show("Preparing …")
-            view.begin(recipe, session.expected(recipe))
+            view.begin(recipe, *self._expected(recipe, finish))
             for event in session.perform(recipe, folder, stop):
                 view.add(event)
                 if isinstance(event, Step) and event.seconds > limits.current().seconds:
@@ -179,8 +181,11 @@ class Lab(Host):
             if not folder.exists():
                 yield view.show("Stopped before the first step: there is nothing to keep.")
                 return
+            began = time.monotonic()
             for text in finish(Run.load(folder), view, stop) if finish else ():
                 yield view.show(text)
+            if not stop.is_set():
+                self._afterwards[recipe.model, finish] = time.monotonic() - began
             view.keep(session.as_zip(folder, self.slug))
             yield view.show()
 
@@ -199,13 +204,21 @@ class Lab(Host):
             )
         return limits.bounded(self.usual[model].with_settings(settings))
 
-    def foretell(self, model: str, settings: Mapping[str, Any]) -> str:
+    def foretell(self, model: str, settings: Mapping[str, Any], finish: Finish | None = None) -> str:
         """How long a run would take here, as HTML."""
         try:
-            recipe = self.recipe(model, settings)
-            return panels.expected(session.expected(recipe))
+            seconds, whole = self._expected(self.recipe(model, settings), finish)
+            return panels.expected(seconds, whole=whole)
         except FtdemoError as error:
             return panels.refusal(error)
+
+    def _expected(self, recipe: Recipe, finish: Finish | None) -> tuple[float, bool]:
+        """How many seconds a run should take, and whether all is counted that a demo does when training is over.
+
+        That takes as long as it took the last time; before the first time nobody knows.
+        """
+        done = (recipe.model, finish)
+        return session.expected(recipe) + self._afterwards.get(done, 0.0), finish is None or done in self._afterwards
 
     def chat(
         self, said: str, history: list[dict[str, Any]], key: str, request: gr.Request
@@ -357,6 +370,7 @@ class Workbench:
         settings: Sequence[Any],
         *,
         set_as: Callable[..., Mapping[str, Any]],
+        finish: Callable[..., Finish] | None = None,
         choose: Callable[[str], Any] | None = None,
         chosen: Sequence[Any] = (),
     ) -> None:
@@ -368,6 +382,7 @@ class Workbench:
             model: The choice of a model, or the only one there is.
             settings: The demo's own controls.
             set_as: What the controls' values are as keys of a recipe.
+            finish: What the demo does by these values when the run is over, if it does anything.
             choose: Which settings suit a model, where there is a choice.
             chosen: The controls of those.
         """
@@ -377,13 +392,13 @@ class Workbench:
         shown += [self._download, self._command, self.key]
 
         def foretell(model: str, *values: Any) -> str:
-            return lab.foretell(model, set_as(*values))
+            return lab.foretell(model, set_as(*values), finish(*values) if finish else None)
 
         measured = {"fn": foretell, "inputs": [model, *settings], "outputs": self._expected, **hidden}
-        back = come_back(demo, lab, self.key, shown)
+        back = come_back(demo, lab, self.key, shown, [model, *settings])
         back.then(lab.welcome, [model, self.key], greeted, **hidden).then(**measured)
         if choose:
-            model.change(choose, model, list(chosen), **hidden).then(lab.greet, model, greeted, **hidden).then(
+            model.input(choose, model, list(chosen), **hidden).then(lab.greet, model, greeted, **hidden).then(
                 **measured
             )
         gr.on([each.change for each in settings], trigger_mode="always_last", **measured)
@@ -425,8 +440,8 @@ def place_key() -> gr.Textbox:
     return gr.Textbox("", visible="hidden", label="visit", elem_id="visit")
 
 
-def come_back(demo: gr.Blocks, host: Host, key: gr.Textbox, shown: Sequence[Any]) -> Any:
-    """When the page opens: find the run again that it showed before it was loaded anew.
+def come_back(demo: gr.Blocks, host: Host, key: gr.Textbox, shown: Sequence[Any], set_by: Sequence[Any]) -> Any:
+    """When the page opens: find the run again that it showed before it was loaded anew, and what was set.
 
     The key is laid down when the page goes and taken up when it comes, so that a second page never has it too.
     """
@@ -439,6 +454,7 @@ def come_back(demo: gr.Blocks, host: Host, key: gr.Textbox, shown: Sequence[Any]
         return [key]
     }}"""
     key.change(None, key, None, js="key => { if (key) window.ftVisit = key }")
+    controls.keep(demo, host.slug, set_by)
     demo.unload(host.visits.leave)
     return demo.load(host.rejoin, key, list(shown), js=take_up, **FOLLOWS, api_visibility="private")
 

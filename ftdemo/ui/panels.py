@@ -22,10 +22,16 @@ def refusal(error: FtdemoError) -> str:
     return status(f"{error.what} {error.remedy}", error=True)
 
 
-def expected(seconds: float) -> str:
-    """How long a run should take on this machine."""
+def expected(seconds: float, *, whole: bool = True) -> str:
+    """How long a run should take on this machine.
+
+    Args:
+        seconds: So long.
+        whole: Whether that counts what is measured when training is over.
+    """
     told = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-    return f'<p class="ft-expected">Expected here: about {told}, questions included.</p>'
+    more = "" if whole else " What is measured after it is not counted: nobody has waited for it yet."
+    return f'<p class="ft-expected">Expected here: about {told}, questions included.{more}</p>'
 
 
 def tokens(spans: Iterable[tuple[str, bool]]) -> str:

@@ -64,19 +64,21 @@ class View:
         self._judged: tuple[str, dict[str, str]] = ("", {})
         self._began = self._ended = time.monotonic()
         self._expected: float | None = None
+        self._whole = True
         self._archive: str | None = None
         self._more = ""
         self.command = command
 
-    def begin(self, recipe: Recipe, expected: float | None) -> None:
+    def begin(self, recipe: Recipe, expected: float | None, whole: bool = True) -> None:
         """The visitor's turn has come.
 
         Args:
             recipe: What will be done.
             expected: How many seconds it should take, where that is known.
+            whole: Whether that counts what is measured when training is over.
         """
         self.command = command(recipe)
-        self._began, self._expected = time.monotonic(), expected
+        self._began, self._expected, self._whole = time.monotonic(), expected, whole
 
     def add(self, event: Event) -> None:
         """Take in what happened."""
@@ -94,6 +96,8 @@ class View:
     def keep(self, archive: str) -> None:
         """The run is on disk, and can be taken away as this file."""
         self._archive = archive
+        if self._whole:
+            self._ended = time.monotonic()
 
     def show(self, text: str | None = None, *, error: bool = False) -> tuple[Any, ...]:
         """Status, chart, numbers, more, answers, download and command, in the order of the outputs."""
@@ -132,7 +136,8 @@ class View:
         if self._expected is None or self._last(Finished).status == "stopped":
             return ""
         took = self._ended - self._began
-        return f"With all questions it took {took:.0f} s; {self._expected:.0f} s were expected."
+        counted = "all that was measured" if self._whole else "all questions"
+        return f"With {counted} it took {took:.0f} s; {self._expected:.0f} s were expected."
 
     def _scores(self, before: Sampled | None, after: Sampled | None) -> str:
         """Scores before and after; of a new model there are none that a few prompts could tell."""
