@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import threading
@@ -76,6 +77,14 @@ def test_what_follows_a_training_is_counted_as_soon_as_it_is_known_how_long_it_t
     assert seconds() >= before + 1  # both are rounded
     *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
     assert "With all that was measured it took" in last[0]
+
+
+def test_a_packed_file_is_not_taken_from_a_visitor(tmp_path: Path) -> None:
+    packed = tmp_path / "rows.jsonl"
+    packed.write_bytes(gzip.compress(b'{"text": "a"}\n'))
+    told = own.check(str(packed), None)
+    assert "ft-error" in told
+    assert "Packed files and Parquet are not taken here" in told
 
 
 def test_work_that_fails_is_told_and_leaves_no_folder() -> None:

@@ -1,4 +1,4 @@
-"""Files that rows are read from: JSON lines, tables with a heading, plain text. What kind it is, the file says itself.
+"""Files that rows are read from: JSON, tables with a heading, Parquet, plain text. What kind it is, the file says.
 
 A file is read as a stream of values, each with the line that it begins on; what the values mean is for `rows`.
 """
@@ -7,22 +7,35 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
+from ftdemo.data.opened import MOST_LINE_BYTES, as_text, first_bytes, lines
 from ftdemo.errors import DataError
 
 SHAPES = (
-    'Each line should be {"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]} '
-    'or {"prompt": …, "completion": …}, or, for texts, {"text": …} or {"text": …, "label": …}.'
+    'Each row should be {"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]} '
+    'or {"prompt": …, "completion": …}, {"instruction": …, "input": …, "output": …} or {"conversations": [{"from": '
+    '"human", "value": …}, {"from": "gpt", "value": …}]}; or, for texts, {"text": …} or {"text": …, "label": …}.'
 )
-_COLUMNS = "The first line should name the columns: prompt,completion or text or text,label."
-_MAX_LINE_BYTES = 2**20
+_COLUMNS = "The first line should name the columns: prompt,completion or instruction,output or text or text,label."
+_TELLING = {"completion", "output", "text"}
+"""Columns, one of which every table has that can be used."""
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _TEXTS = (".txt", ".md")
-SUFFIXES = (".jsonl", *_TABLES, *_TEXTS)
-"""Endings that a file of rows may have; one with another is read as lines of JSON."""
+_PARQUET = b"PAR1"
+SUFFIXES = (".jsonl", ".json", ".parquet", *_TABLES, *_TEXTS)
+"""Endings that a file of rows may have, each with or without .gz; one with another is read as lines of JSON."""
+_BLANKS = re.compile(r"\s*")
+_JSON = json.JSONDecoder()
+_CHUNK = 2**16
+"""Letters that are read at once."""
+_BATCH = 256
+"""Rows that are read at once."""
 
 
 def suffix_of(text: str) -> str:
@@ -31,7 +44,7 @@ def suffix_of(text: str) -> str:
     if first.startswith(("{", "[")):
         return ".jsonl"
     for suffix, comma in _TABLES.items():
-        if {"completion", "text"} & {name.strip().lower() for name in first.split(comma)}:
+        if _TELLING & {name.strip().lower() for name in first.split(comma)}:
             return suffix
     return ".txt"
 
@@ -45,11 +58,16 @@ def values(path: Path) -> Iterator[tuple[int, Any]]:
     Raises:
         DataError: If the file cannot be read on: file and line are named.
     """
-    suffix = path.suffix.lower()
-    if suffix in _TABLES:
+    suffix = _suffix(path)
+    begins = first_bytes(path)
+    if begins.startswith(_PARQUET):
+        yield from _parquet(path)
+    elif suffix in _TABLES:
         yield from _table(path, _TABLES[suffix])
     elif suffix in _TEXTS:
         yield from _paragraphs(path)
+    elif _is_list(begins, suffix):
+        yield from _list(path)
     else:
         for number, line in lines(path):
             if line.strip():
@@ -62,31 +80,18 @@ def count(path: Path) -> int:
     Raises:
         DataError: As `values` does.
     """
-    if path.suffix.lower() in (*_TABLES, *_TEXTS):
+    begins, suffix = first_bytes(path), _suffix(path)
+    if begins.startswith(_PARQUET):
+        return int(_opened_parquet(path).metadata.num_rows)
+    if suffix in (*_TABLES, *_TEXTS) or _is_list(begins, suffix):
         return sum(1 for _ in values(path))
     return sum(1 for _, line in lines(path) if line.strip())
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file with their numbers, from 1.
-
-    Raises:
-        DataError: If the file cannot be read, is no UTF-8, or a line is longer than a mebibyte.
-    """
-    try:
-        with path.open("rb") as file:
-            number = 0
-            while raw := file.readline(_MAX_LINE_BYTES + 1):
-                number += 1
-                if len(raw) > _MAX_LINE_BYTES:
-                    raise DataError(f"{path}:{number}: the line is longer than 1 MiB.", "Write one example a line.")
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        where = f"{path}:{number}: byte {error.start + 1} is not UTF-8."
-        raise DataError(where, "Save the file as UTF-8 text.") from None
-    except OSError as error:
-        what = f"{path} cannot be read: {error.strerror or error}."
-        raise DataError(what, "Check the path and its permissions.") from None
+def _suffix(path: Path) -> str:
+    """A file's ending, in small letters; of one that is packed, the ending before .gz."""
+    *_, before, last = ["", "", *(suffix.lower() for suffix in path.suffixes)]
+    return before if last == ".gz" else last
 
 
 class Broken:
@@ -108,9 +113,10 @@ def _table(path: Path, comma: str) -> Iterator[tuple[int, Any]]:
     read = csv.reader((line for _, line in lines(path)), delimiter=comma, strict=True)
     try:
         names = [name.strip().lower() for name in next(read, [])]
-        if not {"completion", "text"} & set(names):
+        if not _TELLING & set(names):
             found = ", ".join(names)[:200] or "none"
-            raise DataError(f"{path}:1: no column is called completion or text; the first line has: {found}.", _COLUMNS)
+            told = ", ".join(sorted(_TELLING))
+            raise DataError(f"{path}:1: no column is called any of {told}; the first line has: {found}.", _COLUMNS)
         begins = read.line_num + 1
         for cells in read:
             if any(cell.strip() for cell in cells):
@@ -133,3 +139,113 @@ def _paragraphs(path: Path) -> Iterator[tuple[int, Any]]:
             paragraph = ""
     if paragraph:
         yield begins, {"text": paragraph.strip()}
+
+
+def _is_list(begins: bytes, suffix: str) -> bool:
+    """Whether a file is one list of rows, and not a row a line, one of which may be a list by mistake."""
+    encoding = "utf-16" if begins.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    text = begins.decode(encoding, "ignore").lstrip()
+    if not text.startswith("["):
+        return False
+    first, newline, _ = text.partition("\n")
+    return suffix == ".json" or not newline or isinstance(_from_json(first), Broken)
+
+
+def _list(path: Path) -> Iterator[tuple[int, Any]]:
+    """The elements of a list in JSON, which is never held as a whole."""
+    with as_text(path) as file:
+        letters = _Letters(file)
+        letters.next_sign()
+        letters.pass_over(1)
+        sign = "," if letters.next_sign() != "]" else ""
+        while sign == ",":
+            letters.next_sign()
+            line = letters.line
+            try:
+                value = letters.value()
+            except (ValueError, RecursionError):
+                what = f"{path}:{line}: here the list breaks off, or is not valid JSON."
+                raise DataError(what, "Mend it, or write one object a line.") from None
+            yield line, value
+            sign = letters.next_sign()
+            letters.pass_over(1)
+            if sign not in ("]", ","):
+                what = f"{path}:{letters.line}: after a row a comma is expected, or a bracket that ends the list."
+                raise DataError(what, "Mend it, or write one object a line.")
+
+
+class _Letters:
+    """A text of which no more is held than the value in hand. `line` is where it stands, from 1."""
+
+    def __init__(self, file: TextIOBase) -> None:
+        self.line = 1
+        self._file = file
+        self._text, self._at = "", 0
+
+    def next_sign(self) -> str:
+        """Stand before the next letter that is no blank. It is empty at the end."""
+        while True:
+            blanks = _BLANKS.match(self._text, self._at)
+            self.pass_over(blanks.end() - self._at if blanks else 0)
+            if self._at < len(self._text) or not self._read_on():
+                return self._text[self._at : self._at + 1]
+
+    def pass_over(self, count: int) -> None:
+        """Stand so many letters farther on."""
+        self.line += self._text.count("\n", self._at, self._at + count)
+        self._at += count
+
+    def value(self) -> Any:
+        """The value that begins here.
+
+        Raises:
+            ValueError: If there is none.
+            RecursionError: If it is nested too deeply.
+        """
+        while True:
+            try:
+                value, end = _JSON.raw_decode(self._text, self._at)
+            except ValueError:
+                if not self._read_on():
+                    raise
+                continue
+            if end < len(self._text) or not self._read_on():  # a number may go on
+                self.pass_over(end - self._at)
+                return value
+
+    def _read_on(self) -> bool:
+        """Have more of the text. There is no more at its end, and for a value as long as no line may be."""
+        piece = self._file.read(_CHUNK) if len(self._text) - self._at <= MOST_LINE_BYTES else ""
+        if piece:
+            self._text, self._at = self._text[self._at :] + piece, 0
+        return bool(piece)
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    number = 0
+    with _arrow_errors(path):
+        for batch in _opened_parquet(path).iter_batches(batch_size=_BATCH):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+
+
+def _opened_parquet(path: Path) -> Any:
+    with _arrow_errors(path):
+        from pyarrow import parquet
+
+        return parquet.ParquetFile(path)
+
+
+@contextmanager
+def _arrow_errors(path: Path) -> Iterator[None]:
+    try:
+        import pyarrow
+    except ModuleNotFoundError:
+        what = f"{path} is a Parquet file, and there is no pyarrow, which reads it."
+        raise DataError(what, "Run `pip install 'ftdemo[parquet]'`.") from None
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        what = f"{path}: what begins as a Parquet file cannot be read on ({str(error).splitlines()[0]})."
+        raise DataError(what, "Fetch or write the file again.") from None

@@ -89,6 +89,9 @@ class Labelled:
 AnyRow = Row | Text | Labelled
 Asked = AnyRow | Trial
 """What a model can be asked."""
+_CONVERSATIONS = (("messages",), ("prompt", "completion"), ("instruction", "output"), ("conversations",))
+"""Keys of the shapes that conversations are met in: OpenAI's, TRL's, Alpaca's, ShareGPT's. The first to fit counts."""
+_SPEAKERS = {"human": "user", "gpt": "assistant"}
 _KINDS: dict[type, str] = {Row: "a conversation", Text: "a text", Labelled: "a text with a label"}
 
 
@@ -269,7 +272,7 @@ def _row(number: int, value: Any) -> AnyRow:
     """
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object is expected, this is {_json_kind(value)}")
-    if "messages" not in value and "text" in value:
+    if "text" in value and not _shape(value):
         text = _content(value["text"], "text")
         return Labelled(number, text, _label(value["label"])) if "label" in value else Text(number, text)
     return Row(number, tuple(_turns(value)), constraints.check(value.get("constraints", {})))
@@ -283,33 +286,66 @@ def _label(label: Any) -> str:
     return _content(label, "label")
 
 
+def _shape(value: dict[str, Any]) -> tuple[str, ...]:
+    """The keys by which a row is known as a conversation, empty where it is none."""
+    return next((keys for keys in _CONVERSATIONS if all(key in value for key in keys)), ())
+
+
 def _turns(value: dict[str, Any]) -> list[Turn]:
-    if "messages" in value:
-        turns = _from_messages(value["messages"])
-    elif "prompt" in value and "completion" in value:
-        turns = [_turn("user", value["prompt"], "prompt"), _turn("assistant", value["completion"], "completion")]
-    else:
-        found = ", ".join(f"`{key}`" for key in list(value)[:5]) or "none"
-        raise ValueError(f"neither `messages` nor `prompt` and `completion` nor `text` is here; the keys are {found}")
+    """The turns of a conversation, in whichever of the shapes that are met with."""
+    match _shape(value):
+        case ("messages",):
+            turns = _from_messages(value["messages"], "messages", "role", "content")
+        case ("conversations",):
+            turns = _from_messages(value["conversations"], "conversations", "from", "value")
+        case ("instruction", "output"):
+            asked = _content(value["instruction"], "instruction")
+            more = value.get("input") or ""
+            asked = f"{asked}\n\n{_content(more, 'input')}" if more else asked
+            turns = [Turn("user", asked), _turn("assistant", value["output"], "output")]
+        case ("prompt", "completion"):
+            turns = [_turn("user", value["prompt"], "prompt"), _turn("assistant", value["completion"], "completion")]
+        case _:
+            found = ", ".join(f"`{key}`" for key in list(value)[:5]) or "none"
+            raise ValueError(
+                "neither `messages` nor `prompt` and `completion` nor `instruction` and `output` nor `conversations` "
+                f"nor `text` is here; the keys are {found}"
+            )
     if turns[-1].role != "assistant":
         raise ValueError("the last turn is not the assistant's, so there is nothing to learn from it")
     return turns
 
 
-def _from_messages(messages: Any) -> list[Turn]:
+def _from_messages(messages: Any, name: str, role: str, content: str) -> list[Turn]:
+    """Turns from a list under this name, whose parts say under these keys who speaks, and what."""
     if not isinstance(messages, list) or not messages:
-        raise ValueError("`messages` should be a list with at least one turn")
+        raise ValueError(f"`{name}` should be a list with at least one turn")
     turns = []
     for index, message in enumerate(messages, 1):
-        if not isinstance(message, dict) or "role" not in message or "content" not in message:
-            raise ValueError(f"turn {index} should have a `role` and a `content`")
-        turns.append(_turn(message["role"], message["content"], f"the content of turn {index}"))
+        if not isinstance(message, dict) or role not in message or content not in message:
+            raise ValueError(f"turn {index} should have a `{role}` and a `{content}`")
+        said = _joined(message[content])
+        turns.append(_turn(_speaker(message[role], role), said, f"the {content} of turn {index}"))
     if any(turn.role == "system" for turn in turns[1:]):
         raise ValueError("a `system` turn may only come first")
     spoken = [turn.role for turn in turns if turn.role != "system"]
     if any(role != ("user", "assistant")[place % 2] for place, role in enumerate(spoken)):
         raise ValueError("turns should go user, assistant, user, assistant …")
     return turns
+
+
+def _speaker(role: Any, key: str) -> Any:
+    """Who speaks, by the names that are used under the key `from` too."""
+    return _SPEAKERS.get(role, role) if key == "from" and isinstance(role, str) else role
+
+
+def _joined(content: Any) -> Any:
+    """A content in parts as one text, where all parts are text."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    said = [text for text in texts if isinstance(text, str)]
+    return "".join(said) if len(said) == len(content) else content
 
 
 def _turn(role: Any, content: Any, name: str) -> Turn:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from ftdemo.data import faults
 from ftdemo.data.files import SUFFIXES, suffix_of
+from ftdemo.data.opened import PACKED
 from ftdemo.errors import DataError, FtdemoError
 from ftdemo.ui import limits, panels
 from ftdemo.ui.visits import pasted
@@ -25,6 +26,7 @@ _SHAPES = {
     LABELS: 'A CSV file with the columns `text` and `label`, or JSON lines:\n\n`{"text": "…", "label": "…"}`',
 }
 _MOST_FAULTS = 5
+_UNBOUNDED = (PACKED, b"PAR1")
 
 
 class OwnData:
@@ -39,7 +41,12 @@ class OwnData:
         with gr.Accordion("Your own examples", open=False, elem_id="own"):
             gr.Markdown(f"{_SHAPES[example]}\n\nWhat you bring is used for your run alone, and removed after it.")
             gr.DownloadButton("An example file to start from", value=str(example), size="sm")
-            self._file = gr.File(label="A file", file_types=list(SUFFIXES), height=120, elem_id="own-file")
+            self._file = gr.File(
+                label="A file",
+                file_types=[suffix for suffix in SUFFIXES if suffix != ".parquet"],
+                height=120,
+                elem_id="own-file",
+            )
             self._text = gr.Textbox(
                 label="Or paste them",
                 lines=4,
@@ -84,6 +91,10 @@ def own_file(file: str | None, text: str | None) -> Path | None:
     if file:
         if Path(file).stat().st_size > limit:
             raise DataError(f"The file is larger than {limit / 1e6:g} MB.", "Give fewer examples.")
+        with Path(file).open("rb") as opened:
+            if opened.read(4).startswith(_UNBOUNDED):
+                what = "Packed files and Parquet are not taken here: nobody knows how large they become."
+                raise DataError(what, "Give the rows as JSON lines, CSV or plain text.")
         return Path(file)
     if not (text or "").strip():
         return None

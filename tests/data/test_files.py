@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import json
+import re
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ftdemo.data import Labelled, Row, Text, faults, read_rows
+from ftdemo.data import Labelled, Row, Text, Turn, faults, read_rows, stream_rows
 from ftdemo.data.files import count, suffix_of
+from ftdemo.data.files import values as read_values
 from ftdemo.errors import DataError
 
 
@@ -40,7 +49,7 @@ def test_a_plain_text_is_parted_at_empty_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("a.csv", "question,answer\nOpen?,Aye.\n", r"a\.csv:1: no column is called completion or text"),
+        ("a.csv", "question,answer\nOpen?,Aye.\n", r"a\.csv:1: no column is called any of completion, output, text"),
         ("a.csv", "prompt,completion\nOpen?\n", r"a\.csv:2: 1 cells, but 2 columns"),
         ("a.csv", 'prompt,completion\n"Open?,Aye.\n', r"a\.csv:2: the table cannot be read"),
         ("a.csv", "text,label\nIt broke.,\n", r"a\.csv:2: label is empty"),
@@ -78,3 +87,199 @@ def test_faults_are_gathered_row_by_row(tmp_path: Path) -> None:
 )
 def test_what_was_pasted_says_what_it_is(text: str, suffix: str) -> None:
     assert suffix_of(text) == suffix
+
+
+PAIR = {"prompt": "Is it open?", "completion": "Aye, until five."}
+OPEN = (Turn("user", "Is it open?"), Turn("assistant", "Aye, until five."))
+CHAT = [{"role": "user", "content": "Is it open?"}, {"role": "assistant", "content": "Aye, until five."}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        PAIR,
+        {"messages": CHAT},
+        {"messages": [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in CHAT]},
+        {"instruction": "Is it open?", "input": "", "output": "Aye, until five.", "text": "### Is it open? ### Aye"},
+        {"instruction": "Is it open?", "output": "Aye, until five."},
+        {"conversations": [{"from": "human", "value": "Is it open?"}, {"from": "gpt", "value": "Aye, until five."}]},
+        {"conversations": [{"from": "user", "value": "Is it open?"}, {"from": "assistant", "value": OPEN[1].content}]},
+    ],
+    ids=["pair", "messages", "parts", "alpaca with its text", "alpaca", "sharegpt", "sharegpt with plain names"],
+)
+def test_a_conversation_is_the_same_in_every_shape_that_is_met(tmp_path: Path, value: dict[str, Any]) -> None:
+    (row,) = read_rows(written(tmp_path, "rows.jsonl", json.dumps(value)))
+    assert isinstance(row, Row)
+    assert row.turns == OPEN
+
+
+def test_what_an_instruction_is_about_follows_it_after_an_empty_line(tmp_path: Path) -> None:
+    value = {"instruction": "Sum it up.", "input": "The boat was late.", "output": "Late."}
+    (row,) = read_rows(written(tmp_path, "rows.jsonl", json.dumps(value)))
+    assert isinstance(row, Row)
+    assert row.prompt[0].content == "Sum it up.\n\nThe boat was late."
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"conversations": [{"from": "human", "value": "a"}]}, "the last turn is not the assistant's"),
+        ({"conversations": [{"role": "user", "content": "a"}]}, "turn 1 should have a `from` and a `value`"),
+        ({"conversations": [{"from": "observer", "value": "a"}]}, "the role 'observer' is unknown"),
+        ({"instruction": "a", "input": 3, "output": "b"}, "input should be text, this is a number"),
+        ({"instruction": " ", "output": "b"}, "instruction is empty"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "turn 1 should be text, this is a list"),
+        ({"messages": [{"role": "user", "content": None}]}, "the content of turn 1 should be text, this is null"),
+    ],
+)
+def test_what_is_wrong_with_a_shape_is_said_by_its_own_names(tmp_path: Path, value: Any, told: str) -> None:
+    with pytest.raises(DataError, match=rf"rows\.jsonl:1: .*{re.escape(told)}"):
+        read_rows(written(tmp_path, "rows.jsonl", json.dumps(value)))
+
+
+TEXTS = {
+    "rows.jsonl": json.dumps(PAIR) + "\r\n" + json.dumps({**PAIR, "prompt": "Où? 🚢"}, ensure_ascii=False) + "\r\n",
+    "rows.json": json.dumps([PAIR, {**PAIR, "prompt": "Où? 🚢"}], indent=2, ensure_ascii=False),
+    "rows.csv": "prompt,completion\r\nIs it open?,Aye.\r\nOù? 🚢,Aye.\r\n",
+    "rows.tsv": "instruction\toutput\nIs it open?\tAye.\nOù? 🚢\tAye.\n",
+    "rows.md": "One.\n\nOù? 🚢\n",
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be with its mark"])
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_file_is_read_however_it_is_encoded_and_packed(
+    tmp_path: Path, name: str, encoding: str, packed: bool
+) -> None:
+    marked = encoding.endswith("mark")
+    data = codecs.BOM_UTF16_BE + TEXTS[name].encode("utf-16-be") if marked else TEXTS[name].encode(encoding)
+    path = tmp_path / (f"{name}.gz" if packed else name)
+    path.write_bytes(gzip.compress(data) if packed else data)
+    first, second = read_rows(path)
+    assert "Où? 🚢" in (second.text if isinstance(second, Text) else second.turns[0].content)  # type: ignore[union-attr]
+    assert first != second
+    assert count(path) == 2
+
+
+def test_a_list_of_rows_is_told_by_its_content_and_names_the_line_of_each(tmp_path: Path) -> None:
+    pretty = written(tmp_path, "rows.jsonl", json.dumps([PAIR, PAIR], indent=1))
+    assert [row.number for row in read_rows(pretty)] == [2, 6]
+    one_line = written(tmp_path, "rows.json", json.dumps([PAIR] * 3))
+    assert count(one_line) == len(read_rows(one_line)) == 3
+    lines = written(tmp_path, "lines.json", f"{json.dumps(PAIR)}\n{json.dumps(PAIR)}\n")
+    assert [row.number for row in read_rows(lines)] == [1, 2]
+    assert count(written(tmp_path, "none.json", " [ ] ")) == 0
+
+
+def test_a_long_list_is_read_without_being_held(tmp_path: Path) -> None:
+    rows = [{"prompt": f"letter {n}", "completion": "b" * (n % 3000)} for n in range(1, 3000)]
+    path = written(tmp_path, "rows.json", json.dumps(rows))
+    tracemalloc.start()
+    read = [
+        (row.prompt[0].content, len(row.reference)) for row in stream_rows(path) if isinstance(row, Row) and row.number
+    ]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read == [(row["prompt"], len(str(row["completion"]))) for row in rows]
+    assert peak < path.stat().st_size / 3  # 4.6 MB; what is read of it is kept above
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[{"text": "a"},\n{"text": "b"', r":2: here the list breaks off"),
+        ('[{"text": "a"},\n{"text": "b"}', r":2: after a row a comma is expected"),
+        ('[{"text": "a"}\n{"text": "b"}]', r":2: after a row a comma is expected"),
+        ('[{"text": "a"},\n]', r":2: here the list breaks off"),
+        ('[{"text": "a"},\n12]', r":2: a JSON object is expected, this is a number"),
+        ("[" * 100_000, r":1: here the list breaks off"),
+        ('[{"text": "' + "a" * 2**21, r":1: here the list breaks off"),
+    ],
+    ids=["cut off", "no end", "no comma", "no row", "a number", "too deep", "one endless row"],
+)
+def test_what_is_wrong_with_a_list_is_said_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(DataError, match=rf"rows\.json{told}"):
+        read_rows(written(tmp_path, "rows.json", text))
+
+
+def test_a_parquet_file_is_read_row_by_row_whatever_it_is_called(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "rows.jsonl"
+    parquet.write_table(pyarrow.table({"messages": [CHAT] * 600}), path)
+    rows = read_rows(path)
+    assert count(path) == len(rows) == 600
+    assert isinstance(rows[-1], Row)
+    assert (rows[-1].number, rows[-1].turns) == (600, OPEN)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="begins as a Parquet file cannot be read on"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"PK\x03\x04\x00\x00", "is a zip archive, or a document or sheet of an office program"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "is a picture"),
+        (b"%PDF-1.7\n", "is a PDF document"),
+        (b"\x1f\x8b\x08\x00\x00", "what gzip packed here breaks off or is damaged"),
+        (gzip.compress(b'{"text": "a"}\n' * 100)[:-9], "what gzip packed here breaks off or is damaged"),
+        (gzip.compress(b"PK\x03\x04"), "is a zip archive"),
+        ('{"text": "Où?"}'.encode("utf-16")[:-1], "a part is not UTF-16"),
+    ],
+)
+def test_what_is_no_text_is_called_what_it_is(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=told):
+        read_rows(path)
+
+
+def _read_or_refused(path: Path) -> int | None:
+    """How many rows a file has, or nothing where it is refused in words."""
+    try:
+        return len(read_rows(path))
+    except DataError as error:
+        told = error
+    assert told.what.startswith(str(path)), told.what
+    assert told.remedy
+    return None
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt", "a.csv.gz"])
+@given(
+    content=st.binary(max_size=200)
+    | st.text(max_size=200).map(str.encode)
+    | st.sampled_from(list(TEXTS.values())).map(str.encode)
+)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_file_holds_it_is_read_or_refused_in_words(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    rows = _read_or_refused(path)
+    assert rows is None or rows == count(path)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_of_a_mangled_file_no_row_is_miscounted(tmp_path: Path, name: str, data: Any) -> None:
+    content = bytearray(TEXTS[name].encode())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place : place + data.draw(st.integers(0, 20))] = data.draw(st.binary(max_size=5))
+    path = tmp_path / name
+    path.write_bytes(content)
+    rows = _read_or_refused(path)
+    assert rows is None or rows == count(path)
+
+
+@given(
+    values=st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=20) | st.integers()), max_size=30),
+    indent=st.none() | st.integers(0, 3),
+)
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_list_gives_what_was_written_into_it(tmp_path: Path, values: list[Any], indent: int | None) -> None:
+    path = written(tmp_path, "rows.json", json.dumps(values, indent=indent))
+    assert [value for _, value in read_values(path)] == values
