@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.site.commands import new_term, site
 
 if TYPE_CHECKING:
+    from ftdemo.check import Report
     from ftdemo.encode import Examples
     from ftdemo.events import Event, Finished, Sampled
     from ftdemo.experiment import Experiment
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 _QUIET_SECONDS = 60
 HOST, PORT = "127.0.0.1", 7860
+PUBLISHED = "https://ftdemo.github.io/"
+_BAR = 40
+"""Signs of the longest bar of a histogram."""
 
 
 class _Commands(click.Group):
@@ -166,6 +171,39 @@ def inspect(what: str, settings: tuple[str, ...], rows: int) -> None:
             click.echo(_marked(text) if trained else click.style(text, dim=True), nl=False)
         click.echo("\n")
     _tell_rows(seen.examples, recipe)
+
+
+@main.command("check-data")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--model", default="tiny", show_default=True, help="Whose tokens are counted: a name, a folder, a Hub id."
+)
+@click.option(
+    "--max-length", default=512, show_default=True, type=click.IntRange(2), help="Tokens that a row may have."
+)
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="FILE", help="Rows to judge by: are any among them?"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def check_data(file: Path, model: str, max_length: int, against: Path | None, as_json: bool) -> None:
+    """Say what is in a file of rows, what is wrong with it, and why that matters, before anything is trained.
+
+    What kind of file it is and how its rows are written, is found out. It ends with 2 where rows cannot be used.
+    """
+    from ftdemo.check import check
+    from ftdemo.models import load_tokenizer, resolve
+
+    def tell(rows: int) -> None:
+        click.echo(f"\r{rows:,} rows …", nl=False, err=True)
+
+    source = resolve(model)
+    counted = tell if sys.stderr.isatty() else None
+    report = check(file, load_tokenizer(source), model=model, max_length=max_length, against=against, tell=counted)
+    if counted:
+        click.echo("\r", nl=False, err=True)
+    click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False)) if as_json else _print_report(report)
+    if report.good < report.rows:
+        sys.exit(UsageError.exit_code)
 
 
 @main.command()
@@ -552,6 +590,33 @@ def _print_evaluation(result: dict[str, Any]) -> None:
             before = result["before"][part].get(name) if result["before"] else None
             table.add_row(f"{title}: {name}", str(after["rows"]), _interval(before), _interval(after))
     Console().print(table)
+
+
+def _print_report(report: Report) -> None:
+    bad = f", {report.good:,} of them good" if report.good < report.rows else ""
+    click.echo(f"{report.file}: {report.rows:,} {'row' if report.rows == 1 else 'rows'}{bad}.")
+    for shape, rows in report.shapes.items():
+        click.echo(f"{rows:,} known by {shape}.")
+    if report.good:
+        bins = report.histogram()
+        most = max(rows for *_, rows in bins)
+        click.echo(f"\n{report.tokens:,} tokens of {report.model}, {report.median_length():,} in the middle row:")
+        for low, high, rows in bins:
+            click.echo(f"{low:>9,} to {high:<9,} {'▇' * round(_BAR * rows / most)} {rows:,}")
+    if report.labels:
+        click.echo("\nLabels: " + ", ".join(f"{label} {rows:,}" for label, rows in islice(report.labels.items(), 20)))
+    for finding in report.findings:
+        one = finding.count == 1
+        click.secho(f"\n{finding.count:,} {'row' if one else 'rows'}", bold=True, nl=False)
+        click.echo(f", {finding.says}.")
+        if finding.rows:
+            more = f" and {finding.count - len(finding.rows):,} more" if finding.count > len(finding.rows) else ""
+            click.echo(f"  {'line' if one else 'lines'} {', '.join(f'{row:,}' for row in finding.rows)}{more}")
+        for example in finding.examples[:3]:
+            click.echo(f"  {example}")
+        click.echo(f"  {PUBLISHED}{finding.page}")
+    if not report.findings:
+        click.echo("\nNothing was found that speaks against training on it.")
 
 
 def _print_figures(figures: dict[str, dict[str, float]], target: float | None) -> None:

@@ -158,16 +158,46 @@ def stream_rows(path: Path) -> Iterator[AnyRow]:
         DataError: If the file cannot be read or is empty, a line is malformed, or it holds another kind of row than
             the first: file and line are named.
     """
+    is_empty = True
+    for seen in examine(path):
+        if isinstance(seen.row, DataError):
+            raise seen.row
+        yield seen.row
+        is_empty = False
+    if is_empty:
+        raise DataError(f"{path}: the file is empty.", SHAPES)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A row of a file, good or bad."""
+
+    number: int
+    """Its line, from 1."""
+    shape: tuple[str, ...]
+    """The keys by which it was known; there are none where it is bad."""
+    row: AnyRow | DataError
+
+
+def examine(path: Path) -> Iterator[Examined]:
+    """The rows of a file, in order, the bad ones among them with what is wrong.
+
+    Raises:
+        DataError: If the file cannot be read on: file and line are named.
+    """
     kind: type | None = None
     for number, value in values(path):
-        row = _read(path, number, value)
-        kind = kind or type(row)
-        if type(row) is not kind:
-            what = f"{path}:{number}: this row is {_KINDS[type(row)]}, those before are each {_KINDS[kind]}."
-            raise DataError(what, "Give every row the same keys, or part the file in two.")
-        yield row
-    if kind is None:
-        raise DataError(f"{path}: the file is empty.", SHAPES)
+        try:
+            row = _read(path, number, value)
+            kind = kind or type(row)
+            if type(row) is not kind:
+                what = f"{path}:{number}: this row is {_KINDS[type(row)]}, those before are each {_KINDS[kind]}."
+                raise DataError(what, "Give every row the same keys, or part the file in two.")
+        except DataError as error:
+            yield Examined(number, (), error)
+        else:
+            alone = ("text", "label") if kind is Labelled else ("text",)
+            yield Examined(number, _shape(value) or alone, row)
 
 
 def faults(path: Path, most: int = 5) -> tuple[list[str], int]:
@@ -183,17 +213,15 @@ def faults(path: Path, most: int = 5) -> tuple[list[str], int]:
     found: list[str] = []
     good = 0
     try:
-        for number, value in values(path):
-            try:
-                _read(path, number, value)
-            except DataError as error:
-                found.append(error.what)
-                if len(found) == most:
-                    break
-            else:
+        for seen in examine(path):
+            if not isinstance(seen.row, DataError):
                 good += 1
-        if not found:
-            good = sum(1 for _ in stream_rows(path))  # mixed kinds, and a file without rows
+                continue
+            found.append(seen.row.what)
+            if len(found) == most:
+                break
+        if not found and not good:
+            raise DataError(f"{path}: the file is empty.", SHAPES)
     except DataError as error:
         found.append(f"{error.what} {error.remedy}")
     return found, good

@@ -1,0 +1,282 @@
+"""Whether a file of rows is fit to be trained on: what is in it, what is wrong with it, and why that matters.
+
+The file is gone through once and never held. Of each row no more is kept than a few numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftdemo.data import AnyRow, Labelled, Row, Text, examine
+from ftdemo.data.files import SHAPES
+from ftdemo.data.personal import look_for
+from ftdemo.encode import encode
+from ftdemo.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_MOST_NAMED = 10
+_FEW_TO_SPLIT, _FEW = 10, 100
+_LARGE_SHARE = 0.8
+_NO_LETTER = re.compile(r"[\W\d_]+")
+_TELL_EVERY = 10_000
+_NAMES = {
+    ("messages",): "`messages`, as OpenAI's rows have them",
+    ("prompt", "completion"): "`prompt` and `completion`",
+    ("instruction", "output"): "`instruction` and `output`, as Alpaca's rows have them",
+    ("conversations",): "`conversations`, as ShareGPT's rows have them",
+    ("text",): "`text` alone",
+    ("text", "label"): "`text` with a `label`",
+}
+
+
+@dataclass
+class Finding:
+    """Something that whoever trains on these rows should know."""
+
+    name: str
+    says: str
+    """What it is and why it matters, to be read after the number of rows."""
+    page: str
+    """The page of the site that explains it."""
+    count: int = 0
+    rows: list[int] = field(default_factory=list)
+    """The lines of the first of them, from 1."""
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, number: int, example: str = "") -> None:
+        """Another row."""
+        self.count += 1
+        if len(self.rows) < _MOST_NAMED:
+            self.rows.append(number)
+            self.examples += [example] if example and example not in self.examples else []
+
+
+@dataclass
+class Report:
+    """What was found in a file."""
+
+    file: str
+    model: str
+    max_length: int
+    rows: int = 0
+    good: int = 0
+    shapes: dict[str, int] = field(default_factory=dict)
+    """Good rows, by the keys that they were known by."""
+    tokens: int = 0
+    """Of all good rows."""
+    lengths: dict[int, int] = field(default_factory=dict)
+    """Rows, by their number of tokens."""
+    labels: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def median_length(self) -> int:
+        """The number of tokens that half of the rows do not go beyond."""
+        passed = 0
+        for length, rows in sorted(self.lengths.items()):
+            passed += rows
+            if 2 * passed >= self.good:
+                return length
+        return 0
+
+    def histogram(self) -> list[tuple[int, int, int]]:
+        """Rows by length: shortest, longest, rows. Each bin goes to twice the length of the one before, from 16 on."""
+        bins: Counter[int] = Counter()
+        for length, rows in self.lengths.items():
+            bins[max(16, 1 << (length - 1).bit_length())] += rows
+        upto = (1 << place for place in range(4, max(bins, default=0).bit_length()))
+        return [(1 if top == 16 else top // 2 + 1, top, bins[top]) for top in upto]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        found = asdict(self)
+        found.pop("lengths")
+        bins = [{"from": low, "to": high, "rows": rows} for low, high, rows in self.histogram()]
+        lengths = {"shortest": min(self.lengths, default=0), "longest": max(self.lengths, default=0)}
+        return found | {"tokens_a_row": {**lengths, "median": self.median_length(), "histogram": bins}}
+
+
+def check(
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    model: str,
+    max_length: int = 512,
+    against: Path | None = None,
+    tell: Callable[[int], None] | None = None,
+) -> Report:
+    """Go through a file of rows.
+
+    Args:
+        path: The file.
+        tokenizer: That of the model which is to be trained.
+        model: Its name.
+        max_length: How many tokens of a conversation or labelled text are trained on.
+        against: Rows that the model is to be judged by, which should not be among these.
+        tell: Is told now and then how many rows were gone through.
+
+    Returns:
+        What is in the file, and what was found that matters, in the order of its weight.
+
+    Raises:
+        DataError: If a file cannot be read on, or is empty.
+    """
+    report = Report(str(path), model, max_length)
+    looks = _Looks(tokenizer, max_length, _hashes_of(against) if against else frozenset())
+    shapes: Counter[str] = Counter()
+    lengths: Counter[int] = Counter()
+    labels: Counter[str] = Counter()
+    for seen in examine(path):
+        report.rows += 1
+        if tell and report.rows % _TELL_EVERY == 0:
+            tell(report.rows)
+        if isinstance(seen.row, DataError):
+            looks.bad.add(seen.number, seen.row.what.removeprefix(f"{path}:{seen.number}: "))
+            continue
+        report.good += 1
+        shapes[_NAMES[seen.shape]] += 1
+        lengths[looks.look_at(seen.row)] += 1
+        if isinstance(seen.row, Labelled):
+            labels[seen.row.label] += 1
+    if not report.rows:
+        raise DataError(f"{path}: the file is empty.", SHAPES)
+    report.shapes, report.labels = dict(shapes), dict(labels.most_common())
+    report.lengths = dict(lengths)
+    report.tokens = sum(length * rows for length, rows in lengths.items())
+    report.findings = [each for each in chain(looks.findings(), _of_all(report)) if each.count]
+    return report
+
+
+class _Looks:
+    """What is looked for in each row."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int, judged_by: frozenset[int]) -> None:
+        self._tokenizer, self._max_length, self._judged_by = tokenizer, max_length, judged_by
+        self._rows: set[int] = set()
+        self._letters: set[int] = set()
+        self._answers: dict[int, int] = {}
+        own_data, twins = "guides/your-own-data/", "terms/data-contamination/"
+        self.bad = Finding("bad", "unusable: training stops at the first of them", own_data)
+        self._control = Finding(
+            "control_tokens",
+            "with a control token of the model inside, which would end a turn where there is none",
+            "terms/token/",
+        )
+        self._dropped = Finding(
+            "nothing_left",
+            f"with nothing left to train within {max_length} tokens: dropped",
+            "terms/context-window/",
+        )
+        self._cut = Finding(
+            "cut",
+            f"longer than {max_length} tokens: the end is cut, and with it the stop token",
+            "terms/context-window/",
+        )
+        self._overlap = Finding(
+            "overlap", "also among those to judge by: scores then tell what was learnt by heart", twins
+        )
+        self._twice = Finding(
+            "duplicates",
+            "the same as an earlier one: it counts twice, and one of the two may be held out and known",
+            twins,
+        )
+        self._near = Finding(
+            "near_duplicates", "an earlier one but for numbers, signs and capitals: scores may flatter", twins
+        )
+        self._other = Finding(
+            "contradictions",
+            "with another answer to what an earlier one asks: chance decides which is learned",
+            own_data,
+        )
+        self._personal = Finding(
+            "personal", "with what looks like personal data or a key: a model may repeat it", f"{own_data}#privacy"
+        )
+
+    def findings(self) -> Iterator[Finding]:
+        """All that was looked for, the heaviest first."""
+        yield from (self.bad, self._control, self._dropped, self._cut, self._overlap)
+        yield from (self._twice, self._near, self._other, self._personal)
+
+    def look_at(self, row: AnyRow) -> int:
+        """Take a row in. Its number of tokens is returned."""
+        asked, answer = _sides(row)
+        same, letters = _hash(f"{asked}\n{answer}"), _hash(_NO_LETTER.sub("", asked + answer))
+        if same in self._judged_by:
+            self._overlap.add(row.number)
+        if same in self._rows:
+            self._twice.add(row.number)
+        elif letters in self._letters and _NO_LETTER.sub("", asked + answer):
+            self._near.add(row.number)
+        elif asked and self._answers.setdefault(_hash(asked), same) != same:
+            self._other.add(row.number)
+        self._rows.add(same)
+        self._letters.add(letters)
+        for found in look_for(f"{asked}\n{answer}"):
+            self._personal.add(row.number, f"{found.kind} {found.masked}")
+            break
+        return self._length(row)
+
+    def _length(self, row: AnyRow) -> int:
+        if not isinstance(row, Row):
+            length = len(self._tokenizer(row.text, verbose=False)["input_ids"])
+            if isinstance(row, Labelled) and length > self._max_length:
+                self._cut.add(row.number)
+            return length
+        try:
+            example = encode(row, self._tokenizer, train_on="completion", max_length=2**30)
+        except DataError as error:
+            self._control.add(row.number, error.what)
+            return sum(len(self._tokenizer(turn.content)["input_ids"]) for turn in row.turns)
+        if not any(example.trained[: self._max_length]):
+            self._dropped.add(row.number)
+        elif len(example) > self._max_length:
+            self._cut.add(row.number)
+        return len(example)
+
+
+def _of_all(report: Report) -> Iterator[Finding]:
+    """What is to be said of the file as a whole."""
+    if report.good < _FEW_TO_SPLIT:
+        says = f"fewer than {_FEW_TO_SPLIT}: none is held out, and nothing is judged"
+        yield Finding("too_few_to_judge", says, "guides/your-own-data/#how-it-is-split", report.good)
+    elif report.good < _FEW:
+        says = "which is few: hundreds are a reported rule of thumb for a simple task"
+        yield Finding("few", says, "guides/your-own-data/#how-many-rows", report.good)
+    if report.labels:
+        label, most = next(iter(report.labels.items()))
+        if len(report.labels) == 1:
+            yield Finding(
+                "one_label", f"all of them {label!r}: there is nothing to tell apart", "terms/linear-probe/", most
+            )
+        elif most > _LARGE_SHARE * report.good:
+            says = f"of {report.good:,} in all, with the label {label!r}: to say so always would be right that often"
+            yield Finding("one_sided_labels", says, "terms/evaluation-set/", most)
+
+
+def _sides(row: AnyRow) -> tuple[str, str]:
+    """What is asked and what is answered, in small letters and with single spaces; of a text there is no question."""
+    match row:
+        case Row():
+            asked, answer = "\n".join(turn.content for turn in row.prompt), row.reference
+        case Text():
+            asked, answer = "", row.text
+        case Labelled():
+            asked, answer = row.text, row.label
+    return " ".join(asked.casefold().split()), " ".join(answer.casefold().split())
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _hashes_of(path: Path) -> frozenset[int]:
+    rows = (seen.row for seen in examine(path))
+    return frozenset(_hash("\n".join(_sides(row))) for row in rows if not isinstance(row, DataError))
