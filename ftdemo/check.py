@@ -5,24 +5,29 @@ The file is gone through once and never held. Of each row no more is kept than a
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.data import AnyRow, Labelled, Row, Text, examine
+from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
 from ftdemo.data.files import SHAPES
 from ftdemo.data.personal import look_for
 from ftdemo.encode import encode
-from ftdemo.errors import DataError
+from ftdemo.errors import DataError, StorageError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+CHANGES = ".changes.txt"
+"""What the name of a cleaned copy is followed by in that of the list of what was left out."""
 _MOST_NAMED = 10
 _FEW_TO_SPLIT, _FEW = 10, 100
 _LARGE_SHARE = 0.8
@@ -69,6 +74,8 @@ class Report:
     max_length: int
     rows: int = 0
     good: int = 0
+    left_out: int = 0
+    """Rows that a cleaned copy does without."""
     shapes: dict[str, int] = field(default_factory=dict)
     """Good rows, by the keys that they were known by."""
     tokens: int = 0
@@ -106,21 +113,26 @@ class Report:
 
 def check(
     path: Path,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     *,
-    model: str,
+    model: str = "",
     max_length: int = 512,
     against: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    fix: Path | None = None,
     tell: Callable[[int], None] | None = None,
 ) -> Report:
-    """Go through a file of rows.
+    """Go through a file of rows. It is not changed.
 
     Args:
         path: The file.
-        tokenizer: That of the model which is to be trained.
-        model: Its name.
+        tokenizer: That of the model which is to be trained; without it no tokens are counted and no lengths looked at.
+        model: The model's name.
         max_length: How many tokens of a conversation or labelled text are trained on.
         against: Rows that the model is to be judged by, which should not be among these.
+        columns: Our names for the file's own keys or columns, where they differ.
+        fix: Where a cleaned copy goes: without rows that are unusable, hold a control token, have nothing left to
+            train, stand there for the second time, or are to be judged by. Beside it goes a list of those.
         tell: Is told now and then how many rows were gone through.
 
     Returns:
@@ -128,26 +140,32 @@ def check(
 
     Raises:
         DataError: If a file cannot be read on, or is empty.
+        StorageError: If there is a file already where the copy should go, or it cannot be written.
     """
     report = Report(str(path), model, max_length)
-    looks = _Looks(tokenizer, max_length, _hashes_of(against) if against else frozenset())
+    looks = _Looks(tokenizer, max_length, _hashes_of(against, columns) if against else frozenset())
     shapes: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     labels: Counter[str] = Counter()
-    for seen in examine(path):
-        report.rows += 1
-        if tell and report.rows % _TELL_EVERY == 0:
-            tell(report.rows)
-        if isinstance(seen.row, DataError):
-            looks.bad.add(seen.number, seen.row.what.removeprefix(f"{path}:{seen.number}: "))
-            continue
-        report.good += 1
-        shapes[_NAMES[seen.shape]] += 1
-        lengths[looks.look_at(seen.row)] += 1
-        if isinstance(seen.row, Labelled):
-            labels[seen.row.label] += 1
-    if not report.rows:
-        raise DataError(f"{path}: the file is empty.", SHAPES)
+    with _copy(fix) as take:
+        for seen in examine(path, columns):
+            report.rows += 1
+            if tell and report.rows % _TELL_EVERY == 0:
+                tell(report.rows)
+            if isinstance(seen.row, DataError):
+                why = seen.row.what.removeprefix(f"{path}:{seen.number}: ")
+                looks.bad.add(seen.number, why)
+            else:
+                report.good += 1
+                shapes[_NAMES[seen.shape]] += 1
+                length, why = looks.look_at(seen.row)
+                lengths[length] += tokenizer is not None
+                if isinstance(seen.row, Labelled):
+                    labels[seen.row.label] += 1
+            take(seen, why)
+            report.left_out += bool(why)
+        if not report.rows:
+            raise DataError(f"{path}: the file is empty.", SHAPES)
     report.shapes, report.labels = dict(shapes), dict(labels.most_common())
     report.lengths = dict(lengths)
     report.tokens = sum(length * rows for length, rows in lengths.items())
@@ -158,7 +176,7 @@ def check(
 class _Looks:
     """What is looked for in each row."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int, judged_by: frozenset[int]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, max_length: int, judged_by: frozenset[int]) -> None:
         self._tokenizer, self._max_length, self._judged_by = tokenizer, max_length, judged_by
         self._rows: set[int] = set()
         self._letters: set[int] = set()
@@ -205,8 +223,16 @@ class _Looks:
         yield from (self.bad, self._control, self._dropped, self._cut, self._overlap)
         yield from (self._twice, self._near, self._other, self._personal)
 
-    def look_at(self, row: AnyRow) -> int:
-        """Take a row in. Its number of tokens is returned."""
+    def look_at(self, row: AnyRow) -> tuple[int, str]:
+        """Take a row in. Its number of tokens is returned, and why a cleaned copy does without it, if it does."""
+        left_out = (self._control, self._dropped, self._overlap, self._twice)
+        before = [finding.count for finding in left_out]
+        length = self._length(row)
+        self._compare(row)
+        now = zip(left_out, before, strict=True)
+        return length, next((finding.says for finding, count in now if finding.count > count), "")
+
+    def _compare(self, row: AnyRow) -> None:
         asked, answer = _sides(row)
         same, letters = _hash(f"{asked}\n{answer}"), _hash(_NO_LETTER.sub("", asked + answer))
         if same in self._judged_by:
@@ -222,9 +248,10 @@ class _Looks:
         for found in look_for(f"{asked}\n{answer}"):
             self._personal.add(row.number, f"{found.kind} {found.masked}")
             break
-        return self._length(row)
 
     def _length(self, row: AnyRow) -> int:
+        if self._tokenizer is None:
+            return 0
         if not isinstance(row, Row):
             length = len(self._tokenizer(row.text, verbose=False)["input_ids"])
             if isinstance(row, Labelled) and length > self._max_length:
@@ -240,6 +267,42 @@ class _Looks:
         elif len(example) > self._max_length:
             self._cut.add(row.number)
         return len(example)
+
+
+@contextmanager
+def _copy(out: Path | None) -> Iterator[Callable[[Examined, str], None]]:
+    """Takes rows, each with why it is left out or nothing, and writes both files when all went well."""
+    if out is None:
+        yield lambda seen, why: None
+        return
+    changes = out.with_name(f"{out.name}{CHANGES}")
+    for path in (out, changes):
+        if path.exists():
+            raise StorageError(f"{path} is there already.", "Name a file that is not there yet.")
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+            rows, left_out = Path(folder) / "rows", Path(folder) / "left-out"
+            with rows.open("wb") as kept, left_out.open("w", encoding="utf-8", errors="backslashreplace") as told:
+
+                def take(seen: Examined, why: str) -> None:
+                    if why:
+                        told.write(f"line {seen.number}, left out: {why}\n")
+                    else:
+                        kept.write(_line(seen.value))
+
+                yield take
+            rows.rename(out)
+            left_out.rename(changes)
+    except OSError as error:
+        what = f"{out} cannot be written: {error.strerror or error}."
+        raise StorageError(what, "Check the folder and its permissions.") from None
+
+
+def _line(value: Any) -> bytes:
+    try:
+        return f"{json.dumps(value, ensure_ascii=False, default=str)}\n".encode()
+    except UnicodeEncodeError:  # half a surrogate pair, under a key that is not ours
+        return f"{json.dumps(value, default=str)}\n".encode()
 
 
 def _of_all(report: Report) -> Iterator[Finding]:
@@ -277,6 +340,6 @@ def _hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _hashes_of(path: Path) -> frozenset[int]:
-    rows = (seen.row for seen in examine(path))
+def _hashes_of(path: Path, columns: Mapping[str, str] | None) -> frozenset[int]:
+    rows = (seen.row for seen in examine(path, columns))
     return frozenset(_hash("\n".join(_sides(row))) for row in rows if not isinstance(row, DataError))

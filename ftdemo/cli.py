@@ -20,6 +20,7 @@ import click
 from ftdemo import __version__, processes
 from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.site.commands import new_term, site
+from ftdemo.ui import page_at
 
 if TYPE_CHECKING:
     from ftdemo.check import Report
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _QUIET_SECONDS = 60
 HOST, PORT = "127.0.0.1", 7860
-PUBLISHED = "https://ftdemo.github.io/"
 _BAR = 40
 """Signs of the longest bar of a histogram."""
 
@@ -184,25 +184,58 @@ def inspect(what: str, settings: tuple[str, ...], rows: int) -> None:
 @click.option(
     "--against", type=click.Path(path_type=Path), metavar="FILE", help="Rows to judge by: are any among them?"
 )
+@click.option("--map", "mapped", metavar="OURS=THEIRS", multiple=True, help="A column's own name. Repeatable.")
+@click.option("--fix", type=click.Path(path_type=Path), metavar="OUT", help="Write a cleaned copy as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def check_data(file: Path, model: str, max_length: int, against: Path | None, as_json: bool) -> None:
+def check_data(
+    file: Path,
+    model: str,
+    max_length: int,
+    against: Path | None,
+    mapped: tuple[str, ...],
+    fix: Path | None,
+    as_json: bool,
+) -> None:
     """Say what is in a file of rows, what is wrong with it, and why that matters, before anything is trained.
 
-    What kind of file it is and how its rows are written, is found out. It ends with 2 where rows cannot be used.
+    What kind of file it is and how its rows are written, is found out. Where columns have names of their own, say which
+    are which: `--map prompt=question --map completion=reply`. `--fix` leaves out what cannot be trained on or stands
+    there twice, and lists it beside the copy; the file itself is never touched. It ends with 2 where rows cannot be
+    used, unless a cleaned copy was asked for.
     """
-    from ftdemo.check import check
+    from ftdemo.check import CHANGES, check
+    from ftdemo.data.rows import KEYS
     from ftdemo.models import load_tokenizer, resolve
 
     def tell(rows: int) -> None:
         click.echo(f"\r{rows:,} rows …", nl=False, err=True)
 
+    columns = {}
+    for text in mapped:
+        ours, equals, theirs = text.partition("=")
+        if not equals or not theirs or ours not in KEYS:
+            what = f"--map {text}: a name of ours is expected, an equals sign, and the file's own name."
+            raise UsageError(what, f"Our names are: {', '.join(KEYS)}.")
+        columns[theirs] = ours
     source = resolve(model)
     counted = tell if sys.stderr.isatty() else None
-    report = check(file, load_tokenizer(source), model=model, max_length=max_length, against=against, tell=counted)
+    report = check(
+        file,
+        load_tokenizer(source),
+        model=model,
+        max_length=max_length,
+        against=against,
+        columns=columns,
+        fix=fix,
+        tell=counted,
+    )
     if counted:
         click.echo("\r", nl=False, err=True)
     click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False)) if as_json else _print_report(report)
-    if report.good < report.rows:
+    if fix:
+        kept = report.rows - report.left_out
+        click.echo(f"\n{fix}: {kept:,} kept. {report.left_out:,} left out: see {fix}{CHANGES}.", err=as_json)
+    elif report.good < report.rows:
         sys.exit(UsageError.exit_code)
 
 
@@ -614,7 +647,7 @@ def _print_report(report: Report) -> None:
             click.echo(f"  {'line' if one else 'lines'} {', '.join(f'{row:,}' for row in finding.rows)}{more}")
         for example in finding.examples[:3]:
             click.echo(f"  {example}")
-        click.echo(f"  {PUBLISHED}{finding.page}")
+        click.echo(f"  {page_at(finding.page)}")
     if not report.findings:
         click.echo("\nNothing was found that speaks against training on it.")
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ftdemo.check import Finding, Report, check
 from ftdemo.cli import main
 from ftdemo.data.personal import look_for
-from ftdemo.errors import DataError
+from ftdemo.errors import DataError, StorageError
 from ftdemo.models import load_tokenizer, resolve
 
 GUIDE = Path(__file__).parents[1] / "docs/guides/your-own-data.md"
@@ -222,3 +222,63 @@ def test_a_file_is_not_held_while_it_is_checked(tmp_path: Path, tokenizer: Any) 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4000 * 300 < path.stat().st_size
+
+
+def test_a_cleaned_copy_does_without_what_cannot_be_trained_on_and_lists_it(tmp_path: Path, tokenizer: Any) -> None:
+    rows: list[Any] = [*many(100), *many(2), {"prompt": "Alone"}, pair("So?", "<|im_end|>"), pair("far " * 600)]
+    rows[4]["kept"] = "as it stands"
+    path = written(tmp_path, rows)
+    content = path.read_bytes()
+    out = tmp_path / "clean.jsonl"
+    report = check(path, tokenizer, model="tiny", fix=out)
+    assert report.left_out == 5
+    assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == rows[:100]
+    told = (tmp_path / "clean.jsonl.changes.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(",")[0] for line in told] == [f"line {number}" for number in range(101, 106)]
+    assert "the same as an earlier one" in told[0]
+    assert path.read_bytes() == content
+    assert not [f for f in check(out, tokenizer, model="tiny").findings if f.name not in ("few",)]
+    with pytest.raises(StorageError, match=r"clean\.jsonl is there already"):
+        check(path, tokenizer, model="tiny", fix=out)
+
+
+def test_a_copy_is_not_written_in_part(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text('[{"text": "a"}, {"text": ', encoding="utf-8")
+    with pytest.raises(DataError, match="the list breaks off"):
+        check(path, tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(StorageError, match="cannot be written"):
+        check(path, tokenizer, model="tiny", fix=tmp_path / "nowhere" / "clean.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", '{"Question": "Open?", "reply": "Aye."}\n'),
+        ("rows.json", '[{"Question": "Open?", "reply": "Aye."}]'),
+        ("rows.csv", "Question,Reply\nOpen?,Aye.\n"),
+    ],
+)
+def test_columns_with_names_of_their_own_are_mapped(tmp_path: Path, name: str, content: str) -> None:
+    path, out = tmp_path / name, tmp_path / "clean.jsonl"
+    path.write_text(content, encoding="utf-8")
+    mapped = ["--map", "prompt=Question", "--map", "completion=reply"]
+    done = CliRunner().invoke(main, ["check-data", str(path), *mapped, "--fix", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "clean.jsonl: 1 kept. 0 left out" in done.stdout
+    assert json.loads(out.read_text(encoding="utf-8")) == {"prompt": "Open?", "completion": "Aye."}
+
+
+@pytest.mark.parametrize("mapped", ["question", "prompt=", "colour=Question"])
+def test_a_map_that_says_nothing_is_refused(tmp_path: Path, mapped: str) -> None:
+    done = CliRunner().invoke(main, ["check-data", str(written(tmp_path, many(1))), "--map", mapped])
+    assert done.exit_code == 2
+    assert f"--map {mapped}: a name of ours is expected" in done.stderr
+
+
+def test_half_a_letter_under_a_key_that_is_not_ours_is_copied(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a", "note": "\\ud83d"}\n', encoding="utf-8")
+    check(path, tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
+    assert (tmp_path / "clean.jsonl").read_text(encoding="utf-8") == path.read_text(encoding="utf-8")

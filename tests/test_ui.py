@@ -79,6 +79,16 @@ def test_what_follows_a_training_is_counted_as_soon_as_it_is_known_how_long_it_t
     assert "With all that was measured it took" in last[0]
 
 
+def test_what_speaks_against_good_rows_is_told_with_the_page_that_explains_it() -> None:
+    rows = [{"prompt": f"{name}?", "completion": "Aye."} for name in ("Open", "Shut", "<b>", "OPEN")]
+    told = own.check(None, "".join(json.dumps(row) + "\n" for row in rows))
+    assert "4 rows, all of them good" in told
+    assert "1 row, the same as an earlier one" in told
+    assert "Line 4." in told
+    assert 'href="https://ftdemo.github.io/terms/data-contamination/"' in told
+    assert "4 rows, fewer than 10" in told
+
+
 def test_a_packed_file_is_not_taken_from_a_visitor(tmp_path: Path) -> None:
     packed = tmp_path / "rows.jsonl"
     packed.write_bytes(gzip.compress(b'{"text": "a"}\n'))

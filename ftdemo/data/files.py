@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOBase
 from pathlib import Path
@@ -22,7 +22,10 @@ SHAPES = (
     'or {"prompt": …, "completion": …}, {"instruction": …, "input": …, "output": …} or {"conversations": [{"from": '
     '"human", "value": …}, {"from": "gpt", "value": …}]}; or, for texts, {"text": …} or {"text": …, "label": …}.'
 )
-_COLUMNS = "The first line should name the columns: prompt,completion or instruction,output or text or text,label."
+_COLUMNS = (
+    "The first line should name the columns: prompt,completion or instruction,output or text or text,label. "
+    "Where they have other names: `ftdemo check-data FILE --map prompt=question --map completion=reply --fix COPY`."
+)
 _TELLING = {"completion", "output", "text"}
 """Columns, one of which every table has that can be used."""
 _TABLES = {".csv": ",", ".tsv": "\t"}
@@ -49,21 +52,33 @@ def suffix_of(text: str) -> str:
     return ".txt"
 
 
-def values(path: Path) -> Iterator[tuple[int, Any]]:
+def values(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[tuple[int, Any]]:
     """What each row of a file holds, as a parsed line of JSON would, and the line it begins on, from 1.
 
     Of a table each row is an object with the columns' names as keys; a plain text is parted at its empty lines. A row
     that cannot be made out is `Broken`, and those after it follow.
 
+    Args:
+        path: The file.
+        columns: Our names for the file's own keys or columns, where they differ.
+
     Raises:
         DataError: If the file cannot be read on: file and line are named.
     """
+    is_table = _suffix(path) in _TABLES  # of a table the names are read in small letters
+    ours = {name.lower() if is_table else name: key for name, key in (columns or {}).items()}
+    for number, value in _values(path, ours):
+        renamed = ours and isinstance(value, dict)
+        yield number, {ours.get(key, key): held for key, held in value.items()} if renamed else value
+
+
+def _values(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]:
     suffix = _suffix(path)
     begins = first_bytes(path)
     if begins.startswith(_PARQUET):
         yield from _parquet(path)
     elif suffix in _TABLES:
-        yield from _table(path, _TABLES[suffix])
+        yield from _table(path, _TABLES[suffix], columns)
     elif suffix in _TEXTS:
         yield from _paragraphs(path)
     elif _is_list(begins, suffix):
@@ -109,11 +124,11 @@ def _from_json(line: str) -> Any:
         return Broken(f"not valid JSON ({reason})")
 
 
-def _table(path: Path, comma: str) -> Iterator[tuple[int, Any]]:
+def _table(path: Path, comma: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]:
     read = csv.reader((line for _, line in lines(path)), delimiter=comma, strict=True)
     try:
         names = [name.strip().lower() for name in next(read, [])]
-        if not _TELLING & set(names):
+        if not _TELLING & {columns.get(name, name) for name in names}:
             found = ", ".join(names)[:200] or "none"
             told = ", ".join(sorted(_TELLING))
             raise DataError(f"{path}:1: no column is called any of {told}; the first line has: {found}.", _COLUMNS)

@@ -6,7 +6,7 @@ Training rows are streamed, never held: a file may be larger than memory.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -91,6 +91,8 @@ Asked = AnyRow | Trial
 """What a model can be asked."""
 _CONVERSATIONS = (("messages",), ("prompt", "completion"), ("instruction", "output"), ("conversations",))
 """Keys of the shapes that conversations are met in: OpenAI's, TRL's, Alpaca's, ShareGPT's. The first to fit counts."""
+KEYS = (*(key for keys in _CONVERSATIONS for key in keys), "input", "text", "label")
+"""All keys that a row may have to be trained on."""
 _SPEAKERS = {"human": "user", "gpt": "assistant"}
 _KINDS: dict[type, str] = {Row: "a conversation", Text: "a text", Labelled: "a text with a label"}
 
@@ -177,16 +179,22 @@ class Examined:
     shape: tuple[str, ...]
     """The keys by which it was known; there are none where it is bad."""
     row: AnyRow | DataError
+    value: Any
+    """What the file holds there, by our names."""
 
 
-def examine(path: Path) -> Iterator[Examined]:
+def examine(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Examined]:
     """The rows of a file, in order, the bad ones among them with what is wrong.
+
+    Args:
+        path: The file.
+        columns: Our names for the file's own keys or columns, where they differ.
 
     Raises:
         DataError: If the file cannot be read on: file and line are named.
     """
     kind: type | None = None
-    for number, value in values(path):
+    for number, value in values(path, columns):
         try:
             row = _read(path, number, value)
             kind = kind or type(row)
@@ -194,10 +202,10 @@ def examine(path: Path) -> Iterator[Examined]:
                 what = f"{path}:{number}: this row is {_KINDS[type(row)]}, those before are each {_KINDS[kind]}."
                 raise DataError(what, "Give every row the same keys, or part the file in two.")
         except DataError as error:
-            yield Examined(number, (), error)
+            yield Examined(number, (), error, value)
         else:
             alone = ("text", "label") if kind is Labelled else ("text",)
-            yield Examined(number, _shape(value) or alone, row)
+            yield Examined(number, _shape(value) or alone, row, value)
 
 
 def faults(path: Path, most: int = 5) -> tuple[list[str], int]:

@@ -5,7 +5,6 @@ A demo adds its own controls, and the one thing that only it can show.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from ftdemo.events import Finished, Sampled, Step
 from ftdemo.hardware import pick_device
 from ftdemo.recipe import Recipe, named
 from ftdemo.run import Run
-from ftdemo.ui import SITE, controls, limits, panels, session
+from ftdemo.ui import controls, limits, page_at, panels, session
 from ftdemo.ui.view import View, command
 from ftdemo.ui.visits import Shown, Stop, Visits, Work
 
@@ -46,7 +45,6 @@ ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 1, 
 FOLLOWS: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
 """How what only looks on is connected."""
 _STOPPING = "Stopping. What was trained is kept, and asked the questions once more …"
-_PUBLISHED = "https://ftdemo.github.io/"
 _MOST_QUEUED = 200
 """Requests of all visitors that may wait for an answer; whoever comes after them is told that it is full."""
 NOTHING_YET = "There is no tuned model yet. Press Train first."
@@ -429,7 +427,7 @@ def connect_buttons(
 
 def place_intro(text: str, host: Host) -> None:
     """Place the words that a demo begins with, and a link to the page that explains its term."""
-    page = f"{os.environ.get(SITE, _PUBLISHED).rstrip('/')}/terms/{host.slug}/"
+    page = page_at(f"terms/{host.slug}/")
     gr.Markdown(
         f"{text}\n[What it is, when to use it, and what was measured: the page]({page})", elem_classes="ft-lead"
     )

@@ -8,11 +8,13 @@ from typing import Any
 
 import gradio as gr
 
+from ftdemo.check import Finding
+from ftdemo.check import check as look
 from ftdemo.data import faults
 from ftdemo.data.files import SUFFIXES, suffix_of
 from ftdemo.data.opened import PACKED
 from ftdemo.errors import DataError, FtdemoError
-from ftdemo.ui import limits, panels
+from ftdemo.ui import limits, page_at, panels
 from ftdemo.ui.visits import pasted
 
 _HERE = Path(__file__).parent / "examples"
@@ -74,11 +76,18 @@ def check(file: str | None, text: str | None) -> str:
     except FtdemoError as error:
         return panels.refusal(error)
     if not found:
-        return panels.status(f"{good:,} rows, all of them good.{_too_many(good)}")
+        told = panels.status(f"{good:,} rows, all of them good.{_too_many(good)}")
+        return told + panels.findings((_named(each), page_at(each.page)) for each in look(path).findings)
     rows = "".join(f"<li>{escape(fault.replace(f'{path}', path.name))}</li>" for fault in found)
     more = " There may be more." if len(found) == _MOST_FAULTS else ""
     told = f"Nothing can be learned from these rows:<ul>{rows}</ul>{more}"
     return f'<div class="ft-status ft-error" role="alert">{told}</div>'
+
+
+def _named(finding: Finding) -> str:
+    rows = "1 row" if finding.count == 1 else f"{finding.count:,} rows"
+    lines = f" Line {', '.join(map(str, finding.rows))}." if finding.rows else ""
+    return f"{rows}, {finding.says}.{lines}"
 
 
 def own_file(file: str | None, text: str | None) -> Path | None:

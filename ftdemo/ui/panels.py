@@ -34,6 +34,15 @@ def expected(seconds: float, *, whole: bool = True) -> str:
     return f'<p class="ft-expected">Expected here: about {told}, questions included.{more}</p>'
 
 
+def findings(found: Iterable[tuple[str, str]]) -> str:
+    """What should be known of rows before they are trained on, each with the page that explains it."""
+    rows = "".join(
+        f'<li>{escape(text)} <a href="{escape(page)}" target="_blank" rel="noopener">Why?</a></li>'
+        for text, page in found
+    )
+    return f'<ul class="ft-findings">{rows}</ul>' if rows else ""
+
+
 def tokens(spans: Iterable[tuple[str, bool]]) -> str:
     """A row as the model reads it: what is read only, and what is trained, marked."""
     pieces = [f"<mark>{escape(text)}</mark>" if trained else escape(text) for text, trained in spans]

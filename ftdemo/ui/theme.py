@@ -52,7 +52,8 @@ CSS = (
 .ft-tokens mark { color: var(--body-text-color); background: color-mix(in srgb, var(--ft-b) 24%, transparent);
   border-radius: 3px; padding: .1em 0; }
 .ft-expected { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued); }
-.ft-status ul { margin: .4em 0; padding-left: 1.2em; overflow-wrap: anywhere; }
+.ft-status ul, .ft-findings { margin: .4em 0; padding-left: 1.2em; overflow-wrap: anywhere; }
+.ft-findings { font-size: .9rem; }
 .ft-table { width: 100%; border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
 .ft-table th, .ft-table td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid
   var(--border-color-primary); }
