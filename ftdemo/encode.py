@@ -156,7 +156,11 @@ def encode(
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
     spans = [(0, len(text))] if train_on == "all" else _assistant_spans(row, text, tokenizer)
-    trained = [any(start <= a and start < b <= end for start, end in spans) for a, b in places]
+    trained = [False] * len(ids)
+    for start, end in spans:
+        for place, (a, b) in enumerate(places):
+            if start <= a and start < b <= end:
+                trained[place] = True
     if not train_stop:
         trained = [counts and token != tokenizer.eos_token_id for counts, token in zip(trained, ids, strict=True)]
     trained[0] = False

@@ -6,6 +6,7 @@ Training rows are streamed, never held: a file may be larger than memory.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,6 +20,7 @@ from ftdemo.data.trial import Trial
 from ftdemo.errors import DataError
 
 Role = Literal["system", "user", "assistant"]
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _HELDOUT_SHARE = 0.1
 _MAX_HELDOUT = 60
 _MIN_ROWS_TO_SPLIT = 10
@@ -395,7 +397,7 @@ def _content(content: Any, name: str) -> str:
         raise ValueError(f"{name} should be text, this is {_json_kind(content)}")
     if not content.strip():
         raise ValueError(f"{name} is empty")
-    if any("\ud800" <= letter <= "\udfff" for letter in content):
+    if _HALF_A_PAIR.search(content):
         raise ValueError(f"{name} holds half a surrogate pair, which is no text")
     return content
 
