@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,31 +120,100 @@ def _what_is_kept(out: Path) -> str:
 @main.command()
 @click.argument("what", metavar="RUN|MODEL")
 @click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
-def chat(what: str, base: str | None) -> None:
+@click.option("--against", metavar="base|RUN|MODEL", help="Ask this one the same, and show both answers side by side.")
+def chat(what: str, base: str | None, against: str | None) -> None:
     """Talk to the model that a run has trained, or to a model as it is: tiny, nano or smollm2.
 
-    Each line that you type is answered on its own. An empty line or Ctrl-D ends the talk.
+    Each line that you type is answered on its own. An empty line or Ctrl-D ends the talk. With `--against base` the
+    model that the run began with answers beside it.
     """
-    from ftdemo.data import Turn
-    from ftdemo.generate import REPLY_TOKENS, stream_reply
-    from ftdemo.models import load_ready
-    from ftdemo.recipe import HOUSE
-    from ftdemo.run import Run
-
-    longest = REPLY_TOKENS
-    if what in (*HOUSE, "smollm2"):
-        model, tokenizer = load_ready(what)
-    else:
-        run = Run.load(Path(what))
-        if run.labels:
-            raise UsageError(f"{what} holds a classifier, which does not talk.", f"Judge it: `ftdemo evaluate {what}`.")
-        model, tokenizer = run.load_model(base)
-        longest = run.reply_tokens
+    voices = {what: _voice(what, base)}
+    if against:
+        other = _as_it_is(base or _began_with(what)) if against == "base" else _voice(against, base)
+        voices = {against: other} | voices
     for said in iter(lambda: _read_line("you> "), ""):
-        # Each letter stands alone: the built-in data has one turn a side.
-        for piece in stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest):
+        replies = {name: speak(said) for name, speak in voices.items()}
+        if len(replies) > 1:
+            _side_by_side(replies)
+            continue
+        for piece in replies[what]:
             click.echo(piece, nl=False)
         click.echo("\n")
+
+
+_Voice = Callable[[str], "Iterator[str]"]
+"""What answers a line, piece by piece."""
+
+
+def _voice(what: str, base: str | None) -> _Voice:
+    """A run's model, or a model as it is."""
+    from ftdemo.run import Run
+
+    if _is_model(what):
+        return _as_it_is(what)
+    run = Run.load(Path(what))
+    if run.labels:
+        raise UsageError(f"{what} holds a classifier, which does not talk.", f"Judge it: `ftdemo evaluate {what}`.")
+    return _speaks(*run.load_model(base), run.reply_tokens)
+
+
+def _as_it_is(model: str) -> _Voice:
+    from ftdemo.generate import REPLY_TOKENS
+    from ftdemo.models import load_ready
+
+    return _speaks(*load_ready(model), REPLY_TOKENS)
+
+
+def _speaks(model: Any, tokenizer: Any, longest: int) -> _Voice:
+    from ftdemo.data import Turn
+    from ftdemo.generate import stream_reply
+
+    # Each letter stands alone: the built-in data has one turn a side.
+    return lambda said: stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest)
+
+
+def _is_model(what: str) -> bool:
+    from ftdemo.recipe import HOUSE
+
+    return what in (*HOUSE, "smollm2")
+
+
+def _began_with(what: str) -> str:
+    """The model that a run began with."""
+    from ftdemo.run import Run
+
+    if _is_model(what):
+        raise UsageError(f"{what} is no run: it began with nothing.", "Name a run's folder, or another model after it.")
+    recipe = Run.load(Path(what)).recipe
+    if recipe.method == "scratch":
+        raise UsageError(f"{what} began with random weights, which have nothing to say.", "Leave out `--against`.")
+    return recipe.model
+
+
+def _side_by_side(replies: dict[str, Iterator[str]]) -> None:
+    """Answers in columns, as they come; where nobody looks on, one below the other."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    texts = dict.fromkeys(replies, "")
+
+    def table() -> Table:
+        shown = Table(*texts, expand=True, box=None, pad_edge=False)
+        for column in shown.columns:
+            column.ratio = 1
+        shown.add_row(*map(Text, texts.values()))
+        return shown
+
+    console = Console()
+    with Live(table(), console=console, auto_refresh=False) as live:
+        for pieces in zip_longest(*replies.values(), fillvalue=""):
+            texts = {name: texts[name] + piece for name, piece in zip(texts, pieces, strict=True)}
+            if console.is_terminal:
+                live.update(table(), refresh=True)
+        live.update(table(), refresh=True)
+    console.print()
 
 
 @main.command()

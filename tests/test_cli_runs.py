@@ -15,7 +15,10 @@ from click.testing import CliRunner, Result
 from conftest import write_rows
 
 from ftdemo.cli import main
+from ftdemo.data import Turn
 from ftdemo.events import Sampled
+from ftdemo.generate import stream_reply
+from ftdemo.models import load_ready
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run
 
@@ -343,6 +346,38 @@ def test_chat_talks_to_a_model_as_it_is() -> None:
     done = CliRunner().invoke(main, ["chat", "nano"], input="How was the voyage to Merrin?\n")
     assert done.exit_code == 0, done.output
     assert len(done.stdout.removeprefix("you> ").strip()) > 20
+
+
+def test_chat_shows_the_answers_of_a_run_and_of_its_base_side_by_side(
+    lora_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lora_run.folder.parent)
+    name = lora_run.folder.name
+    done = CliRunner().invoke(main, ["chat", name, "--against", "base"], input="Where is my rope?\n")
+    assert done.exit_code == 0, done.output
+    heading, *lines = done.stdout.splitlines()
+    assert heading.split() == ["base", name]
+    turns = [Turn("user", "Where is my rope?")]
+    shown = (slice(0, heading.index(name)), slice(heading.index(name), None))
+    for column, voice in zip(shown, (load_ready(lora_run.recipe.model), lora_run.load_model()), strict=True):
+        said = "".join(stream_reply(*voice, turns, max_new_tokens=lora_run.reply_tokens))
+        assert "".join(line[column] for line in lines).replace(" ", "") == "".join(said.split())
+
+
+def test_chat_with_what_began_with_nothing_has_no_base_beside_it(chat_run: Run) -> None:
+    done = shell("chat", chat_run.folder, "--against", "base")
+    assert done.exit_code == 2
+    assert "began with random weights, which have nothing to say" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(("nano", "--against", "base"), "nano is no run"), (("nano", "--against", "nowhere"), "nowhere holds no run")],
+)
+def test_chat_refuses_to_compare_with_what_is_not_there(arguments: tuple[str, ...], told: str) -> None:
+    done = shell("chat", *arguments)
+    assert done.exit_code == 2
+    assert told in done.stderr
 
 
 def test_chat_refuses_what_is_neither_a_run_nor_a_model(tmp_path: Path) -> None:
