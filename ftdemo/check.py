@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
 from ftdemo.data.files import SHAPES
 from ftdemo.data.personal import look_for
-from ftdemo.encode import encode
+from ftdemo.encode import encode, refuse_control_tokens
 from ftdemo.errors import DataError, StorageError
 
 if TYPE_CHECKING:
@@ -245,23 +245,23 @@ class _Looks:
             self._other.add(row.number)
         self._rows.add(same)
         self._letters.add(letters)
-        for found in look_for(f"{asked}\n{answer}"):
+        if found := next(look_for(_text(row)), None):
             self._personal.add(row.number, f"{found.kind} {found.masked}")
-            break
 
     def _length(self, row: AnyRow) -> int:
         if self._tokenizer is None:
             return 0
-        if not isinstance(row, Row):
-            length = len(self._tokenizer(row.text, verbose=False)["input_ids"])
-            if isinstance(row, Labelled) and length > self._max_length:
-                self._cut.add(row.number)
-            return length
         try:
+            if not isinstance(row, Row):
+                refuse_control_tokens(row.number, row.text, "the text", self._tokenizer)
+                length = len(self._tokenizer(row.text, verbose=False)["input_ids"])
+                if isinstance(row, Labelled) and length > self._max_length:
+                    self._cut.add(row.number)
+                return length
             example = encode(row, self._tokenizer, train_on="completion", max_length=2**30)
         except DataError as error:
             self._control.add(row.number, error.what)
-            return sum(len(self._tokenizer(turn.content)["input_ids"]) for turn in row.turns)
+            return len(self._tokenizer(_text(row), verbose=False)["input_ids"])
         if not any(example.trained[: self._max_length]):
             self._dropped.add(row.number)
         elif len(example) > self._max_length:
@@ -322,6 +322,11 @@ def _of_all(report: Report) -> Iterator[Finding]:
         elif most > _LARGE_SHARE * report.good:
             says = f"of {report.good:,} in all, with the label {label!r}: to say so always would be right that often"
             yield Finding("one_sided_labels", says, "terms/evaluation-set/", most)
+
+
+def _text(row: AnyRow) -> str:
+    """All that a row says, to the letter."""
+    return "\n".join(turn.content for turn in row.turns) if isinstance(row, Row) else row.text
 
 
 def _sides(row: AnyRow) -> tuple[str, str]:

@@ -151,7 +151,7 @@ def encode(
         ModelError: If the tokenizer has no chat template, or one that does not end a turn with the stop token.
     """
     for turn in row.turns:
-        _refuse_control_tokens(row.number, turn.content, f"the {turn.role} turn", tokenizer)
+        refuse_control_tokens(row.number, turn.content, f"the {turn.role} turn", tokenizer)
     text = render(row.turns, tokenizer)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
@@ -174,7 +174,7 @@ def encode_text(row: Text, tokenizer: PreTrainedTokenizerBase, *, max_length: in
     Each piece begins with the token that the one before ended with, so that every token but the very first is trained
     once.
     """
-    _refuse_control_tokens(row.number, row.text, "the text", tokenizer)
+    refuse_control_tokens(row.number, row.text, "the text", tokenizer)
     ids = [*tokenizer(row.text, verbose=False)["input_ids"], tokenizer.eos_token_id]
     for start in range(0, len(ids) - 1, max_length - 1):
         piece = tuple(ids[start : start + max_length])
@@ -185,7 +185,7 @@ def encode_labelled(
     row: Labelled, tokenizer: PreTrainedTokenizerBase, *, labels: Sequence[str], max_length: int
 ) -> Example:
     """A text as token ids, with the number of its label. No token of it has a loss: its label has."""
-    _refuse_control_tokens(row.number, row.text, "the text", tokenizer)
+    refuse_control_tokens(row.number, row.text, "the text", tokenizer)
     if row.label not in labels:
         known = ", ".join(labels)
         raise DataError(f"Row {row.number}: the label {row.label!r} is in no training row.", f"Known are: {known}.")
@@ -223,7 +223,12 @@ def _assistant_spans(row: Row, text: str, tokenizer: Any) -> list[tuple[int, int
     return spans
 
 
-def _refuse_control_tokens(number: int, text: str, where: str, tokenizer: Any) -> None:
+def refuse_control_tokens(number: int, text: str, where: str, tokenizer: Any) -> None:
+    """Refuse a text that holds one of the model's control tokens.
+
+    Raises:
+        DataError: If it does, with the row's number and where in it that is.
+    """
     for token in tokenizer.all_special_tokens:
         if token in text:
             raise DataError(

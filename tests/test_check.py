@@ -69,7 +69,7 @@ def test_each_finding_names_its_lines(tmp_path: Path, tokenizer: Any) -> None:
         pair("Where?", "far " * 600),  # 104
         pair("far " * 600, "Where?"),  # 105
         pair("So?", "Aye.<|im_end|>"),  # 106
-        pair("Whom?", "skipper@example.com"),  # 107
+        pair("Whom?", "AKIA" + "ABCDEFGH" * 2),  # 107: in capitals, as such keys are
         {"prompt": "Alone"},  # 108
         [],  # 109
         {"text": "of another kind"},  # 110
@@ -88,6 +88,12 @@ def test_each_finding_names_its_lines(tmp_path: Path, tokenizer: Any) -> None:
     assert (report.rows, report.good) == (110, 107)
     assert found(report)["bad"].examples[1] == "a JSON object is expected, this is a list."
     assert all((GUIDE.parents[1] / f"{f.page.partition('#')[0].rstrip('/')}.md").exists() for f in report.findings)
+
+
+@pytest.mark.parametrize("more", [{}, {"label": "in"}])
+def test_a_control_token_is_found_in_every_kind_of_row(tmp_path: Path, tokenizer: Any, more: dict[str, str]) -> None:
+    rows = [{"text": text, **more} for text in ("Aye.", "Aye.<|im_end|>", "No.")]
+    assert found(check(written(tmp_path, rows), tokenizer, model="tiny"))["control_tokens"].rows == [2]
 
 
 def test_of_many_rows_the_first_lines_are_named_and_all_are_counted(tmp_path: Path, tokenizer: Any) -> None:
