@@ -5,11 +5,12 @@ A file is read as a stream of values, each with the line that it begins on; what
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOBase
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def _values(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]
     if begins.startswith(_PARQUET):
         yield from _parquet(path)
     elif suffix in _TABLES:
-        yield from _table(path, _TABLES[suffix], columns)
+        yield from _table(path, _separator(_text(begins), _TABLES[suffix], columns), columns)
     elif suffix in _TEXTS:
         yield from _paragraphs(path)
     elif _is_list(begins, suffix):
@@ -124,6 +125,22 @@ def _from_json(line: str) -> Any:
         return Broken(f"not valid JSON ({reason})")
 
 
+def _text(begins: bytes) -> str:
+    encoding = "utf-16" if begins.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return begins.decode(encoding, "ignore").lstrip()
+
+
+def _separator(begins: str, usual: str, columns: Mapping[str, str]) -> str:
+    """What stands between a table's cells: the first sign that makes a known name of the first line."""
+    first = begins.partition("\n")[0]
+    for sign in (usual, ",", ";", "\t"):
+        with suppress(csv.Error):
+            names = next(csv.reader([first], delimiter=sign), [])
+            if _TELLING & {columns.get(name.strip().lower(), name.strip().lower()) for name in names}:
+                return sign
+    return usual
+
+
 def _table(path: Path, comma: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]:
     read = csv.reader((line for _, line in lines(path)), delimiter=comma, strict=True)
     try:
@@ -158,8 +175,7 @@ def _paragraphs(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _is_list(begins: bytes, suffix: str) -> bool:
     """Whether a file is one list of rows, and not a row a line, one of which may be a list by mistake."""
-    encoding = "utf-16" if begins.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    text = begins.decode(encoding, "ignore").lstrip()
+    text = _text(begins)
     if not text.startswith("["):
         return False
     first, newline, _ = text.partition("\n")

@@ -35,6 +35,15 @@ def test_a_table_gives_pairs_and_names_the_line_where_each_begins(tmp_path: Path
     assert (second.number, second.prompt[0].content, second.reference) == (5, 'He said "no"', "So he did.")
 
 
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv"])
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_what_parts_a_tables_cells_is_found_out(tmp_path: Path, name: str, sign: str) -> None:
+    text = f'"prompt"{sign}completion\nOpen?{sign}"Aye{sign} it is."\n'
+    (row,) = read_rows(written(tmp_path, name, text))
+    assert isinstance(row, Row)
+    assert row.reference == f"Aye{sign} it is."
+
+
 def test_a_table_with_tabs_gives_labelled_texts(tmp_path: Path) -> None:
     path = written(tmp_path, "labels.tsv", "text\tlabel\nIt broke, again.\trepair\n")
     assert read_rows(path) == [Labelled(2, "It broke, again.", "repair")]
