@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import Asked, Row, Trial, Turn
@@ -125,11 +125,34 @@ def _generate(
 def _answering(model: Any) -> Iterator[None]:
     """Within this a model only answers: DoRA measures the lengths of its weights once, not anew for every token."""
     import torch
-    from peft.helpers import DoraCaching
 
     model.eval()
-    with torch.inference_mode(), precision(model), DoraCaching():
+    with torch.inference_mode(), precision(model), _DORA_IS_CACHED:
         yield
+
+
+class _DoraIsCached:
+    """PEFT's switch for that is one for the whole process: of several threads the last to leave turns it off."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._within = 0
+
+    def __enter__(self) -> None:
+        self._count(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._count(-1)
+
+    def _count(self, more: int) -> None:
+        from peft.helpers import DoraCaching
+
+        with self._lock:
+            self._within += more
+            DoraCaching()(enabled=self._within > 0)
+
+
+_DORA_IS_CACHED = _DoraIsCached()
 
 
 def _inputs(

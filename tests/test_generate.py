@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import torch
+from peft.tuners.lora import dora
 
+from ftdemo import generate
 from ftdemo.data import BUILT_IN, Row, Text, Turn, read_rows
 from ftdemo.evaluate import judge
 from ftdemo.generate import answer_rows, stream_reply
@@ -77,6 +80,26 @@ def test_more_rows_than_fit_a_batch_are_all_answered_in_their_order(chat_run: Ru
     answers = answer_rows(tiny, its_tokenizer, rows, max_new_tokens=2)
     assert [answer.reference for answer in answers] == [f"{n}." for n in range(1, 41)]
     assert answers[35:36] == answer_rows(tiny, its_tokenizer, rows[35:36], max_new_tokens=2)
+
+
+def test_of_two_who_answer_at_once_the_last_to_leave_switches_dora_s_cache_off(model: Any) -> None:
+    came, may_leave = [Event(), Event()], [Event(), Event()]
+
+    def answer(who: int) -> None:
+        with generate._answering(model):
+            came[who].set()
+            may_leave[who].wait(10)
+
+    threads = [Thread(target=answer, args=(who,)) for who in (0, 1)]
+    for thread, arrived in zip(threads, came, strict=True):
+        thread.start()
+        assert arrived.wait(10)
+    seen = []
+    for thread, leave in zip(threads, may_leave, strict=True):
+        seen.append(dora.ENABLE_DORA_CACHING)
+        leave.set()
+        thread.join()
+    assert [*seen, dora.ENABLE_DORA_CACHING] == [True, True, False]
 
 
 def test_dora_measures_its_weights_once_for_all_tokens_and_anew_once_they_have_moved(

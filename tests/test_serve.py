@@ -208,7 +208,7 @@ def test_a_message_of_a_million_letters_is_refused(client: Any) -> None:
         ("bad.jsonl", b'{"prompt": "Open?", "completion": "Aye."}\n{"prompt": "Open?"}\n', r"bad\.jsonl:2"),
         ("wide.csv", b"prompt,completion\nOpen?,Aye.,Late\n", r"wide\.csv:2.*3 cells"),
         ("odd.exe", b"MZ", r"(?i)file type|invalid"),
-        ("bomb.jsonl", b"\x1f\x8b\x08" + bytes(2000), r"bomb\.jsonl:1.*UTF-8"),
+        ("bomb.jsonl", b"\x1f\x8b\x08" + bytes(2000), "Packed files and Parquet are not taken here"),
         ("script.jsonl", b"<script>alert(1)</script>\n", r"script\.jsonl:1.*not valid JSON"),
     ],
 )
