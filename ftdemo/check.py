@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
-from ftdemo.data.files import SHAPES
 from ftdemo.data.personal import look_for
+from ftdemo.data.rows import MIN_ROWS_TO_SPLIT
 from ftdemo.encode import encode, refuse_control_tokens
 from ftdemo.errors import DataError, StorageError
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHANGES = ".changes.txt"
 """What the name of a cleaned copy is followed by in that of the list of what was left out."""
 _MOST_NAMED = 10
-_FEW_TO_SPLIT, _FEW = 10, 100
+_FEW = 100
 _LARGE_SHARE = 0.8
 _NO_LETTER = re.compile(r"[\W\d_]+")
 _TELL_EVERY = 10_000
@@ -164,8 +164,6 @@ def check(
                     labels[seen.row.label] += 1
             take(seen, why)
             report.left_out += bool(why)
-        if not report.rows:
-            raise DataError(f"{path}: the file is empty.", SHAPES)
     report.shapes, report.labels = dict(shapes), dict(labels.most_common())
     report.lengths = dict(lengths)
     report.tokens = sum(length * rows for length, rows in lengths.items())
@@ -307,8 +305,8 @@ def _line(value: Any) -> bytes:
 
 def _of_all(report: Report) -> Iterator[Finding]:
     """What is to be said of the file as a whole."""
-    if report.good < _FEW_TO_SPLIT:
-        says = f"fewer than {_FEW_TO_SPLIT}: none is held out, and nothing is judged"
+    if report.good < MIN_ROWS_TO_SPLIT:
+        says = f"fewer than {MIN_ROWS_TO_SPLIT}: none is held out, and nothing is judged"
         yield Finding("too_few_to_judge", says, "guides/your-own-data/#how-it-is-split", report.good)
     elif report.good < _FEW:
         says = "which is few: hundreds are a reported rule of thumb for a simple task"

@@ -380,6 +380,7 @@ def test_what_is_asked_while_the_stream_of_answers_closes_is_answered(browser: A
                 }"""
             )
             page.locator("#second", has_text=f"question {number}.").wait_for(timeout=10_000)
+        assert page.locator("#second").inner_text().strip().endswith("question 12.")
     finally:
         page.close()
         blocks.close()

@@ -5,17 +5,16 @@ A file is read as a stream of values, each with the line that it begins on; what
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
-from ftdemo.data.opened import MOST_LINE_BYTES, as_text, first_bytes, lines
+from ftdemo.data.opened import MOST_LINE_BYTES, as_far_as_text, as_text, first_bytes, lines
 from ftdemo.errors import DataError
 
 SHAPES = (
@@ -48,7 +47,7 @@ def suffix_of(text: str) -> str:
     if first.startswith(("{", "[")):
         return ".jsonl"
     for suffix, comma in _TABLES.items():
-        if _TELLING & {name.strip().lower() for name in first.split(comma)}:
+        if _tells(first.split(comma), {}):
             return suffix
     return ".txt"
 
@@ -79,7 +78,7 @@ def _values(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]
     if begins.startswith(_PARQUET):
         yield from _parquet(path)
     elif suffix in _TABLES:
-        yield from _table(path, _separator(_text(begins), _TABLES[suffix], columns), columns)
+        yield from _table(path, _separator(as_far_as_text(begins).lstrip(), _TABLES[suffix], columns), columns)
     elif suffix in _TEXTS:
         yield from _paragraphs(path)
     elif _is_list(begins, suffix):
@@ -125,9 +124,10 @@ def _from_json(line: str) -> Any:
         return Broken(f"not valid JSON ({reason})")
 
 
-def _text(begins: bytes) -> str:
-    encoding = "utf-16" if begins.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    return begins.decode(encoding, "ignore").lstrip()
+def _tells(names: Iterable[str], columns: Mapping[str, str]) -> bool:
+    """Whether one of these names of columns makes a table one that can be used."""
+    plain = (name.strip().lower() for name in names)
+    return not _TELLING.isdisjoint(columns.get(name, name) for name in plain)
 
 
 def _separator(begins: str, usual: str, columns: Mapping[str, str]) -> str:
@@ -136,7 +136,7 @@ def _separator(begins: str, usual: str, columns: Mapping[str, str]) -> str:
     for sign in (usual, ",", ";", "\t"):
         with suppress(csv.Error):
             names = next(csv.reader([first], delimiter=sign), [])
-            if _TELLING & {columns.get(name.strip().lower(), name.strip().lower()) for name in names}:
+            if _tells(names, columns):
                 return sign
     return usual
 
@@ -145,7 +145,7 @@ def _table(path: Path, comma: str, columns: Mapping[str, str]) -> Iterator[tuple
     read = csv.reader((line for _, line in lines(path)), delimiter=comma, strict=True)
     try:
         names = [name.strip().lower() for name in next(read, [])]
-        if not _TELLING & {columns.get(name, name) for name in names}:
+        if not _tells(names, columns):
             found = ", ".join(names)[:200] or "none"
             told = ", ".join(sorted(_TELLING))
             raise DataError(f"{path}:1: no column is called any of {told}; the first line has: {found}.", _COLUMNS)
@@ -175,7 +175,7 @@ def _paragraphs(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _is_list(begins: bytes, suffix: str) -> bool:
     """Whether a file is one list of rows, and not a row a line, one of which may be a list by mistake."""
-    text = _text(begins)
+    text = as_far_as_text(begins).lstrip()
     if not text.startswith("["):
         return False
     first, newline, _ = text.partition("\n")

@@ -69,6 +69,11 @@ def first_bytes(path: Path, count: int = 2048) -> bytes:
         return bytes(file.read(count))
 
 
+def as_far_as_text(begins: bytes) -> str:
+    """How a text begins, of its first bytes."""
+    return begins.decode("utf-16" if begins.startswith(_UTF_16) else "utf-8-sig", "ignore")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, bool]]:
     """The bytes of a file, unpacked, and whether they are UTF-16."""

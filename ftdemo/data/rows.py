@@ -23,7 +23,8 @@ Role = Literal["system", "user", "assistant"]
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _HELDOUT_SHARE = 0.1
 _MAX_HELDOUT = 60
-_MIN_ROWS_TO_SPLIT = 10
+MIN_ROWS_TO_SPLIT = 10
+"""Of a file with fewer rows none is held out."""
 _TRIALS = 200
 """Half of them questions: an interval of 95% is then some 9 points to either side."""
 _HELDOUT_PAIRS = 100
@@ -162,14 +163,10 @@ def stream_rows(path: Path) -> Iterator[AnyRow]:
         DataError: If the file cannot be read or is empty, a line is malformed, or it holds another kind of row than
             the first: file and line are named.
     """
-    is_empty = True
     for seen in examine(path):
         if isinstance(seen.row, DataError):
             raise seen.row
         yield seen.row
-        is_empty = False
-    if is_empty:
-        raise DataError(f"{path}: the file is empty.", SHAPES)
 
 
 @dataclass(frozen=True)
@@ -193,10 +190,12 @@ def examine(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Ex
         columns: Our names for the file's own keys or columns, where they differ.
 
     Raises:
-        DataError: If the file cannot be read on: file and line are named.
+        DataError: If the file cannot be read on, or is empty: file and line are named.
     """
     kind: type | None = None
+    is_empty = True
     for number, value in values(path, columns):
+        is_empty = False
         try:
             row = _read(path, number, value)
             kind = kind or type(row)
@@ -208,6 +207,8 @@ def examine(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Ex
         else:
             alone = ("text", "label") if kind is Labelled else ("text",)
             yield Examined(number, _shape(value) or alone, row, value)
+    if is_empty:
+        raise DataError(f"{path}: the file is empty.", SHAPES)
 
 
 def faults(path: Path, most: int = 5) -> tuple[list[str], int]:
@@ -230,8 +231,6 @@ def faults(path: Path, most: int = 5) -> tuple[list[str], int]:
             found.append(seen.row.what)
             if len(found) == most:
                 break
-        if not found and not good:
-            raise DataError(f"{path}: the file is empty.", SHAPES)
     except DataError as error:
         found.append(f"{error.what} {error.remedy}")
     return found, good
@@ -409,7 +408,7 @@ def _json_kind(value: Any) -> str:
 
 def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
     total = count(path)
-    if total < _MIN_ROWS_TO_SPLIT:
+    if total < MIN_ROWS_TO_SPLIT:
         return Splits(_first(Rows(lambda: stream_rows(path), max(total, 1)), examples), ())
     held = min(_MAX_HELDOUT, max(1, round(total * _HELDOUT_SHARE)))
     chosen = set(random.Random(seed).sample(range(total), held))
