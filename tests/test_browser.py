@@ -367,17 +367,22 @@ def test_what_is_asked_while_the_stream_of_answers_closes_is_answered(browser: A
     page = browser.new_page()
     try:
         page.goto(url)
+        page.get_by_role("button", name="Ask again").wait_for()
         for number in range(1, 13):
             page.get_by_label("Textbox").fill(f"question {number}.")
             page.evaluate(
-                """async () => {
+                """asked => {
                     const [ask, again] = ["Ask", "Ask again"].map(
                         name => [...document.querySelectorAll("button")].find(each => each.innerText.trim() === name))
-                    const answered = new MutationObserver(() => { answered.disconnect(); again.click() })
-                    answered.observe(document.querySelector("#first"),
-                        {childList: true, subtree: true})
+                    const answered = new MutationObserver(() => {
+                        if (!document.querySelector("#first")?.innerText.includes(asked)) return
+                        answered.disconnect()
+                        again.click()
+                    })
+                    answered.observe(document.body, {childList: true, subtree: true, characterData: true})
                     ask.click()
-                }"""
+                }""",
+                f"question {number}.",
             )
             page.locator("#second", has_text=f"question {number}.").wait_for(timeout=10_000)
         assert page.locator("#second").inner_text().strip().endswith("question 12.")
