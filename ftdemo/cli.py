@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -18,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftdemo import __version__, processes
+from ftdemo.choose import compare
 from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.site.commands import new_term, site
+from ftdemo.terminal import ctrl_c_sets
 from ftdemo.ui import page_at
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) 
 
     aloud = _print_json if as_json else _draw
     report = aloud if processes.is_main() else _keep_silent
-    with _ctrl_c_sets() as stop:
+    with ctrl_c_sets() as stop:
         try:
             report(perform(recipe, out, stop=stop, resume=resume), out)
             processes.part()
@@ -560,6 +559,7 @@ def chart(run: Path, what: str, out: Path | None) -> None:
     click.echo(f"Written: {out}")
 
 
+main.add_command(compare)
 main.add_command(site)
 main.add_command(new_term)
 
@@ -576,31 +576,6 @@ def _recipe(what: str, settings: tuple[str, ...]) -> Recipe:
         return Recipe.from_yaml(Path(what)).with_settings(changes)
     known = ", ".join(NAMED)
     raise UsageError(f"No recipe called {what}.", f"Name one of ours ({known}) or a file that ends in .yaml.")
-
-
-@contextmanager
-def _ctrl_c_sets() -> Iterator[threading.Event]:
-    """Within this, Ctrl-C sets the event, as does a polite end by the system; a second one interrupts at once."""
-    stop = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    usual = [signal.getsignal(number) for number in signals]
-
-    def ask(_signal: int, _frame: Any) -> None:
-        if processes.is_main():
-            click.echo("\nStopping after what is in hand. Ctrl-C again interrupts at once.", err=True)
-        stop.set()
-        restore()
-
-    def restore() -> None:
-        for number, handler in zip(signals, usual, strict=True):
-            signal.signal(number, handler)
-
-    for number in signals:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        restore()
 
 
 def _keep_silent(events: Iterator[Event], _out: Path) -> None:

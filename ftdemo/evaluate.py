@@ -125,7 +125,7 @@ def estimates(
 
     if not answers:
         return {}
-    each = [_score(answer, row, data) for answer, row in zip(answers, rows, strict=True)]
+    each = [score(answer, row, data) for answer, row in zip(answers, rows, strict=True)]
     names = dict.fromkeys(name for scores in each for name in scores)
     found = {
         name: bootstrap(numpy.array([scores[name] for scores in each if name in scores]), _mean, resamples)
@@ -137,7 +137,8 @@ def estimates(
     return found
 
 
-def _score(answer: Answer, row: Asked, data: str) -> dict[str, float]:
+def score(answer: Answer, row: Asked, data: str) -> dict[str, float]:
+    """The scores of one answer, each from 0 to 1; which ones there are depends on the kind of row."""
     if isinstance(row, Text):
         return {"stopped": float(answer.stopped)}
     if isinstance(row, Trial):
@@ -147,9 +148,29 @@ def _score(answer: Answer, row: Asked, data: str) -> dict[str, float]:
     scores = {"stopped": float(answer.stopped)}
     checker = BUILT_IN[data].score if data in BUILT_IN else None
     scores |= checker(answer.text) if checker else {"exact_match": float(_same(answer.text, answer.reference))}
+    scores |= _as_object(answer)
     if row.constraints:
         scores["constraints"] = constraints.satisfied(answer.text, row.constraints)
     return scores
+
+
+def _as_object(answer: Answer) -> dict[str, float]:
+    """Of an answer that should be a JSON object: whether it is one and nothing else, and its share of right fields."""
+    wanted = _object(answer.reference)
+    if wanted is None:
+        return {}
+    said = _object(answer.text) or {}
+    keys = {*wanted, *said}
+    right = sum(key in said and key in wanted and said[key] == wanted[key] for key in keys)
+    return {"valid_json": float(bool(said)), "fields": right / len(keys)}
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and value else None
 
 
 def _same(text: str, reference: str) -> bool:

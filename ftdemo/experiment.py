@@ -49,6 +49,8 @@ class Arm(BaseModel):
     rows: Change | None = Field(None, description="changes to the training rows")
     start: str | None = Field(None, description="the arm whose model this one starts from")
     adapter: str | None = Field(None, description="the arm whose adapter is put on `start`, instead of training")
+    compare: str | None = Field(None, description="the task on which all approaches are compared")
+    questions: int | None = Field(None, ge=1, description="of that task, how many held-out questions are asked")
 
 
 class Claim(BaseModel):
@@ -87,10 +89,11 @@ class Chart(BaseModel):
 
     id: str
     title: str
-    y: str = Field(description="path to the number in a run")
+    y: str = Field("", description="path to the number in a run")
     label: str = Field("", description="what stands below the axis")
     x: dict[str, float] = Field(default_factory=dict, description="where each arm stands on a line")
     lines: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="the arms of each line")
+    points: dict[str, str] = Field(default_factory=dict, description="rows by name, each a number as claims name it")
     log: bool = False
     lowest: float = 0.0
 

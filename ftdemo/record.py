@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ftdemo import experiment, export, hardware, measures, models
+from ftdemo import compare, experiment, export, hardware, measures, models
 from ftdemo.data.variants import write_variant
 from ftdemo.errors import UsageError
 from ftdemo.events import Evaluated, Event, Sampled, Started, Step
-from ftdemo.experiment import Experiment, Spec
+from ftdemo.experiment import Arm, Experiment, Spec
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, perform, versions
 
@@ -138,6 +139,9 @@ def _one(
         yield _transplanted(folder / f"{arm.adapter}-{seed}", folder / f"{arm.start}-{seed}")
         return
     recipe = _settled(spec, name, seed, quick=quick, folder=folder)
+    if arm.compare:
+        yield from _compared(arm, recipe, out)
+        return
     events: list[Event] = []
     for event in _performed(recipe, out):
         events.append(event)
@@ -149,6 +153,26 @@ def _one(
     if shown:
         kept["samples"] = _samples(events)
     yield kept
+
+
+def _compared(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dict[str, Any]]:
+    """All approaches on the arm's task; one that was broken off begins anew."""
+    shutil.rmtree(out, ignore_errors=True)
+    task = compare.tasks()[str(arm.compare)]
+    settings = {key: value for key, value in arm.settings.items() if key != "model"}
+    for event in compare.compare(
+        task, out, model=recipe.model, seed=recipe.seed, rows=arm.questions, settings=settings
+    ):
+        if isinstance(event, compare.Comparison):
+            yield _rounded(event.as_dict())
+        elif not isinstance(event, compare.Measured):
+            yield event
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return round(value, 5) if isinstance(value, float) else value
 
 
 def _performed(recipe: Recipe, out: Path) -> Iterator[Event]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -209,6 +209,28 @@ def examine(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Ex
             yield Examined(number, _shape(value) or alone, row, value)
     if is_empty:
         raise DataError(f"{path}: the file is empty.", SHAPES)
+
+
+def read_changes(path: Path, documents: Sequence[str]) -> list[tuple[str, str, Row]]:
+    """Facts that change: the passage as it was, as it is now, and a question about it.
+
+    Args:
+        path: Rows of a conversation that also name the passages, under `old` and `new`.
+        documents: The passages as they were.
+
+    Raises:
+        DataError: If a row is none, or names a passage that is not among the documents.
+    """
+    changes = []
+    for seen in examine(path):
+        if isinstance(seen.row, DataError):
+            raise seen.row
+        old, new = (seen.value.get(key) for key in ("old", "new"))
+        if not isinstance(seen.row, Row) or not isinstance(new, str) or old not in documents:
+            what = f"{path}:{seen.number}: `old` should be a passage of the documents, `new` what takes its place."
+            raise DataError(what, 'Write {"old": …, "new": …, "prompt": …, "completion": …} with both in full.')
+        changes.append((old, new, seen.row))
+    return changes
 
 
 def faults(path: Path, most: int = 5) -> tuple[list[str], int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo import charts
+from ftdemo.advice import table as table_of
 from ftdemo.charts import Point
 from ftdemo.errors import DataError
 from ftdemo.experiment import Chart, Experiment, find_experiments, look_up, number, over_seeds
@@ -65,6 +66,7 @@ def panels(experiment: Experiment, record: dict[str, Any]) -> dict[str, str]:
     found = {"claims.md": _claims(record), "arms.md": _arms(record)}
     for chart in spec.charts:
         found[f"{chart.id}.html"] = _chart(chart, record)
+    found |= {f"{arm}.md": _ways(arm, record) for arm, what in spec.arms.items() if what.compare}
     if spec.shown:
         shown = runs[f"{spec.shown}/{spec.seeds[0]}"]
         curve = _curve(shown)
@@ -132,9 +134,26 @@ def _point(runs: dict[str, Any], arm: str, chart: Chart) -> Point:
     return Point(chart.x.get(arm, 0.0), *over_seeds(each), tuple(each))
 
 
+def _named_point(runs: dict[str, Any], key: str) -> Point:
+    """The mean over seeds. Its interval is the wider one of two: over seeds, and over the rows of each run."""
+    found = look_up(runs, key)
+    each = [number(value) for value in found]
+    mean, low, high = over_seeds(each)
+    over_rows = [value for value in found if isinstance(value, dict)]
+    if over_rows:
+        low = min(low, statistics.fmean(value["low"] for value in over_rows))
+        high = max(high, statistics.fmean(value["high"] for value in over_rows))
+    return Point(0.0, mean, low, high, tuple(each))
+
+
 def _chart(chart: Chart, record: dict[str, Any]) -> str:
     """A picture that the experiment asks for, with its numbers as a table."""
     runs = record["runs"]
+    if chart.points:
+        points = {name: _named_point(runs, key) for name, key in chart.points.items()}
+        rows = [[name, *_spread(point)] for name, point in points.items()]
+        svg = charts.arms_chart(points, chart.title, chart.label, lowest=chart.lowest)
+        return _figure(svg, record, _table(["", "mean", "95% interval", "runs"], rows))
     arms = list(dict.fromkeys(run["arm"] for run in runs.values()))
     if chart.lines:
         series = {
@@ -239,6 +258,22 @@ def _claims(record: dict[str, Any]) -> str:
         for claim in record["claims"]
     ]
     return _table(["Claim", "Measured (95% interval)", "Bound", "So it"], rows) + "\n"
+
+
+def _ways(arm: str, record: dict[str, Any]) -> str:
+    """All approaches on one task, as means over the seeds, and what follows for the first of these."""
+    runs = [run for run in record["runs"].values() if run["arm"] == arm]
+    head, rows = table_of(
+        {way: _mean_way([run["ways"][way] for run in runs]) for way in runs[0]["ways"]}, runs[0]["quality_is"]
+    )
+    return f"{_table(head, rows)}\n"
+
+
+def _mean_way(each: list[Any]) -> Any:
+    """The mean of like values, however deep they lie."""
+    if isinstance(each[0], dict):
+        return {key: _mean_way([one[key] for one in each]) for key in each[0] if key != "answers"}
+    return None if each[0] is None else statistics.fmean(each)
 
 
 def _arms(record: dict[str, Any]) -> str:

@@ -1,0 +1,150 @@
+"""The shell's commands that help to choose before anything is built: `ftdemo compare`."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ftdemo.errors import STOPPED_BY_CTRL_C, StorageError, UsageError
+from ftdemo.terminal import ctrl_c_sets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ftdemo.compare import Comparison, Measured, Task, Way
+    from ftdemo.events import Event
+
+RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
+"""The files of a comparison, and the folder of its tuned model."""
+
+
+@click.command()
+@click.argument("what", metavar="facts|form|FILE|FOLDER")
+@click.option("--model", default="smollm2", show_default=True, help="The model that answers: a name, folder or Hub id.")
+@click.option("--documents", type=click.Path(path_type=Path), help="Passages to search in: a file or folder of texts.")
+@click.option("--instruction", default="", help="What a model that was not tuned is told first.")
+@click.option("--search", type=click.Choice(["bm25", "minilm"]), default="bm25", show_default=True)
+@click.option("--ways", metavar="WAY,…", help="Only these approaches. Default: all five.")
+@click.option("--rows", type=click.IntRange(1), help="Ask only the first N questions.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a key of the tuning recipe.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the result. Default: runs/compare-<time>.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def compare(
+    what: str,
+    model: str,
+    documents: Path | None,
+    instruction: str,
+    search: str,
+    ways: str | None,
+    rows: int | None,
+    seed: int,
+    settings: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Ask a model the same questions by prompting, retrieval and fine-tuning, and say which to take.
+
+    Two tasks come along: *facts*, about what a shop sells, and *form*, orders as strict JSON. Of your own, name a file
+    of rows, or a folder with train.jsonl and heldout.jsonl; with `--documents`, retrieval looks there. The approaches
+    are zero-shot, few-shot, rag, fine-tuning and fine-tuning+rag. Ctrl-C keeps what was measured.
+    """
+    from ftdemo import compare as engine
+    from ftdemo.recipe import parse_setting
+
+    known = engine.tasks()
+    if what in known:
+        if documents or instruction:
+            raise UsageError(f"{what} brings its own instruction and documents.", "Give them with data of your own.")
+        task = known[what]
+    elif not Path(what).exists():
+        raise UsageError(f"There is no task and no file {what}.", f"Name {' or '.join(known)}, or rows of your own.")
+    else:
+        task = engine.own_task(Path(what), instruction=instruction, documents=documents)
+    chosen = _ways(ways, engine.WAYS)
+    out = out or Path("runs") / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
+    if out.exists():
+        raise UsageError(f"{out} exists already.", "Name another folder with `--out`.")
+    with ctrl_c_sets() as stop:
+        events = engine.compare(
+            task,
+            out / TUNED,
+            model=model,
+            seed=seed,
+            rows=rows,
+            ways=chosen,
+            search=search,
+            settings=dict(parse_setting(text) for text in settings),
+            stop=stop,
+        )
+        comparison = _followed(events, task)
+        if comparison is not None:
+            _keep(comparison, out)
+            click.echo(engine.as_json(comparison), nl=False) if as_json else _show(comparison, out)
+    if stop.is_set():
+        sys.exit(STOPPED_BY_CTRL_C)
+
+
+def _ways(text: str | None, known: tuple[Way, ...]) -> tuple[Way, ...]:
+    named = text.split(",") if text else known
+    if unknown := [name for name in named if name not in known]:
+        raise UsageError(f"There is no approach {unknown[0]!r}.", f"There are: {', '.join(known)}.")
+    return tuple(way for way in known if way in named)
+
+
+def _followed(events: Iterator[Event | Measured | Comparison], task: Task) -> Comparison | None:
+    """The comparison that the events end with; meanwhile a line says what is in hand."""
+    from rich.console import Console
+
+    from ftdemo.compare import Comparison, Measured
+    from ftdemo.events import Step
+
+    console = Console(stderr=True)
+    with console.status(f"{task.name}: answering") as status:
+        for event in events:
+            match event:
+                case Step(step=step, total_steps=total, loss=loss):
+                    status.update(f"{task.name}: training, step {step} of {total}, loss {loss:.3f}")
+                case Measured(way=way, quality=quality):
+                    console.print(f"{way}: {quality.value:.0%} of {quality.rows}")
+                    status.update(f"{task.name}: answering")
+                case Comparison():
+                    return event
+    return None
+
+
+def _keep(comparison: Comparison, out: Path) -> None:
+    from ftdemo import charts
+    from ftdemo.advice import picture
+    from ftdemo.compare import as_json
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RESULT).write_text(as_json(comparison), encoding="utf-8")
+        svg = picture(comparison.as_dict()["ways"], comparison.quality_is)
+        (out / PICTURE).write_text(charts.standalone(svg), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{out} cannot be written: {error.strerror}.", "Name another folder with `--out`.") from None
+
+
+def _show(comparison: Comparison, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ftdemo.advice import table
+
+    head, rows = table(comparison.as_dict()["ways"], comparison.quality_is)
+    shown = Table(*head, box=None, pad_edge=False)
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        shown.add_row(*row)
+    console = Console()
+    console.print(f"{comparison.task}: {comparison.rows} questions to {comparison.model}, seed {comparison.seed}")
+    console.print(shown)
+    console.print(f"\n{comparison.advice}", highlight=False)
+    click.echo(f"Saved in {out}: {RESULT}, {PICTURE}. Talk to the tuned model: ftdemo chat {out / TUNED}")

@@ -1,0 +1,388 @@
+"""Prompting, retrieval and fine-tuning on one task: the same model, questions and scoring; what each costs; advice."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ftdemo import models
+from ftdemo.advice import advise
+from ftdemo.data import BUILT_IN, Row, Turn, constraints, load_splits
+from ftdemo.data.documents import read_documents
+from ftdemo.data.rows import read_changes
+from ftdemo.data.shop_orders import INSTRUCTION as ORDER
+from ftdemo.encode import render
+from ftdemo.errors import UsageError
+from ftdemo.evaluate import Estimate, estimates, score
+from ftdemo.events import Answer, Event
+from ftdemo.generate import answer_rows
+from ftdemo.recipe import Recipe, named
+from ftdemo.retrieve import Search, make_search
+from ftdemo.run import Run, Switch, perform
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Way = Literal["zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag"]
+WAYS: tuple[Way, ...] = ("zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag")
+"""From the least effort to the most: whoever is good enough first is advised."""
+_TUNED = ("fine-tuning", "fine-tuning+rag")
+_SEARCHING = ("rag", "fine-tuning+rag")
+SHOTS = 4
+"""Solved examples in a prompt, and passages that are searched for."""
+_ALONE = 5
+"""Answers that are timed one at a time."""
+_DECIDING = ("constraints", "fields", "exact_match")
+"""The first of these that a task has is what quality means in it."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A fact that is no longer what it was: the passage that takes the old one's place, and a question about it."""
+
+    old: str
+    new: str
+    row: Row
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of every approach."""
+
+    name: str
+    data: str
+    """The rows, as a recipe names them: those to train on and to take examples from, and those to judge by."""
+    instruction: str = ""
+    """What a model that was not tuned is told. Of its own, a row may have a system turn instead."""
+    documents: tuple[str, ...] = ()
+    """Passages to search in. Without any, what is searched for is solved examples."""
+    changes: tuple[Changed, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the recipe that tunes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one approach came to."""
+
+    way: Way
+    quality: Estimate
+    scores: dict[str, Estimate]
+    each: tuple[float, ...]
+    """The quality of each answer."""
+    seconds: float
+    """For an answer by itself: the median of some."""
+    prompt_tokens: float
+    """Tokens that the model reads for an answer, on average."""
+    answer_tokens: float
+    """Tokens that it writes, on average."""
+    setup_seconds: float
+    """For training, or for building the index."""
+    stored_bytes: int
+    """Of what has to be kept besides the model: the adapter, the index with its passages, the examples."""
+    found: float | None
+    """Share of the questions for which what was found holds the words that the answer should have."""
+    up_to_date: float | None = None
+    """Once facts have changed: the share of questions about them that are answered as things are now."""
+    out_of_date: float | None = None
+    """And the share answered as they were."""
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All approaches on one task, and what follows from it."""
+
+    task: str
+    model: str
+    seed: int
+    rows: int
+    quality_is: str
+    """The score that quality stands for."""
+    measured: tuple[Measured, ...]
+    advice: str
+
+    def as_dict(self, answers: int = 3) -> dict[str, Any]:
+        """Plain values, each approach by its name, with its first answers."""
+        ways = {
+            measured.way: {
+                **{key: value for key, value in asdict(measured).items() if key not in ("way", "each", "answers")},
+                "answers": [asdict(answer) for answer in measured.answers[:answers]],
+            }
+            for measured in self.measured
+        }
+        return {**asdict(self), "measured": None} | {"ways": ways}
+
+
+def tasks() -> dict[str, Task]:
+    """The tasks that come with the package: one is about facts, the other about form."""
+    facts = BUILT_IN["shop-facts"].folder
+    return {
+        "facts": Task(
+            "facts",
+            "shop-facts",
+            "Answer the customer's question about our shop in one short sentence.",
+            *_documents_of(facts),
+            {"epochs": 10, "batch_tokens": 512, "rank": 16, "answer_tokens": 32},
+        ),
+        "form": Task("form", "shop-orders", ORDER, settings={"epochs": 2, "batch_tokens": 512, "answer_tokens": 48}),
+    }
+
+
+def own_task(data: Path, *, instruction: str = "", documents: Path | None = None) -> Task:
+    """A task of the user's own.
+
+    Args:
+        data: A file of rows, or a folder with ``train.jsonl`` and ``heldout.jsonl``. Such a folder may hold passages to
+            search in, as ``documents.jsonl``, and ``changes.jsonl``: rows that also say which passage (`old`) is now
+            another (`new`).
+        instruction: What a model that was not tuned is told.
+        documents: Passages to search in, where they lie elsewhere: a file of texts or a folder of text files.
+
+    Raises:
+        DataError: If something cannot be read.
+    """
+    passages, changes = _documents_of(data) if data.is_dir() else ((), ())
+    if documents is not None:
+        passages = tuple(read_documents(documents))
+    return Task(data.name, str(data), instruction, passages, changes)
+
+
+def _documents_of(folder: Path) -> tuple[tuple[str, ...], tuple[Changed, ...]]:
+    documents, changes = folder / "documents.jsonl", folder / "changes.jsonl"
+    passages = tuple(read_documents(documents)) if documents.is_file() else ()
+    if not changes.is_file():
+        return passages, ()
+    return passages, tuple(Changed(*change) for change in read_changes(changes, passages))
+
+
+def compare(
+    task: Task,
+    out: Path,
+    *,
+    model: str = "smollm2",
+    seed: int = 0,
+    rows: int | None = None,
+    ways: Sequence[Way] = WAYS,
+    search: str = "bm25",
+    settings: Mapping[str, Any] | None = None,
+    stop: Switch | None = None,
+) -> Generator[Event | Measured | Comparison]:
+    """Put the same questions to one model in several ways, and weigh what comes of it.
+
+    Args:
+        task: What is asked.
+        out: A folder that does not exist yet, for the tuned model.
+        model: A model that answers, by name: see `ftdemo.models.resolve`.
+        seed: Decides the examples in prompts and the order of training.
+        rows: Use only the first N held-out rows.
+        ways: The approaches.
+        search: How passages are found: ``bm25`` or ``minilm``.
+        settings: Changes to the recipe that tunes.
+        stop: Set it to end after what is in hand.
+
+    Yields:
+        The events of the training, each approach as soon as it is measured, and the comparison last.
+
+    Raises:
+        FtdemoError: If the task has no held-out rows, or something cannot be loaded, trained or written.
+    """
+    recipe = named("lora", model).with_settings(
+        {"data": task.data, "model": model, "seed": seed, "examples": None, "eval_every": None, "sample_prompts": 0}
+        | dict(task.settings)
+        | dict(settings or {})
+    )
+    asked = _Asked.of(task, recipe, rows, search)
+    measured: list[Measured] = []
+    untuned = [way for way in ways if way not in _TUNED]
+    if untuned:
+        voice = models.load_ready(model)
+        for way in untuned:
+            if stop and stop.is_set():
+                break
+            measured.append(_measure(way, voice, asked, 0.0, 0))
+            yield measured[-1]
+        del voice
+    tuned = [way for way in ways if way in _TUNED]
+    if tuned and not (stop and stop.is_set()):
+        began = time.perf_counter()
+        yield from perform(recipe, out, stop=stop)
+        seconds = time.perf_counter() - began
+        run = Run.load(out)
+        if run.record["status"] == "completed":
+            saved = sum(path.stat().st_size for path in out.glob("*model.safetensors"))
+            voice = _merged(run)
+            for way in tuned:
+                measured.append(_measure(way, voice, asked, seconds, saved))
+                yield measured[-1]
+    if measured:
+        yield Comparison(
+            task.name, model, seed, len(asked.rows), asked.quality_is, tuple(measured), advise(measured, recipe.model)
+        )
+
+
+def _merged(run: Run) -> tuple[Any, Any]:
+    """The tuned model as it would be put to use: the update added to the weights, where that rounds nothing away."""
+    import torch
+
+    model, tokenizer = run.load_model()
+    if run.recipe.is_low_rank and model.dtype == torch.float32:
+        model = model.merge_and_unload()
+    return model, tokenizer
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What all approaches share: the questions, the examples and the search."""
+
+    task: Task
+    recipe: Recipe
+    rows: tuple[Row, ...]
+    shots: tuple[Row, ...]
+    examples: tuple[Row, ...]
+    search: str
+    quality_is: str
+
+    @classmethod
+    def of(cls, task: Task, recipe: Recipe, rows: int | None, search: str) -> _Asked:
+        splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
+        heldout = tuple(row for row in islice(splits.heldout, rows) if isinstance(row, Row))
+        if not heldout:
+            what = f"{task.name}: there are no held-out conversations to compare by."
+            raise UsageError(what, "Give ten rows or more with `prompt` and `completion`, or a folder with two files.")
+        examples = tuple(row for row in splits.train if isinstance(row, Row))
+        shots = random.Random(recipe.seed).sample(examples, min(SHOTS, len(examples)))
+        kinds = score(Answer("", heldout[0].reference, heldout[0].reference, True), heldout[0], task.data)
+        quality = next((name for name in _DECIDING if name in kinds), next(iter(kinds)))
+        return cls(task, recipe, heldout, tuple(shots), examples, search, quality)
+
+    def passages(self) -> tuple[str, ...]:
+        """What is searched in."""
+        return self.task.documents or tuple(row.prompt[-1].content for row in self.examples)
+
+
+def _measure(way: Way, voice: tuple[Any, Any], asked: _Asked, setup: float, stored: int) -> Measured:
+    """One approach: its answers, what they are worth, and what they cost."""
+    model, tokenizer = voice
+    longest = asked.recipe.answer_tokens
+    passages, search = asked.passages(), None
+    if way in _SEARCHING:
+        began = time.perf_counter()
+        search = make_search(asked.search, passages)
+        setup += time.perf_counter() - began
+        stored += search.size + sum(len(passage.encode()) for passage in passages)
+    if way == "few-shot":
+        stored += sum(len(turn.content.encode()) for row in asked.shots for turn in row.turns)
+    prompts = [_prompt(way, row, asked, search, passages) for row in asked.rows]
+    _refuse_too_long(way, prompts, model, tokenizer, longest)
+    answers = answer_rows(model, tokenizer, prompts, max_new_tokens=longest)
+    scores = [score(answer, row, asked.task.data) for answer, row in zip(answers, asked.rows, strict=True)]
+    found = estimates(answers, asked.rows, asked.task.data)
+    news = _after_changes(way, voice, asked) if asked.task.changes else (None, None)
+    return Measured(
+        way=way,
+        quality=found[asked.quality_is],
+        scores=found,
+        each=tuple(each[asked.quality_is] for each in scores),
+        seconds=_alone(model, tokenizer, prompts, longest),
+        prompt_tokens=statistics.fmean(_tokens(tokenizer, prompt) for prompt in prompts),
+        answer_tokens=statistics.fmean(len(tokenizer.encode(answer.text)) + answer.stopped for answer in answers),
+        setup_seconds=setup,
+        stored_bytes=stored,
+        found=_share_found(prompts, asked.rows) if search and asked.task.documents else None,
+        up_to_date=news[0],
+        out_of_date=news[1],
+        answers=answers,
+    )
+
+
+def _prompt(way: Way, row: Row, asked: _Asked, search: Search | None, passages: Sequence[str]) -> Row:
+    """The row as this approach puts it to the model."""
+    spoken = [turn for turn in row.prompt if turn.role != "system"]
+    own = [turn for turn in row.prompt if turn.role == "system"]
+    told = own if way in _TUNED or own or not asked.task.instruction else [Turn("system", asked.task.instruction)]
+    before: list[Turn] = []
+    if way == "few-shot":
+        before = [turn for shot in asked.shots for turn in shot.turns if turn.role != "system"]
+    if search:
+        nearest = search.best(spoken[-1].content, SHOTS)[::-1]  # the best one last, next to the question
+        if asked.task.documents:
+            notes = "\n".join(f"- {passages[place]}" for place in nearest)
+            spoken[-1] = Turn("user", f"Notes:\n{notes}\n\nQuestion: {spoken[-1].content}")
+        else:
+            found = (asked.examples[place] for place in nearest)
+            before = [turn for shot in found for turn in shot.turns if turn.role != "system"]
+    return Row(row.number, (*told, *before, *spoken, Turn("assistant", row.reference)), row.constraints)
+
+
+def _refuse_too_long(way: Way, prompts: Sequence[Row], model: Any, tokenizer: Any, answer: int) -> None:
+    window = getattr(model.config, "max_position_embeddings", None)
+    longest = max(_tokens(tokenizer, prompt) for prompt in prompts)
+    if window and longest + answer > window:
+        what = f"{way}: a prompt has {longest} tokens and its answer up to {answer}, but the model reads {window}."
+        raise UsageError(what, "Leave this way out, shorten examples and passages, or take another model.")
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, row: Row) -> int:
+    return len(tokenizer.encode(render(row.prompt, tokenizer, to_be_answered=True), add_special_tokens=False))
+
+
+def _alone(model: Any, tokenizer: Any, prompts: Sequence[Row], longest: int) -> float:
+    """Seconds for an answer to somebody who asks alone."""
+    taken = []
+    for prompt in prompts[:_ALONE]:
+        began = time.perf_counter()
+        answer_rows(model, tokenizer, [prompt], max_new_tokens=longest)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def _share_found(prompts: Sequence[Row], rows: Sequence[Row]) -> float | None:
+    """For how many questions the notes hold what the answer should have."""
+    wanted = [row.constraints.get("contains") for row in rows]
+    if not all(wanted):
+        return None
+    pairs = zip(prompts, rows, strict=True)
+    return statistics.fmean(
+        float(constraints.satisfied(prompt.prompt[-1].content, {"contains": row.constraints["contains"]}) == 1)
+        for prompt, row in pairs
+    )
+
+
+def _after_changes(way: Way, voice: tuple[Any, Any], asked: _Asked) -> tuple[float, float]:
+    """Of the questions about facts that have changed: how many are answered as things are now, how many as they were.
+
+    Documents are corrected, for that takes a minute; nothing is trained again.
+    """
+    changes = asked.task.changes
+    now = {change.old: change.new for change in changes}
+    passages = tuple(now.get(passage, passage) for passage in asked.task.documents)
+    search = make_search(asked.search, passages) if way in _SEARCHING else None
+    rows = [change.row for change in changes]
+    prompts = [_prompt(way, row, asked, search, passages) for row in rows]
+    answers = answer_rows(*voice, prompts, max_new_tokens=asked.recipe.answer_tokens)
+    current = [_keeps(answer.text, row) for answer, row in zip(answers, rows, strict=True)]
+    before = {row.prompt[-1].content: row for row in asked.rows}
+    known = [
+        (answer, before[row.prompt[-1].content])
+        for answer, row in zip(answers, rows, strict=True)
+        if row.prompt[-1].content in before
+    ]
+    former = [_keeps(answer.text, row) for answer, row in known]
+    return statistics.fmean(current), statistics.fmean(former) if former else 0.0
+
+
+def _keeps(text: str, row: Row) -> float:
+    return float(constraints.satisfied(text, row.constraints) == 1)
+
+
+def as_json(comparison: Comparison) -> str:
+    """A comparison as a file keeps it."""
+    return json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False) + "\n"
