@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftdemo import __version__, processes
-from ftdemo.choose import compare
+from ftdemo.choose import compare, estimate
 from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.site.commands import new_term, site
 from ftdemo.terminal import ctrl_c_sets
@@ -85,7 +85,9 @@ def train(
         return _train(run.recipe, resume, as_json, run)
     if what is None:
         raise UsageError("What should be trained?", "Name a recipe, `ftdemo train lora` say, or a file, or --resume.")
-    recipe = _recipe(what, settings)
+    from ftdemo.recipe import recipe_of
+
+    recipe = recipe_of(what, settings)
     if show:
         return click.echo(recipe.to_yaml(), nl=False)
     _train(recipe, out or Path("runs") / f"{recipe.method}-{datetime.now():%Y%m%d-%H%M%S}", as_json)
@@ -225,12 +227,12 @@ def inspect(what: str, settings: tuple[str, ...], rows: int) -> None:
     Of a data file or a built-in data set, as the recipe lora would train on it.
     """
     from ftdemo.inspection import look
-    from ftdemo.recipe import NAMED
+    from ftdemo.recipe import NAMED, recipe_of
 
     if what in NAMED or what.endswith((".yaml", ".yml")):
-        recipe = _recipe(what, settings)
+        recipe = recipe_of(what, settings)
     else:
-        recipe = _recipe("lora", (f"data={json.dumps(what)}", *settings))
+        recipe = recipe_of("lora", (f"data={json.dumps(what)}", *settings))
     seen = look(recipe)
     for example in seen.examples[:rows]:
         cut = f", cut at {recipe.max_length}" if example.truncated else ""
@@ -405,7 +407,7 @@ def doctor(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("work", metavar="lora|full|pretrain|generate|growth")
+@click.argument("work", metavar="lora|full|pretrain|generate|growth|estimate")
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1, 100), help="Runs of each contender.")
 @click.option("--only", multiple=True, metavar="CONTENDER", help="Run this contender alone. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -560,22 +562,9 @@ def chart(run: Path, what: str, out: Path | None) -> None:
 
 
 main.add_command(compare)
+main.add_command(estimate)
 main.add_command(site)
 main.add_command(new_term)
-
-
-def _recipe(what: str, settings: tuple[str, ...]) -> Recipe:
-    from ftdemo.recipe import NAMED, Recipe, named, parse_setting
-
-    changes = dict(parse_setting(text) for text in settings)
-    if what in NAMED:
-        if "data" in changes:
-            changes.setdefault("examples", None)  # the named recipe's limit was chosen for its own data
-        return named(what, changes.get("model")).with_settings(changes)
-    if what.endswith((".yaml", ".yml")):
-        return Recipe.from_yaml(Path(what)).with_settings(changes)
-    known = ", ".join(NAMED)
-    raise UsageError(f"No recipe called {what}.", f"Name one of ours ({known}) or a file that ends in .yaml.")
 
 
 def _keep_silent(events: Iterator[Event], _out: Path) -> None:
@@ -707,6 +696,11 @@ def _print_figures(figures: dict[str, dict[str, float]], target: float | None) -
         "seconds_to_loss": (f"s to loss {target}", "{:.1f}", 1.0),
         "loss": ("mean loss", "{:.3f}", 1.0),
         "memory_bytes": ("MB above imports", "{:.0f}", 1e-6),
+        "seconds_foretold": ("foretold", "{:.1f}", 1.0),
+        "training_seconds": ("s of training", "{:.1f}", 1.0),
+        "training_seconds_foretold": ("foretold", "{:.1f}", 1.0),
+        "peak_bytes": ("MB in all", "{:.0f}", 1e-6),
+        "peak_bytes_foretold": ("foretold", "{:.0f}", 1e-6),
         "share_of_matmul_rate": ("of matmul rate", "{:.0%}", 1.0),
     }
     shown = [key for key in columns if any(key in row for row in figures.values())]

@@ -3,69 +3,42 @@
 from __future__ import annotations
 
 import json
-import random
 import statistics
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from ftdemo import models
 from ftdemo.advice import advise
-from ftdemo.data import BUILT_IN, Row, Turn, constraints, load_splits
-from ftdemo.data.documents import read_documents
-from ftdemo.data.rows import read_changes
-from ftdemo.data.shop_orders import INSTRUCTION as ORDER
-from ftdemo.encode import render
+from ftdemo.approaches import (
+    SEARCHING,
+    TUNED,
+    WAYS,
+    Prompts,
+    Task,
+    Way,
+    after_changes,
+    refuse_too_long,
+    tokens_read,
+    tokens_written,
+    tuning,
+)
+from ftdemo.data import Row, constraints, load_splits
 from ftdemo.errors import UsageError
 from ftdemo.evaluate import Estimate, estimates, score
 from ftdemo.events import Answer, Event
 from ftdemo.generate import answer_rows
-from ftdemo.recipe import Recipe, named
-from ftdemo.retrieve import Search, make_search
+from ftdemo.recipe import Recipe
+from ftdemo.retrieve import make_search
 from ftdemo.run import Run, Switch, perform
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-Way = Literal["zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag"]
-WAYS: tuple[Way, ...] = ("zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag")
-"""From the least effort to the most: whoever is good enough first is advised."""
-_TUNED = ("fine-tuning", "fine-tuning+rag")
-_SEARCHING = ("rag", "fine-tuning+rag")
-SHOTS = 4
-"""Solved examples in a prompt, and passages that are searched for."""
 _ALONE = 5
 """Answers that are timed one at a time."""
 _DECIDING = ("constraints", "fields", "exact_match")
 """The first of these that a task has is what quality means in it."""
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A fact that is no longer what it was: the passage that takes the old one's place, and a question about it."""
-
-    old: str
-    new: str
-    row: Row
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is asked of every approach."""
-
-    name: str
-    data: str
-    """The rows, as a recipe names them: those to train on and to take examples from, and those to judge by."""
-    instruction: str = ""
-    """What a model that was not tuned is told. Of its own, a row may have a system turn instead."""
-    documents: tuple[str, ...] = ()
-    """Passages to search in. Without any, what is searched for is solved examples."""
-    changes: tuple[Changed, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of the recipe that tunes."""
 
 
 @dataclass(frozen=True)
@@ -121,48 +94,6 @@ class Comparison:
         return {**asdict(self), "measured": None} | {"ways": ways}
 
 
-def tasks() -> dict[str, Task]:
-    """The tasks that come with the package: one is about facts, the other about form."""
-    facts = BUILT_IN["shop-facts"].folder
-    return {
-        "facts": Task(
-            "facts",
-            "shop-facts",
-            "Answer the customer's question about our shop in one short sentence.",
-            *_documents_of(facts),
-            {"epochs": 10, "batch_tokens": 512, "rank": 16, "answer_tokens": 32},
-        ),
-        "form": Task("form", "shop-orders", ORDER, settings={"epochs": 2, "batch_tokens": 512, "answer_tokens": 48}),
-    }
-
-
-def own_task(data: Path, *, instruction: str = "", documents: Path | None = None) -> Task:
-    """A task of the user's own.
-
-    Args:
-        data: A file of rows, or a folder with ``train.jsonl`` and ``heldout.jsonl``. Such a folder may hold passages to
-            search in, as ``documents.jsonl``, and ``changes.jsonl``: rows that also say which passage (`old`) is now
-            another (`new`).
-        instruction: What a model that was not tuned is told.
-        documents: Passages to search in, where they lie elsewhere: a file of texts or a folder of text files.
-
-    Raises:
-        DataError: If something cannot be read.
-    """
-    passages, changes = _documents_of(data) if data.is_dir() else ((), ())
-    if documents is not None:
-        passages = tuple(read_documents(documents))
-    return Task(data.name, str(data), instruction, passages, changes)
-
-
-def _documents_of(folder: Path) -> tuple[tuple[str, ...], tuple[Changed, ...]]:
-    documents, changes = folder / "documents.jsonl", folder / "changes.jsonl"
-    passages = tuple(read_documents(documents)) if documents.is_file() else ()
-    if not changes.is_file():
-        return passages, ()
-    return passages, tuple(Changed(*change) for change in read_changes(changes, passages))
-
-
 def compare(
     task: Task,
     out: Path,
@@ -194,14 +125,10 @@ def compare(
     Raises:
         FtdemoError: If the task has no held-out rows, or something cannot be loaded, trained or written.
     """
-    recipe = named("lora", model).with_settings(
-        {"data": task.data, "model": model, "seed": seed, "examples": None, "eval_every": None, "sample_prompts": 0}
-        | dict(task.settings)
-        | dict(settings or {})
-    )
+    recipe = tuning(task, model, {"seed": seed, "eval_every": None, "sample_prompts": 0} | dict(settings or {}))
     asked = _Asked.of(task, recipe, rows, search)
     measured: list[Measured] = []
-    untuned = [way for way in ways if way not in _TUNED]
+    untuned = [way for way in ways if way not in TUNED]
     if untuned:
         voice = models.load_ready(model)
         for way in untuned:
@@ -210,13 +137,12 @@ def compare(
             measured.append(_measure(way, voice, asked, 0.0, 0))
             yield measured[-1]
         del voice
-    tuned = [way for way in ways if way in _TUNED]
+    tuned = [way for way in ways if way in TUNED]
     if tuned and not (stop and stop.is_set()):
         began = time.perf_counter()
         yield from perform(recipe, out, stop=stop)
         seconds = time.perf_counter() - began
-        run = Run.load(out)
-        if run.record["status"] == "completed":
+        if out.exists() and (run := Run.load(out)).record["status"] == "completed":
             saved = sum(path.stat().st_size for path in out.glob("*model.safetensors"))
             voice = _merged(run)
             for way in tuned:
@@ -240,13 +166,12 @@ def _merged(run: Run) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What all approaches share: the questions, the examples and the search."""
+    """What all approaches share: the questions, and how they are put."""
 
     task: Task
     recipe: Recipe
     rows: tuple[Row, ...]
-    shots: tuple[Row, ...]
-    examples: tuple[Row, ...]
+    prompts: Prompts
     search: str
     quality_is: str
 
@@ -257,31 +182,25 @@ class _Asked:
         if not heldout:
             what = f"{task.name}: there are no held-out conversations to compare by."
             raise UsageError(what, "Give ten rows or more with `prompt` and `completion`, or a folder with two files.")
-        examples = tuple(row for row in splits.train if isinstance(row, Row))
-        shots = random.Random(recipe.seed).sample(examples, min(SHOTS, len(examples)))
         kinds = score(Answer("", heldout[0].reference, heldout[0].reference, True), heldout[0], task.data)
         quality = next((name for name in _DECIDING if name in kinds), next(iter(kinds)))
-        return cls(task, recipe, heldout, tuple(shots), examples, search, quality)
-
-    def passages(self) -> tuple[str, ...]:
-        """What is searched in."""
-        return self.task.documents or tuple(row.prompt[-1].content for row in self.examples)
+        return cls(task, recipe, heldout, Prompts.of(task, recipe), search, quality)
 
 
 def _measure(way: Way, voice: tuple[Any, Any], asked: _Asked, setup: float, stored: int) -> Measured:
     """One approach: its answers, what they are worth, and what they cost."""
     model, tokenizer = voice
     longest = asked.recipe.answer_tokens
-    passages, search = asked.passages(), None
-    if way in _SEARCHING:
+    passages, search = asked.prompts.passages, None
+    if way in SEARCHING:
         began = time.perf_counter()
         search = make_search(asked.search, passages)
         setup += time.perf_counter() - began
         stored += search.size + sum(len(passage.encode()) for passage in passages)
     if way == "few-shot":
-        stored += sum(len(turn.content.encode()) for row in asked.shots for turn in row.turns)
-    prompts = [_prompt(way, row, asked, search, passages) for row in asked.rows]
-    _refuse_too_long(way, prompts, model, tokenizer, longest)
+        stored += sum(len(turn.content.encode()) for row in asked.prompts.shots for turn in row.turns)
+    prompts = [asked.prompts.put(way, row, search) for row in asked.rows]
+    refuse_too_long(way, prompts, model, tokenizer, longest)
     answers = answer_rows(model, tokenizer, prompts, max_new_tokens=longest)
     scores = [score(answer, row, asked.task.data) for answer, row in zip(answers, asked.rows, strict=True)]
     found = estimates(answers, asked.rows, asked.task.data)
@@ -292,8 +211,8 @@ def _measure(way: Way, voice: tuple[Any, Any], asked: _Asked, setup: float, stor
         scores=found,
         each=tuple(each[asked.quality_is] for each in scores),
         seconds=_alone(model, tokenizer, prompts, longest),
-        prompt_tokens=statistics.fmean(_tokens(tokenizer, prompt) for prompt in prompts),
-        answer_tokens=statistics.fmean(len(tokenizer.encode(answer.text)) + answer.stopped for answer in answers),
+        prompt_tokens=statistics.fmean(tokens_read(tokenizer, prompt) for prompt in prompts),
+        answer_tokens=statistics.fmean(tokens_written(tokenizer, answer) for answer in answers),
         setup_seconds=setup,
         stored_bytes=stored,
         found=_share_found(prompts, asked.rows) if search and asked.task.documents else None,
@@ -301,37 +220,6 @@ def _measure(way: Way, voice: tuple[Any, Any], asked: _Asked, setup: float, stor
         out_of_date=news[1],
         answers=answers,
     )
-
-
-def _prompt(way: Way, row: Row, asked: _Asked, search: Search | None, passages: Sequence[str]) -> Row:
-    """The row as this approach puts it to the model."""
-    spoken = [turn for turn in row.prompt if turn.role != "system"]
-    own = [turn for turn in row.prompt if turn.role == "system"]
-    told = own if way in _TUNED or own or not asked.task.instruction else [Turn("system", asked.task.instruction)]
-    before: list[Turn] = []
-    if way == "few-shot":
-        before = [turn for shot in asked.shots for turn in shot.turns if turn.role != "system"]
-    if search:
-        nearest = search.best(spoken[-1].content, SHOTS)[::-1]  # the best one last, next to the question
-        if asked.task.documents:
-            notes = "\n".join(f"- {passages[place]}" for place in nearest)
-            spoken[-1] = Turn("user", f"Notes:\n{notes}\n\nQuestion: {spoken[-1].content}")
-        else:
-            found = (asked.examples[place] for place in nearest)
-            before = [turn for shot in found for turn in shot.turns if turn.role != "system"]
-    return Row(row.number, (*told, *before, *spoken, Turn("assistant", row.reference)), row.constraints)
-
-
-def _refuse_too_long(way: Way, prompts: Sequence[Row], model: Any, tokenizer: Any, answer: int) -> None:
-    window = getattr(model.config, "max_position_embeddings", None)
-    longest = max(_tokens(tokenizer, prompt) for prompt in prompts)
-    if window and longest + answer > window:
-        what = f"{way}: a prompt has {longest} tokens and its answer up to {answer}, but the model reads {window}."
-        raise UsageError(what, "Leave this way out, shorten examples and passages, or take another model.")
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase, row: Row) -> int:
-    return len(tokenizer.encode(render(row.prompt, tokenizer, to_be_answered=True), add_special_tokens=False))
 
 
 def _alone(model: Any, tokenizer: Any, prompts: Sequence[Row], longest: int) -> float:
@@ -362,12 +250,11 @@ def _after_changes(way: Way, voice: tuple[Any, Any], asked: _Asked) -> tuple[flo
     Documents are corrected, for that takes a minute; nothing is trained again.
     """
     changes = asked.task.changes
-    now = {change.old: change.new for change in changes}
-    passages = tuple(now.get(passage, passage) for passage in asked.task.documents)
-    search = make_search(asked.search, passages) if way in _SEARCHING else None
+    prompts = replace(asked.prompts, task=after_changes(asked.task))
+    search = make_search(asked.search, prompts.passages) if way in SEARCHING else None
     rows = [change.row for change in changes]
-    prompts = [_prompt(way, row, asked, search, passages) for row in rows]
-    answers = answer_rows(*voice, prompts, max_new_tokens=asked.recipe.answer_tokens)
+    put = [prompts.put(way, row, search) for row in rows]
+    answers = answer_rows(*voice, put, max_new_tokens=asked.recipe.answer_tokens)
     current = [_keeps(answer.text, row) for answer, row in zip(answers, rows, strict=True)]
     before = {row.prompt[-1].content: row for row in asked.rows}
     known = [

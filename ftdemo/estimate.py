@@ -1,7 +1,7 @@
 """How many parameters a model has and how many a method moves, from the configuration alone: no weight is read.
 
 Models are built on the meta device, where a matrix is a shape without memory, so 175 billion parameters are counted
-in seconds. What memory, time or money the parameters cost may not live here.
+in seconds. What memory, time or money the parameters cost is in `ftdemo.costs`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def count(
     """
     if method not in METHODS:
         raise RecipeError(f"`method` is {method!r}, which is not known.", f"Use one of: {', '.join(METHODS)}.")
-    model = _without_weights(config, head=head)
+    model = without_weights(config, head=head)
     total = sum(weight.numel() for weight in model.parameters())
     if method == "full":
         return Counts(total, sum(weight.numel() for weight in model.parameters() if weight.requires_grad))
@@ -96,7 +96,7 @@ def count(
     return Counts(total, sum(matrix.adapter_parameters(rank, magnitude=method == "dora") for matrix in matrices))
 
 
-def _without_weights(config: PretrainedConfig, *, head: bool) -> Any:
+def without_weights(config: PretrainedConfig, *, head: bool) -> Any:
     """The model on the meta device, where making it takes no memory."""
     import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModel, AutoModelForCausalLM

@@ -125,6 +125,23 @@ def available() -> dict[str, str]:
 
 
 @one_at_a_time
+def configuration(model: str) -> Any:
+    """A model's configuration alone, without its weights: of a Hub id one small file is fetched.
+
+    Raises:
+        ModelError: If it is not to be had.
+    """
+    from transformers import AutoConfig
+
+    quiet_transformers()
+    place = resolve(model).path if model in _BUILT_IN else str(Path(model).expanduser())
+    try:
+        return AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        what = f"{model}: no configuration of a model can be read there ({_first_line(error)})."
+        raise ModelError(what, "Name a folder with a config.json, or a Hub id like owner/name.") from None
+
+
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with its chat template.
 

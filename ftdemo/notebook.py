@@ -16,6 +16,9 @@ _USUAL = {
     "sft": named("full", "tiny").with_settings({"train_stop": True}),
     "pre-training": named("scratch", "new").with_settings({"examples": 1600, "width": 96, "sample_every": 60}),
     "transfer-learning": named("classify", "minilm").with_settings({"examples": 96, "epochs": 10}),
+    "prompting-rag-fine-tuning": named("lora", "smollm2").with_settings(
+        {"data": "shop-orders", "examples": 64, "epochs": 2, "answer_tokens": 48}
+    ),
 }
 """What each demo's notebook trains."""
 _INSTALL = """\
@@ -103,6 +106,7 @@ _SAID = {
     "lora": "How was the voyage to Merrin?",
     "pre-training": "One windy Tuesday Nell the cooper was mending",
     "transfer-learning": "Where is my parcel? It was due on Friday.",
+    "prompting-rag-fine-tuning": "Put me down for six white mugs by Monday.",
 }
 
 

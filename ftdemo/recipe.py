@@ -6,7 +6,7 @@ A recipe may not hold anything that only decides how a run is shown or where it 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -298,3 +298,25 @@ def named(name: str, model: str | None = None) -> Recipe:
     if model is None or model in HOUSE or name not in _ON_LARGER_MODELS:
         return NAMED[name]
     return Recipe(method=name, model=model, batch_tokens=384, sample_prompts=10, **_ON_LARGER_MODELS[name])
+
+
+def recipe_of(what: str, settings: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe that somebody asks for in a shell.
+
+    Args:
+        what: The name of one of ours, or a file.
+        settings: Changes to it, each ``key=value``.
+        changes: And more of them, by key.
+
+    Raises:
+        RecipeError: If there is none of that name, or it cannot be carried out.
+    """
+    changed = dict(changes or {}) | dict(parse_setting(text) for text in settings)
+    if what in NAMED:
+        if "data" in changed:
+            changed.setdefault("examples", None)  # the named recipe's limit was chosen for its own data
+        return named(what, changed.get("model")).with_settings(changed)
+    if what.endswith((".yaml", ".yml")):
+        return Recipe.from_yaml(Path(what)).with_settings(changed)
+    known = ", ".join(NAMED)
+    raise RecipeError(f"No recipe called {what}.", f"Name one of ours ({known}) or a file that ends in .yaml.")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ftdemo import compare, experiment, export, hardware, measures, models
+from ftdemo import approaches, compare, experiment, export, hardware, measures, models
 from ftdemo.data.variants import write_variant
 from ftdemo.errors import UsageError
 from ftdemo.events import Evaluated, Event, Sampled, Started, Step
@@ -158,7 +158,7 @@ def _one(
 def _compared(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dict[str, Any]]:
     """All approaches on the arm's task; one that was broken off begins anew."""
     shutil.rmtree(out, ignore_errors=True)
-    task = compare.tasks()[str(arm.compare)]
+    task = approaches.tasks()[str(arm.compare)]
     settings = {key: value for key, value in arm.settings.items() if key != "model"}
     for event in compare.compare(
         task, out, model=recipe.model, seed=recipe.seed, rows=arm.questions, settings=settings

@@ -466,6 +466,44 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
     assert watched.strangers == []
 
 
+def test_the_four_ways_demo_asks_all_and_only_the_one_that_reads_goes_along_with_a_changed_fact(
+    server: Server, watched: Watched
+) -> None:
+    page = ready(watched, server, demo="prompting-rag-fine-tuning")
+
+    def answers() -> list[str]:
+        """The four answers to what is asked now; the fourth comes last."""
+        page.locator("#ask").click()
+        page.wait_for_function(
+            "document.querySelectorAll('#replies .ft-note').length >= 3 && "
+            "!document.querySelector('#replies').innerText.includes('…')",
+            timeout=RUN_SECONDS * 1000,
+        )
+        return [each.inner_text() for each in page.locator("#replies .ft-said").all()]
+
+    alone, _, read, tuned = answers()
+    assert "12 crowns" in read
+    assert "12 crowns" not in alone
+    assert "Press Train first" in tuned
+    assert re.search(r"s, \d+ tokens read, \d+ written", page.locator("#replies .ft-note").first.inner_text())
+    page.get_by_label("Ten of these facts have changed").check()
+    page.wait_for_function("document.querySelector('#notes textarea').value.includes('Petrel lamp costs 15 crowns')")
+    page.evaluate("document.querySelector('#replies .ft-answers').remove()")
+    assert "15 crowns" in answers()[2]
+    page.get_by_label("orders as strict JSON").check()
+    page.locator("#notes").wait_for(state="hidden")
+    number = page.get_by_label("number input for Examples")
+    number.fill("16")
+    number.press("Tab")
+    page.get_by_role("button", name="Train").click()
+    wait_for_status(page, "weights moved")
+    assert "--set model=smollm2 --set data=shop-orders" in page.locator(".cm-content").inner_text()
+    *_, tuned = answers()
+    assert tuned.strip().startswith("{")
+    assert watched.errors == []
+    assert watched.strangers == []
+
+
 def test_the_transfer_demo_draws_three_ways_and_sorts_a_message_by_each(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/demos/transfer-learning/")

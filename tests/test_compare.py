@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from ftdemo.advice import advise, picture, table
+from ftdemo.approaches import WAYS, Way, own_task, tasks
 from ftdemo.cli import main
-from ftdemo.compare import WAYS, Comparison, Measured, Way, compare, own_task, tasks
+from ftdemo.compare import Comparison, Measured, compare
 from ftdemo.data import Row, Turn
 from ftdemo.errors import UsageError
 from ftdemo.evaluate import Estimate, estimates, score

@@ -11,7 +11,7 @@ TITLE = "Fine-tuning, live: all demos"
 _INTRO = """
 # Fine-tuning, live
 
-Five small laboratories. In each a real model is trained before your eyes, in seconds or a minute, and you can talk to
+Six small laboratories. In each a real model is trained before your eyes, in seconds or a minute, and you can talk to
 it afterwards.
 """
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ from ftdemo.events import Finished, Step
 from ftdemo.generate import answer_rows
 from ftdemo.hardware import dtype_race
 from ftdemo.methods import prepare
-from ftdemo.recipe import Recipe
+from ftdemo.recipe import Recipe, named
+from ftdemo.run import perform
 from ftdemo.train import plan_run
 from ftdemo.train import train as train_by
 
@@ -44,6 +47,38 @@ def _train(work: Work, recipe: Recipe) -> Figures:
             steps.append(event)
             meter.look(event.step, event.seconds, lambda: heldout_loss(learner.model, learner))
     return meter.figures(learner.model, seconds=steps[-1].seconds, losses=[step.loss for step in steps], steps=counts)
+
+
+def foretold_lora(work: Work) -> Figures:
+    """LoRA, foretold in a process of its own, then carried out in this one."""
+    return _foretold(named("lora", "smollm2"))
+
+
+def foretold_full(work: Work) -> Figures:
+    """Full fine-tuning, the same."""
+    return _foretold(named("full", "smollm2"))
+
+
+def _foretold(recipe: Recipe) -> Figures:
+    with tempfile.TemporaryDirectory(prefix="ftdemo-bench-") as folder:
+        asked = Path(folder) / "recipe.yaml"
+        asked.write_text(recipe.to_yaml(), encoding="utf-8")
+        command = [sys.executable, "-m", "ftdemo", "estimate", str(asked), "--json"]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["here"]
+        memory_with_imports()
+        began = time.perf_counter()
+        events = list(perform(recipe, Path(folder) / "run"))
+        seconds = time.perf_counter() - began
+    ended = next(event for event in events if isinstance(event, Finished))
+    return {
+        "tokens_per_second": ended.tokens_per_second,
+        "seconds": seconds,
+        "seconds_foretold": told["seconds"],
+        "training_seconds": ended.seconds,
+        "training_seconds_foretold": told["training_seconds"],
+        "peak_bytes": float(ended.peak_memory_bytes),
+        "peak_bytes_foretold": told["memory_bytes"],
+    }
 
 
 def grow_to_10_000(work: Work) -> Figures:

@@ -86,6 +86,11 @@ WORKS = {
             "1,000,000 rows": "ours:grow_to_1_000_000",
         },
     ),
+    "estimate": Work(
+        summary="what `ftdemo estimate` foretells of SmolLM2-135M on 96 letters, and what it then takes",
+        recipe=Recipe(model="smollm2"),
+        contenders={"lora": "ours:foretold_lora", "full": "ours:foretold_full"},
+    ),
     "generate": Work(
         summary="32 answers of SmolLM2-135M, 96 tokens at most",
         recipe=Recipe(model="smollm2", sample_prompts=32),

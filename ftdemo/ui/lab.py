@@ -57,15 +57,17 @@ Finish = Callable[[Run, View, Stop], Iterator[str]]
 class Host:
     """What a demo does for its visitors: each has a run of their own, which they may stop and come back to."""
 
-    def __init__(self, slug: str, *, outputs: int, stopping: str = _STOPPING) -> None:
+    def __init__(self, slug: str, *, outputs: int, stopping: str = _STOPPING, page: str = "") -> None:
         """Open a demo.
 
         Args:
             slug: The demo's name.
             outputs: How many values it shows, the visit's key not counted.
             stopping: What is said when a visitor stops a run.
+            page: The term that it shows, where its page has another name.
         """
         self.slug = slug
+        self.page = page or slug
         self.stopping = stopping
         self.outputs = outputs
         self.visits = Visits()
@@ -130,14 +132,15 @@ class Host:
 class Lab(Host):
     """A demo of one run at a time, by a model that the visitor chooses."""
 
-    def __init__(self, slug: str, usual: Mapping[str, Recipe]) -> None:
+    def __init__(self, slug: str, usual: Mapping[str, Recipe], *, page: str = "") -> None:
         """Open a laboratory.
 
         Args:
             slug: The demo's name.
-            usual: The named recipe of each model that can be chosen, the first one first.
+            usual: The named recipe of each model, or whatever else can be chosen, the first one first.
+            page: The term that it shows, where its page has another name.
         """
-        super().__init__(slug, outputs=7)
+        super().__init__(slug, outputs=7, page=page)
         self.usual = dict(usual)
         self.first = next(iter(usual))
         self._afterwards: dict[tuple[str, Finish | None], float] = {}
@@ -198,7 +201,7 @@ class Lab(Host):
         """
         if model not in self.usual:
             raise FtdemoError(
-                f"This demo has no model called {model[:80]}.", f"Choose one of: {', '.join(self.usual)}."
+                f"This demo has no choice called {model[:80]}.", f"Choose one of: {', '.join(self.usual)}."
             )
         return limits.bounded(self.usual[model].with_settings(settings))
 
@@ -256,7 +259,7 @@ class Lab(Host):
     def greet(self, model: str) -> Iterator[tuple[str, str]]:
         """Load the model and show what it answers before any training; a new model has nothing to say."""
         if self.usual[model].weights != "random":
-            yield panels.status(f"Loading {model} and asking it the questions below …"), ""
+            yield panels.status(f"Loading {self.usual[model].model} and asking it the questions below …"), ""
         try:
             known = session.baseline(self.usual[model])
         except FtdemoError as error:
@@ -427,7 +430,7 @@ def connect_buttons(
 
 def place_intro(text: str, host: Host) -> None:
     """Place the words that a demo begins with, and a link to the page that explains its term."""
-    page = page_at(f"terms/{host.slug}/")
+    page = page_at(f"terms/{host.page}/")
     gr.Markdown(
         f"{text}\n[What it is, when to use it, and what was measured: the page]({page})", elem_classes="ft-lead"
     )

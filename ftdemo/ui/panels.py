@@ -85,6 +85,12 @@ def pair(asked: str, before: str, after: str) -> str:
     return f'<div class="ft-answers">{_article(asked, _said("Before", before), _said("After", after))}</div>'
 
 
+def several(asked: str, replies: Iterable[tuple[str, str, str]]) -> str:
+    """One question with several answers, each with who gives it and what it cost."""
+    cards = "".join(_said(title, text, note=note) for title, text, note in replies)
+    return f'<div class="ft-answers">{_article(asked, cards, "")}</div>'
+
+
 def _pair(before: Answer, after: Answer | None, waiting: str) -> str:
     new = _said("After", after.text) if after else _said("After", waiting, pending=True)
     return _article(before.prompt, _said("Before", before.text), new)
@@ -94,6 +100,7 @@ def _article(asked: str, old: str, new: str) -> str:
     return f'<article><p class="ft-letter">“{escape(asked)}”</p><div class="ft-pair">{old}{new}</div></article>'
 
 
-def _said(title: str, text: str, *, pending: bool = False) -> str:
+def _said(title: str, text: str, *, pending: bool = False, note: str = "") -> str:
     style = "ft-said ft-pending" if pending else "ft-said"
-    return f'<div><h3>{title}</h3><p class="{style}">{escape(text.strip())}</p></div>'
+    below = f'<p class="ft-note">{escape(note)}</p>' if note else ""
+    return f'<div><h3>{title}</h3><p class="{style}">{escape(text.strip())}</p>{below}</div>'

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ftdemo import measures, models, notebook, run
-from ftdemo.data import BUILT_IN, Labelled, Turn, load_splits
+from ftdemo import measures, models, notebook, pace, run
+from ftdemo.approaches import Prompts, Reply, Task, Way
+from ftdemo.approaches import reply as reply_to
+from ftdemo.data import BUILT_IN, Labelled, Turn
 from ftdemo.evaluate import classify
-from ftdemo.events import Event, Sampled, Step
+from ftdemo.events import Event, Sampled
 from ftdemo.generate import stream_continuation, stream_reply
-from ftdemo.inspection import look
 from ftdemo.methods import prepare
+from ftdemo.pace import Pace
 from ftdemo.recipe import Recipe
 from ftdemo.run import Run, measure_baseline
-from ftdemo.train import train
 from ftdemo.ui.accelerator import on_accelerator
 from ftdemo.ui.visits import LINE, Stop
 
@@ -32,22 +31,7 @@ _PACE = (
     *("data", "batch_tokens", "max_length", "sample_prompts", "answer_tokens"),
 )
 """All of a recipe that the pace of its steps depends on, or nearly so: the rank counts for little."""
-_PACE_STEPS = 4
-"""The first of them warms up."""
-_SAMPLE_ROWS, _SAMPLE_TEXTS = 32, 400
-"""So many rows tell how long a row is; a new tokenizer needs more of them."""
 _GPU_MARGIN = 1.5
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How fast this machine carries out a recipe."""
-
-    ready_seconds: float
-    """Until the model is ready to be trained."""
-    tokens_per_second: float
-    look_seconds: float
-    """For the held-out loss and the answers to the prompts, of a model that has hardly begun."""
 
 
 _Settings = tuple[tuple[str, Any], ...]
@@ -88,30 +72,7 @@ def expected(recipe: Recipe) -> float:
     Raises:
         FtdemoError: If the recipe cannot be carried out.
     """
-    pace = _pace_of(recipe)
-    rows = len(load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples).train)
-    once = rows * _row_tokens(recipe)
-    step = once / max(1, math.ceil(once / (recipe.batch_tokens * recipe.accumulate)))  # the last one is not full
-    tokens = min(once * recipe.epochs, (recipe.max_steps or math.inf) * step)
-    looks = 1 if baseline(recipe) else 2
-    if recipe.sample_every:
-        looks += int(tokens / step / recipe.sample_every)
-    return pace.ready_seconds + tokens / pace.tokens_per_second + looks * pace.look_seconds
-
-
-def _row_tokens(recipe: Recipe) -> float:
-    """How many tokens a row has, on average over the first rows; a label's text is judged by its letters."""
-    several = min(recipe.examples or _SAMPLE_TEXTS, _SAMPLE_TEXTS if recipe.method == "scratch" else _SAMPLE_ROWS)
-    if recipe.is_classifier:
-        rows = list(load_splits(recipe.data, seed=recipe.seed, examples=several).train)
-        return sum(len(row.text) / 4 for row in rows if isinstance(row, Labelled)) / len(rows)
-    return _mean_tokens(recipe.with_settings({"examples": several}).model_dump_json())
-
-
-@lru_cache(maxsize=64)
-def _mean_tokens(settings: str) -> float:
-    lengths = look(Recipe.model_validate_json(settings)).examples.lengths
-    return float(sum(lengths)) / len(lengths)
+    return pace.seconds(recipe, _pace_of(recipe), looks=1 if baseline(recipe) else 2)
 
 
 def _pace_of(recipe: Recipe) -> Pace:
@@ -142,21 +103,8 @@ def _is_known(recipe: Recipe) -> bool:
 @on_accelerator()
 def measure_pace(settings: dict[str, Any]) -> Pace:
     """Take a few steps of a recipe with these settings, and time them and a look at the held-out rows."""
-    rows = _SAMPLE_TEXTS if settings["method"] == "scratch" else 2 * _SAMPLE_ROWS
-    recipe = Recipe(**settings, examples=rows, epochs=50, max_steps=_PACE_STEPS, eval_every=None)
-    prepare(recipe)  # what is imported on the way is imported once
-    began = time.perf_counter()
-    learner = prepare(recipe)
-    prepared = time.perf_counter() - began
-    with closing(train(recipe, learner)) as events:
-        steps = [event for event in events if isinstance(event, Step)]
-    began = time.perf_counter()
-    if not _is_known(recipe):  # else `_before` times it
-        tuple(measure_baseline(learner))
-    looked = time.perf_counter() - began
-    first, last = steps[0], steps[-1]
-    pace = (last.tokens - first.tokens) / (last.seconds - first.seconds)
-    return Pace(prepared, pace, looked)
+    recipe = Recipe(**settings)
+    return pace.measure(recipe, looks=not _is_known(recipe))  # else `_before` times it
 
 
 def _before(recipe: Recipe) -> tuple[tuple[Event, ...], float]:
@@ -238,6 +186,22 @@ def _skill_kept(folder: str, known: measures.Memory) -> tuple[dict[str, Any], me
 def spectrum(folder: str) -> dict[str, Any]:
     """The singular values of what a run added to the weights: see `measures.spectrum`."""
     return measures.spectrum(Run.load(Path(folder)), {})
+
+
+@on_accelerator()
+def ask(way: Way, question: str, task: Task, settings: dict[str, Any], folder: str) -> Reply:
+    """One question, put to a model in one way.
+
+    Args:
+        way: The approach.
+        question: What is asked.
+        task: With the notes as they are now.
+        settings: The recipe that tunes for it.
+        folder: The run of the tuned model; nothing where the approach needs none.
+    """
+    recipe = Recipe(**settings)
+    voice = _tuned(folder) if folder else _untrained(recipe.model)
+    return reply_to(way, question, Prompts.of(task, recipe), voice, longest=recipe.answer_tokens)
 
 
 @on_accelerator()

@@ -46,6 +46,7 @@ CSS = (
 .ft-answers h3 { margin: 0 0 .2rem; font-size: .8rem; font-weight: 600; color: var(--body-text-color-subdued); }
 .ft-answers .ft-said { white-space: pre-line; margin: 0; overflow-wrap: anywhere; }
 .ft-answers .ft-pending { color: var(--body-text-color-subdued); }
+.ft-answers .ft-note { margin: .3rem 0 0; font-size: .8rem; color: var(--body-text-color-subdued); }
 .ft-tokens { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; padding: .8rem 1rem; max-height: 22rem;
   overflow-y: auto; border: 1px solid var(--border-color-primary); border-radius: 8px; line-height: 1.7;
   color: var(--body-text-color-subdued); font: .86rem/1.7 ui-monospace, Menlo, Consolas, monospace; }

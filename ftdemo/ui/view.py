@@ -18,6 +18,8 @@ _SCORES = {
     "log": "answers that are a ship's log",
     "format": "answers in the shop's shape",
     "told": "stories that go on to tell of both things",
+    "fields": "fields of an order that are right",
+    "constraints": "answers with the right words in them",
 }
 """The score that says whether the new skill was learned, for each data set that has one."""
 _DIRECTIONS = 24

@@ -75,6 +75,9 @@ def in_use(page: Any, address: str, name: str, folder: Path | None) -> Iterator[
     page.locator("#status", has_text=re.compile("weights moved|sorted right|old questions")).wait_for(
         timeout=MILLISECONDS
     )
+    for button in page.locator("#ask").all():
+        button.click()
+        page.wait_for_timeout(15_000)
     message = page.get_by_label("Your message")
     message.fill("Where is my rope?")
     message.press("Enter")

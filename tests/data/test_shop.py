@@ -6,7 +6,7 @@ import json
 import re
 from itertools import islice
 
-from ftdemo.compare import tasks
+from ftdemo.approaches import tasks
 from ftdemo.data import BUILT_IN, Row, read_rows
 from ftdemo.data.shop_orders import INSTRUCTION, orders
 

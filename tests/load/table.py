@@ -41,6 +41,8 @@ def _settings(name: str) -> list[tuple[str, tuple[Any, ...]]]:
     lab = next(value for value in vars(demo).values() if isinstance(value, Lab))
     if name == "pre-training":
         return [("new", ("0.5 million", lab.some(lab.first), None, ""))]
+    if name == "prompting-rag-fine-tuning":
+        return [(task, (task, lab.some(task), None, "")) for task in lab.usual]
     middle: tuple[Any, ...] = ("completion", True) if name == "sft" else ()
     found = []
     for model in _MODELS:

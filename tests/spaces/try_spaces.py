@@ -36,6 +36,7 @@ _SETTINGS: dict[str, tuple[Any, ...]] = {
     "sft": ("tiny", "completion", True, 16, None, ""),
     "pre-training": ("0.2 million", 200, None, ""),
     "transfer-learning": (24, None, ""),
+    "prompting-rag-fine-tuning": ("form", 8, None, ""),
 }
 """What each demo's API is given, the visit's key left out."""
 

@@ -1,0 +1,237 @@
+"""Prompting, RAG or fine-tuning, live: one question put in four ways, with what each costs; then a fact changes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from ftdemo.approaches import TUNED, Reply, Task, Way, after_changes, tasks, tuning
+from ftdemo.data import Row, load_splits
+from ftdemo.errors import FtdemoError, UsageError
+from ftdemo.run import Run
+from ftdemo.ui import lab, limits, own, panels, session, theme
+
+TITLE = "Prompting, RAG or fine-tuning: one question, four ways"
+_MODEL = "smollm2"
+_TASKS = tasks()
+_QUESTIONS = 10
+_SHORTER = {"facts": {"examples": 56}, "form": {"examples": 120}}
+"""In a minute a model learns some facts, not a hundred: those about lamps."""
+LAB = lab.Lab(
+    "prompting-rag-fine-tuning",
+    {
+        name: tuning(task, _MODEL, {**_SHORTER[name], "sample_prompts": _QUESTIONS, "batch_tokens": 384})
+        for name, task in _TASKS.items()
+    },
+    page="prompting-rag-or-fine-tuning",
+)
+_CHOICES = [("facts about a shop", "facts"), ("orders as strict JSON", "form")]
+_WAYS: dict[Way, str] = {
+    "zero-shot": "Prompting: an instruction",
+    "few-shot": "Prompting: four examples",
+    "rag": "RAG",
+    "fine-tuning": "Fine-tuning",
+}
+_MOST_NOTES = 20_000
+"""Letters of the notes, at most: as many as four times those that come along."""
+_INTRO = """
+# Prompting, RAG or fine-tuning, live
+
+One small chat model, SmolLM2, and a question it cannot answer by itself. You can **tell** it what to do, **show** it
+solved examples, let it **read** what a search finds, or **train** it. Ask all four at once and compare the answers, the
+seconds, and the tokens. Then **change a fact**, or ask for a **strict form**, and see who goes along.
+"""
+_ASK = """
+## Ask all four
+The first three answer at once. The fourth needs your training.
+"""
+_NOTES = "RAG searches these, a line each. Change one and ask again; nothing is trained anew."
+
+
+def build() -> gr.Blocks:
+    """The demo, ready to launch or to mount."""
+    first = LAB.first
+    with lab.open_page(TITLE) as demo:
+        bench = lab.Workbench(LAB, _INTRO)
+        with bench.controls():
+            task = gr.Radio(_CHOICES, value=first, label="What is wanted", elem_id="task")
+            examples = gr.Slider(
+                8, 200, _examples(first), step=8, label="Examples", info="How many to learn from.", elem_id="examples"
+            )
+            mine = own.OwnData(own.PAIRS)
+        gr.Markdown(_ASK)
+        asked = gr.Dropdown(
+            _questions(first),
+            value=_questions(first)[0],
+            label="Your question",
+            info="Choose one, or write your own.",
+            allow_custom_value=True,
+            elem_id="asked",
+        )
+        instruction = gr.Textbox(
+            _TASKS[first].instruction,
+            label="Instruction",
+            info="What the model is told, where it is not tuned.",
+            lines=2,
+            max_lines=4,
+            max_length=limits.MESSAGE,
+            elem_id="instruction",
+        )
+        notes = gr.Textbox(_notes(first), label="Notes", info=_NOTES, lines=6, max_lines=6, elem_id="notes")
+        change = gr.Checkbox(False, label="Ten of these facts have changed", elem_id="change")
+        button = gr.Button("Ask all four", variant="secondary", elem_id="ask")
+        replies = gr.HTML(elem_id="replies")
+        bench.place_results("What is the price of the Petrel lamp?", asked="Questions the tuned model has never seen")
+        bench.connect(
+            demo, train, task, [examples, *mine.inputs], set_as=_settings, choose=_examples, chosen=[examples]
+        )
+        hidden: dict[str, Any] = {**lab.FOLLOWS, "api_visibility": "private"}
+        task.input(_switched, task, [asked, instruction, notes, change, replies], **hidden)
+        change.input(_notes, [task, change], notes, **hidden)
+        asking: dict[str, Any] = {**lab.ANSWERS, "api_name": "ask_prompting_rag_fine_tuning"}
+        button.click(ask, [task, asked, instruction, notes, *mine.inputs, bench.key], replies, **asking)
+    return demo
+
+
+async def train(
+    task: str,
+    examples: int,
+    own: str | None = None,
+    pasted: str = "",
+    visit: str = "",
+    request: gr.Request | None = None,
+) -> AsyncIterator[tuple[Any, ...]]:
+    """Tune SmolLM2 by LoRA for one of two tasks and show the run as it goes.
+
+    Args:
+        task: facts, questions about a shop, or form, orders to be written as strict JSON.
+        examples: How many of the built-in pairs to learn from.
+        own: A file of your own examples to learn from in their place.
+        pasted: Or such examples as a text.
+        visit: The key of your visit, as an earlier run gave it; empty for a new one.
+        request: Tells visitors apart.
+
+    Returns:
+        Status, loss chart, figures and answers as HTML; the run's zip file, the command that repeats it, and the
+        visit's key.
+    """
+    async for shown in LAB.train(task, _settings(examples, own, pasted), visit, request):
+        yield shown
+
+
+def ask(
+    task: str,
+    question: str,
+    instruction: str = "",
+    notes: str = "",
+    own: str | None = None,
+    pasted: str = "",
+    visit: str = "",
+    request: gr.Request | None = None,
+) -> Iterator[str]:
+    """Put one question to SmolLM2 in four ways: told, with examples, with notes that a search finds, and tuned.
+
+    Args:
+        task: facts or form.
+        question: What to ask.
+        instruction: What the model is told where it is not tuned.
+        notes: For facts: what is searched in, a note a line. Without any, the notes that come along.
+        own: A file of your own pairs, to take the examples from.
+        pasted: Or such pairs as a text.
+        visit: The key of your visit, as training gave it; without one, nothing is tuned yet.
+        request: Tells visitors apart.
+
+    Returns:
+        Time and again, all answers so far as HTML, each with its seconds and tokens.
+    """
+    limits.refuse_long(question)
+    limits.refuse_long(instruction)
+    try:
+        now = replace(_with_notes(task, notes), instruction=instruction)
+        settings = LAB.usual[task].with_settings(_settings(_examples(task), own, pasted)).model_dump(exclude_unset=True)
+    except FtdemoError as error:
+        yield panels.refusal(error)
+        return
+    if not question.strip():
+        yield panels.status("Write a question, or choose one.", error=True)
+        return
+    run = _run(task, visit, request)
+    told = dict.fromkeys(_WAYS, ("…", ""))
+    for way in _WAYS:
+        if way in TUNED and not run:
+            told[way] = lab.NOTHING_YET, ""
+        else:
+            try:
+                said = session.ask(way, question, now, settings, run if way in TUNED else "")
+                told[way] = said.text or "(nothing)", _cost(said)
+            except FtdemoError as error:
+                told[way] = f"{error.what} {error.remedy}", ""
+        yield panels.several(question, ((title, *told[name]) for name, title in _WAYS.items()))
+
+
+def _run(task: str, visit: str, request: gr.Request | None) -> str:
+    """The folder of the visitor's run for this task, or nothing."""
+    found = LAB.visits.find(visit, request)
+    if found is None or found.run is None:
+        return ""
+    data = Run.load(found.run).recipe.data
+    other = {one.data for name, one in _TASKS.items() if name != task}
+    return "" if data in other else str(found.run)
+
+
+def _cost(said: Reply) -> str:
+    return f"{said.seconds:.1f} s, {said.prompt_tokens} tokens read, {said.answer_tokens} written"
+
+
+def _with_notes(name: str, notes: str) -> Task:
+    """The task, with the visitor's notes in place of ours.
+
+    Raises:
+        UsageError: If there is no such task, or there are too many notes.
+    """
+    if name not in _TASKS:
+        raise UsageError(f"There is no task called {name[:80]}.", f"Choose one of: {', '.join(_TASKS)}.")
+    if len(notes) > _MOST_NOTES:
+        raise UsageError(f"The notes have {len(notes):,} letters.", f"Give at most {_MOST_NOTES:,}.")
+    lines = tuple(line.strip() for line in notes.splitlines() if line.strip())
+    task = _TASKS[name]
+    return replace(task, documents=lines or task.documents) if task.documents else task
+
+
+def _settings(examples: int, file: str | None, text: str) -> dict[str, Any]:
+    return own.settings(file, text, examples)
+
+
+def _examples(task: str) -> int:
+    return int(_SHORTER[task]["examples"])
+
+
+def _questions(name: str) -> list[str]:
+    """Some questions that no run trains on."""
+    heldout = load_splits(_TASKS[name].data, seed=0, examples=1).heldout[:_QUESTIONS]
+    return [row.prompt[-1].content for row in heldout if isinstance(row, Row)]
+
+
+def _notes(name: str, changed: bool = False) -> str:
+    task = after_changes(_TASKS[name]) if changed else _TASKS[name]
+    return "\n".join(task.documents)
+
+
+def _switched(name: str) -> tuple[Any, ...]:
+    """What is shown for a task: its questions, and its notes where it has any."""
+    has_notes = bool(_TASKS[name].documents)
+    questions = _questions(name)
+    return (
+        gr.update(choices=questions, value=questions[0]),
+        _TASKS[name].instruction,
+        gr.update(value=_notes(name), visible=has_notes),
+        gr.update(value=False, visible=has_notes),
+        "",
+    )
+
+
+if __name__ == "__main__":
+    build().launch(**theme.launch_settings())

@@ -1,0 +1,200 @@
+"""What a recipe will take before it is carried out: here, by a few steps that are timed, and elsewhere, by formulas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ftdemo import costs, hardware, models, pace
+from ftdemo.costs import ACCELERATORS, UTILIZATION, Memory
+from ftdemo.data import Labelled, Row, load_splits
+from ftdemo.errors import FtdemoError, UsageError
+from ftdemo.estimate import METHODS, Counts, count
+from ftdemo.recipe import Recipe
+
+_LETTERS = 4
+"""To a token, roughly, where the model's own tokenizer is not here."""
+_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What the recipe takes on an accelerator, with weights and products in bfloat16."""
+
+    device: str
+    seconds: float
+    memory_bytes: float
+    has_bytes: float
+    source: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether its memory holds what is needed."""
+        return self.memory_bytes <= self.has_bytes
+
+
+@dataclass(frozen=True)
+class Here:
+    """What it takes on this machine."""
+
+    memory: Memory
+    libraries_bytes: int
+    """What the process holds before any model is loaded."""
+    has_bytes: int
+    dtype: str
+    seconds: float | None
+    """By a few steps that were timed; nothing where they were not."""
+    training_seconds: float | None
+    """Of these, in steps: without loading, and without the looks at held-out rows."""
+    why_untimed: str = ""
+
+    @property
+    def memory_bytes(self) -> float:
+        """All that the process will hold."""
+        return self.memory.total + self.libraries_bytes
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a recipe will take."""
+
+    model: str
+    method: str
+    counts: Counts
+    rows: int
+    row_tokens: float
+    tokens: float
+    steps: int
+    by_letters: bool
+    """Whether tokens were judged by letters, for lack of the model's tokenizer."""
+    operations: float
+    here: Here
+    elsewhere: tuple[Elsewhere, ...]
+    price: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        found = asdict(self)
+        found["here"]["memory_bytes"] = self.here.memory_bytes
+        found["here"]["memory"]["total"] = self.here.memory.total
+        for each, told in zip(self.elsewhere, found["elsewhere"], strict=True):
+            told["fits"] = each.fits
+        return found
+
+
+def forecast(
+    recipe: Recipe,
+    *,
+    devices: Sequence[str] = (),
+    utilization: float = UTILIZATION,
+    per_million: float | None = None,
+    timed: bool = True,
+) -> Forecast:
+    """What a recipe will take.
+
+    Args:
+        recipe: Of a method whose parameters can be counted.
+        devices: Accelerators, by their names in `costs.ACCELERATORS`.
+        utilization: The share of its peak that an accelerator reaches.
+        per_million: A host's price for a million training tokens.
+        timed: Whether a few steps are taken here, where the model is here and there is memory for it.
+
+    Raises:
+        FtdemoError: If model or rows cannot be read, or there is no such method or device.
+    """
+    if recipe.method not in METHODS:
+        raise UsageError(f"`method` is {recipe.method}, of which nothing is foretold.", f"Use {', '.join(METHODS)}.")
+    if unknown := [name for name in devices if name not in ACCELERATORS]:
+        raise UsageError(f"There is no data on {unknown[0]}.", f"There is on: {', '.join(ACCELERATORS)}.")
+    hardware.pick_device(recipe.device)
+    libraries = _held_now()
+    config = models.configuration(recipe.model)
+    counts = count(config, method=recipe.method, rank=recipe.rank, targets=recipe.targets)
+    reads, by_letters = _reads(recipe)
+    size = costs.size_of(config)
+    work: dict[str, Any] = {"trainable": counts.trainable, "low_rank": recipe.is_low_rank}
+    operations = costs.operations(
+        size, tokens=reads.tokens, row_tokens=reads.row_tokens, trained_share=reads.trained_share, **work
+    )
+    batch = min(recipe.batch_tokens, reads.rows * reads.row_tokens)
+    work |= {"batch_tokens": batch, "row_tokens": reads.row_tokens, "trained_tokens": batch * reads.trained_share}
+    dtype = hardware.dtype_race("cpu").winner if recipe.dtype == "auto" else recipe.dtype
+    nf4 = recipe.method == "qlora"
+    here = costs.memory(size, frozen="nf4" if nf4 else dtype, products=dtype, **work)
+    there = costs.memory(size, frozen="nf4" if nf4 else "bfloat16", products="bfloat16", **work)
+    return Forecast(
+        model=recipe.model,
+        method=recipe.method,
+        counts=counts,
+        rows=reads.rows,
+        row_tokens=reads.row_tokens,
+        tokens=reads.tokens,
+        steps=math.ceil(reads.tokens / reads.step_tokens),
+        by_letters=by_letters,
+        operations=operations,
+        here=_here(recipe, here, libraries, dtype, timed=timed),
+        elsewhere=tuple(
+            Elsewhere(
+                device.name,
+                costs.seconds_on(device, operations, utilization),
+                there.total,
+                device.memory_bytes,
+                device.source,
+            )
+            for device in (ACCELERATORS[name] for name in devices)
+        ),
+        price=None if per_million is None else costs.price(reads.tokens, per_million),
+    )
+
+
+def _held_now() -> int:
+    """Bytes that this process holds once all that training imports is there."""
+    models.quiet_transformers()
+    import accelerate  # noqa: F401
+    import peft  # noqa: F401
+    import psutil
+    from transformers import AutoModelForCausalLM  # noqa: F401
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _reads(recipe: Recipe) -> tuple[pace.Amount, bool]:
+    """How much is read, by the model's own tokens where its tokenizer is here, else by letters."""
+    try:
+        return pace.amount(recipe), False
+    except FtdemoError as error:
+        if isinstance(error, UsageError):  # the rows are at fault, not the model
+            raise
+    rows = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples).train
+    letters, trained, seen = 0, 0, 0
+    for row in rows:
+        if isinstance(row, Labelled) or seen == _ROWS:
+            break
+        seen += 1
+        letters += sum(len(turn.content) for turn in row.turns) if isinstance(row, Row) else len(row.text)
+        trained += len(row.reference) if isinstance(row, Row) else len(row.text)
+    row_tokens = min(letters / max(1, seen) / _LETTERS, recipe.max_length)
+    once = len(rows) * row_tokens
+    step = min(once, recipe.batch_tokens * recipe.accumulate)
+    tokens = min(once * recipe.epochs, (recipe.max_steps or math.inf) * step)
+    return pace.Amount(len(rows), row_tokens, tokens, step, trained / max(1, letters)), True
+
+
+def _here(recipe: Recipe, memory: Memory, libraries: int, dtype: str, *, timed: bool) -> Here:
+    import psutil
+
+    has = psutil.virtual_memory().total
+    why, taken, training = "", None, None
+    if not timed:
+        why = "not asked for"
+    elif memory.total + libraries > has:
+        why = "it does not fit into the memory of this machine"
+    else:
+        try:
+            found = pace.measure(recipe)
+            taken, training = pace.seconds(recipe, found), pace.amount(recipe).tokens / found.tokens_per_second
+        except FtdemoError as error:
+            why = error.what
+    return Here(memory, libraries, has, dtype, taken, training, why)
