@@ -6,13 +6,11 @@ The file is gone through once and never held. Of each row no more is kept than a
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
 from ftdemo.data.personal import look_for
 from ftdemo.data.rows import MIN_ROWS_TO_SPLIT
+from ftdemo.data.split import fingerprint, letters
 from ftdemo.encode import encode, refuse_control_tokens
 from ftdemo.errors import DataError, StorageError
 
@@ -31,7 +30,6 @@ CHANGES = ".changes.txt"
 _MOST_NAMED = 10
 _FEW = 100
 _LARGE_SHARE = 0.8
-_NO_LETTER = re.compile(r"[\W\d_]+")
 _TELL_EVERY = 10_000
 _NAMES = {
     ("messages",): "`messages`, as OpenAI's rows have them",
@@ -232,17 +230,17 @@ class _Looks:
 
     def _compare(self, row: AnyRow) -> None:
         asked, answer = _sides(row)
-        same, letters = _hash(f"{asked}\n{answer}"), _hash(_NO_LETTER.sub("", asked + answer))
+        same, bare = fingerprint(f"{asked}\n{answer}"), letters(asked + answer)
         if same in self._judged_by:
             self._overlap.add(row.number)
         if same in self._rows:
             self._twice.add(row.number)
-        elif letters in self._letters and _NO_LETTER.sub("", asked + answer):
+        elif bare and fingerprint(bare) in self._letters:
             self._near.add(row.number)
-        elif asked and self._answers.setdefault(_hash(asked), same) != same:
+        elif asked and self._answers.setdefault(fingerprint(asked), same) != same:
             self._other.add(row.number)
         self._rows.add(same)
-        self._letters.add(letters)
+        self._letters.add(fingerprint(bare))
         if found := next(look_for(_text(row)), None):
             self._personal.add(row.number, f"{found.kind} {found.masked}")
 
@@ -339,10 +337,6 @@ def _sides(row: AnyRow) -> tuple[str, str]:
     return " ".join(asked.casefold().split()), " ".join(answer.casefold().split())
 
 
-def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
 def _hashes_of(path: Path, columns: Mapping[str, str] | None) -> frozenset[int]:
     rows = (seen.row for seen in examine(path, columns))
-    return frozenset(_hash("\n".join(_sides(row))) for row in rows if not isinstance(row, DataError))
+    return frozenset(fingerprint("\n".join(_sides(row))) for row in rows if not isinstance(row, DataError))

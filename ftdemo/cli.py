@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ftdemo import __version__, processes
 from ftdemo.choose import compare, estimate
+from ftdemo.enterprise import judge, workflow
 from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.site.commands import new_term, site
 from ftdemo.terminal import ctrl_c_sets
@@ -241,6 +242,33 @@ def inspect(what: str, settings: tuple[str, ...], rows: int) -> None:
             click.echo(_marked(text) if trained else click.style(text, dim=True), nl=False)
         click.echo("\n")
     _tell_rows(seen.examples, recipe)
+
+
+@main.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--to", "form", type=click.Choice(["adapter", "merged"]), required=True, help="What is written.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
+@click.option("--judge", "judged", is_flag=True, help="Measure what the model forgot, for its card.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def export_run(
+    run: Path, form: Literal["adapter", "merged"], out: Path, dtype: str, base: str | None, judged: bool, as_json: bool
+) -> None:
+    """Write a run's model for others: its adapter, or merged into the base, with tokenizer, stop tokens and a card.
+
+    What was written is loaded again by plain transformers and PEFT, and its logits are compared with the run's.
+    """
+    from ftdemo.release import as_dict, release
+    from ftdemo.run import Run
+
+    done = release(Run.load(run), out, form, dtype=dtype, base=base, judged=judged)
+    if as_json:
+        return click.echo(json.dumps(as_dict(done), indent=2))
+    click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")
+    apart = f"{done.largest_difference:.1g}, where the largest logit is {done.largest_logit:.0f}"
+    click.echo(f"Loaded again by plain libraries, its logits differ from the run's by at most {apart}.")
+    click.echo(f"Upload it: hf upload OWNER/{out.name} {out}")
 
 
 @main.command("check-data")
@@ -563,6 +591,8 @@ def chart(run: Path, what: str, out: Path | None) -> None:
 
 main.add_command(compare)
 main.add_command(estimate)
+main.add_command(workflow)
+main.add_command(judge)
 main.add_command(site)
 main.add_command(new_term)
 

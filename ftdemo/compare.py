@@ -91,7 +91,7 @@ class Comparison:
             }
             for measured in self.measured
         }
-        return {**asdict(self), "measured": None} | {"ways": ways}
+        return {**{key: value for key, value in vars(self).items() if key != "measured"}, "ways": ways}
 
 
 def compare(

@@ -85,6 +85,15 @@ class Memory:
         return self.weights + self.optimizer + max(self.activations + self.logits, self.gradients)
 
 
+def adapter_parameters(size: Size, rank: int) -> int:
+    """What LoRA adds to a model of the Llama kind, beside every matrix of its layers: rank (d_in + d_out) for each.
+
+    `ftdemo.estimate.count` counts it of any model.
+    """
+    queries, keys, inner = 2 * size.width, size.width + size.key_width, size.width + size.inner
+    return size.layers * rank * (2 * queries + 2 * keys + 3 * inner)
+
+
 def memory(
     size: Size,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ftdemo import __version__, processes
+from ftdemo.data import BUILT_IN
 from ftdemo.methods import Learner
 from ftdemo.recipe import HOUSE
 
 if TYPE_CHECKING:
     from ftdemo.run import Run
+
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def gather(learner: Learner) -> dict[str, Any] | None:
@@ -112,10 +117,18 @@ def _house_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> str:
     )
 
 
-def model_card(record: dict[str, Any]) -> str:
-    """The README.md of a run, with the metadata that the Hub reads."""
+def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, Any] | None = None) -> str:
+    """The README.md of a run, with the metadata that the Hub reads.
+
+    Args:
+        record: The run's.
+        merged: Whether the adapter was added into the weights.
+        kept: What `measures.skill_kept` gave, where it was measured.
+    """
     model, recipe = record["model"], record["recipe"]
     kind = _KINDS[recipe["method"]]
+    if merged and kind.is_adapter:
+        kind = _Kind(f"{{name}}, with a {kind.title.split()[0]} adapter merged", kind.what)
     from_base = model["name"] != "new"
     metadata: dict[str, Any] = {"base_model": model["name"]} if from_base else {}
     metadata |= {
@@ -123,13 +136,18 @@ def model_card(record: dict[str, Any]) -> str:
         "pipeline_tag": "text-classification" if record.get("labels") else "text-generation",
         "tags": [recipe["method"], "ftdemo"] + (["base_model:adapter:" + model["name"]] if kind.is_adapter else []),
     }
+    if record["scores"].get("after"):
+        metadata["metrics"] = list(record["scores"]["after"])
+    if _HUB_ID.fullmatch(recipe["data"]) and not Path(recipe["data"]).exists():
+        metadata["datasets"] = [recipe["data"]]
     if model["licence"]:
         metadata["license"] = model["licence"]
     head = yaml.safe_dump(metadata, sort_keys=False)
     return f"---\n{head}---\n\n" + _CARD.format(
         title=kind.title.format(name=model["name"] if from_base else f"{recipe['width']} x {recipe['layers']}"),
         what=kind.what.format(**recipe),
-        data=recipe["data"],
+        data=_data(record),
+        kept=_forgetting(kept),
         status=record["status"],
         steps=record["steps"],
         seconds=record["seconds"],
@@ -140,6 +158,23 @@ def model_card(record: dict[str, Any]) -> str:
         origin=_origin(model) if from_base else "- Weights: random at the start.",
         version=__version__,
     )
+
+
+def _data(record: dict[str, Any]) -> str:
+    """What it was trained on; of a file its name alone."""
+    data = record["recipe"]["data"]
+    if data in BUILT_IN:
+        return f"`{data}`, a data set of ftdemo: {BUILT_IN[data].summary}"
+    return f"`{Path(data).name}`, rows of whoever trained it."
+
+
+def _forgetting(kept: dict[str, Any] | None) -> str:
+    if not kept:
+        return "It was not measured what it forgot: `ftdemo evaluate` does."
+    before, after = kept["before"], kept["after"]
+    lines = ["| on what the base could do | before | after |", "| --- | ---: | ---: |"]
+    lines += [f"| {name} | {before[name]:.2f} | {after[name]:.2f} |" for name in after]
+    return "\n".join(lines)
 
 
 def _base(name: str, model: str) -> str:
@@ -252,12 +287,19 @@ Apache License 2.0, as ftdemo. The corpus was generated, so no text of anybody's
 
 _CARD = """# {title}
 
-{what}, trained on `{data}`. Status: {status} after {steps} steps, {seconds:.0f} seconds at {speed:.0f} tokens/s on
-{device}.
+{what}. Status: {status} after {steps} steps, {seconds:.0f} seconds at {speed:.0f} tokens/s on {device}.
+
+## Data
+
+{data}
 
 ## Scores on held-out rows
 
 {scores}
+
+## What it forgot
+
+{kept}
 
 ## Use it
 

@@ -241,6 +241,13 @@ def load_quantized(source: Source, dtype: torch.dtype, device: torch.device) -> 
     return model
 
 
+def unpacked(model: Any, dtype: torch.dtype) -> Any:
+    """A 4-bit model with its weights as ordinary numbers: those that the 4 bits stand for."""
+    plain = model.dequantize()
+    plain.config.__dict__.pop("quantization_config", None)  # or it would be saved as if it still were in 4 bits
+    return plain.to(dtype)
+
+
 @one_at_a_time
 def load_classifier(source: Source, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model with a new, random head that sorts a text into one of the labels, in float32.

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ftdemo import __version__, checkpoint, events, export, hardware, models, processes
 from ftdemo.data import BUILT_IN
@@ -26,6 +26,9 @@ from ftdemo.generate import REPLY_TOKENS
 from ftdemo.methods import Learner, prepare, speed_up
 from ftdemo.recipe import Recipe
 from ftdemo.train import Progress, evaluate_heldout, finished, train
+
+if TYPE_CHECKING:
+    import torch
 
 RECORD = "run.json"
 _NEEDED_BYTES = 64 * 2**20
@@ -83,11 +86,12 @@ class Run:
         return before, next((sample for sample in reversed(found) if sample.step > 0), None)
 
     @models.one_at_a_time
-    def load_model(self, base: str | None = None) -> tuple[Any, Any]:
+    def load_model(self, base: str | None = None, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
         """The tuned model and its tokenizer, ready to answer.
 
         Args:
             base: Another place to take the base model of an adapter from.
+            dtype: A number format for that base, other than the one it was trained beside; a 4-bit base is unpacked.
 
         Raises:
             UsageError: If that base has another vocabulary or other weights than the adapter was trained on.
@@ -97,7 +101,7 @@ class Run:
         models.quiet_transformers()
         tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
         if self.recipe.is_low_rank:
-            return self._load_adapted(base), tokenizer
+            return self._load_adapted(base, dtype), tokenizer
         own = models.Source(name=self.folder.name, path=str(self.folder), origin="a run", sha256="")
         return models.load(own, self.labels).train(False), tokenizer
 
@@ -129,16 +133,18 @@ class Run:
 
         return getattr(torch, self.record["dtype"])
 
-    def _load_adapted(self, base: str | None) -> Any:
+    def _load_adapted(self, base: str | None, dtype: torch.dtype | None) -> Any:
         import torch
         from peft import PeftModel
 
         source = models.resolve(base or self.recipe.model)
         self._refuse_other_base(source)
         if self.recipe.method == "qlora":
-            model = models.load_quantized(source, self._dtype, torch.device("cpu"))
+            model = models.load_quantized(source, dtype or self._dtype, torch.device("cpu"))
+            if dtype is not None:
+                model = models.unpacked(model, dtype)
         else:
-            model = models.load(source, dtype=self._dtype)
+            model = models.load(source, dtype=dtype or self._dtype)
         adapted = PeftModel.from_pretrained(model, self.folder)
         speed_up(adapted)
         return adapted.eval()

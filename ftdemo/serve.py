@@ -100,6 +100,31 @@ def serve_all(site: Path, host: str, port: int, *, public: bool = False) -> None
     _serve(lambda: make_app(site=site, demos=[name for name in demo_names() if name != STUDIO]), host, port)
 
 
+def serve_page(build: Callable[[], Any], host: str, port: int) -> None:
+    """Serve a page that is no demo, at the root of an address until Ctrl-C.
+
+    Args:
+        build: Makes the page, as Gradio's blocks.
+        host: Address to listen on.
+        port: Port to listen on; 0 for any that is free.
+
+    Raises:
+        ServerError: If the port is taken, or a library is missing.
+    """
+
+    def make() -> FastAPI:
+        import gradio as gr
+        from fastapi import FastAPI
+
+        from ftdemo.ui import theme
+
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        app.add_api_route("/favicon.ico", lambda: _icon(None), methods=["GET"])
+        return gr.mount_gradio_app(app, build(), path="/judge", **theme.launch_settings())  # type: ignore[no-any-return]
+
+    _serve(lambda: _root_redirect(make(), "/judge/"), host, port)
+
+
 def _bound(host: str, public: bool) -> None:
     """Bound each run where strangers may come; the demos read it when they are loaded."""
     if public or host not in _LOCAL_NAMES:

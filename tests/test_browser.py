@@ -18,10 +18,14 @@ from typing import Any
 
 import gradio as gr
 import pytest
+import transformers
 from playwright.sync_api import Error as PlaywrightError
 from starlette.middleware import Middleware
 from test_serve import Server, start
 
+from ftdemo import abtest, costs
+from ftdemo.estimate import count
+from ftdemo.events import Answer
 from ftdemo.serve import demo_names
 from ftdemo.ui import theme
 
@@ -331,6 +335,106 @@ def wait_for_status(page: Any, said: str | re.Pattern[str], *, after_error: bool
     assert re.search(said if isinstance(said, re.Pattern) else re.escape(said), status.inner_text()), (
         status.inner_text()
     )
+
+
+SHAPES = {
+    "SmolLM2, 135 million": (49152, 576, 1536, 30, 9, 3, True),
+    "TinyLlama, 1.1 billion": (32000, 2048, 5632, 22, 32, 4, False),
+    "Llama 2, 7 billion": (32000, 4096, 11008, 32, 32, 32, False),
+    "Llama 2, 70 billion": (32000, 8192, 28672, 80, 64, 8, False),
+}
+"""What the calculator offers, as a configuration has it: vocabulary, widths, layers, heads, key heads, tied head."""
+
+
+def test_the_calculator_has_the_formulas_of_the_package(server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/guides/calculators/")
+    module = "import('/assets/calculators.js')"
+    offered = page.evaluate(f"async () => Object.fromEntries(Object.entries((await {module}).ACCELERATORS))")
+    assert offered == {name: [device.peak, device.memory_bytes] for name, device in costs.ACCELERATORS.items()}
+    assert page.evaluate(f"async () => ({{...(await {module}).BYTES}})") == costs.BYTES
+    assert page.evaluate(f"async () => Object.keys((await {module}).MODELS)") == list(SHAPES)
+    for place, (name, shape) in enumerate(SHAPES.items()):
+        keys = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
+        keys += ["num_key_value_heads", "tie_word_embeddings"]
+        known: dict[str, Any] = dict(zip(keys, shape, strict=True))
+        config = transformers.LlamaConfig(**known)
+        size = costs.size_of(config)
+        for method in ("full", "lora", "qlora"):
+            low_rank, rank = method != "full", 2 ** (place + 2)
+            trainable = count(config, method=method, rank=rank).trainable
+            tokens, batch = 1000.0 * 311 * 3, 4096 + place
+            held = costs.memory(
+                size,
+                trainable=trainable,
+                low_rank=low_rank,
+                frozen="nf4" if method == "qlora" else "bfloat16",
+                products="bfloat16",
+                batch_tokens=batch,
+                row_tokens=311,
+                trained_tokens=batch * 0.37,
+            )
+            work = costs.operations(
+                size, trainable=trainable, low_rank=low_rank, tokens=tokens, row_tokens=311, trained_share=0.37
+            )
+            ours = [size.total, size.matrices, trainable, tokens, work, held.total, held.weights, held.activations]
+            ours += [costs.seconds_on(costs.ACCELERATORS["A100"], work, 0.3), costs.price(tokens, 25)]
+            values = {"model": name, "method": method, "rank": rank, "rows": 1000, "row_tokens": 311, "epochs": 3}
+            values |= {"trained": 37, "batch_tokens": batch, "device": "A100", "utilization": 30, "per_million": 25}
+            theirs = page.evaluate(
+                f"""async values => {{
+                    const found = (await {module}).calculate(values)
+                    const {{size, held}} = found
+                    return [size.total, size.matrices, found.trainable, found.tokens, found.count, held.total,
+                            held.weights, held.activations, found.seconds, found.price]
+                }}""",
+                values,
+            )
+            assert theirs == pytest.approx(ours, rel=1e-9)
+    assert watched.errors == []
+
+
+def test_the_calculator_follows_the_reader_and_names_a_number_that_cannot_be(server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{server.url}/guides/calculators/")
+    result = page.locator("ft-calculator [role=status]")
+    page.get_by_label("Model").select_option("Llama 2, 7 billion")
+    assert "19,988,480 of 6,738,415,616" in result.inner_text()
+    page.get_by_label("Rank").fill("16")
+    assert "39,976,960" in result.inner_text()
+    page.get_by_label("Method").select_option("full")
+    assert "does not fit" in result.inner_text()
+    assert page.get_by_label("Rank").is_disabled()
+    page.get_by_label("Epochs").fill("0")
+    assert result.inner_text() == "Epochs: a number from 1 to 1000 is expected."
+    assert watched.errors == []
+
+
+def test_a_person_judges_pairs_without_being_told_whose_they_are(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("data: rows.jsonl\nout: out\n", encoding="utf-8")
+    (tmp_path / "out").mkdir()
+    answers = [[Answer(f"Where is it, {n}?", f"{who} {n}", "", True) for n in range(3)] for who in ("base", "<b>tuned")]
+    abtest.write_pairs(tmp_path / "out", *answers, seed=1, of="run")
+    server = start("judge", str(tmp_path / "plan.yaml"))
+    watched = Watched(browser, server)
+    try:
+        page = watched.page
+        page.goto(server.url)
+        for number, button in enumerate(("better-a", "better-even", "better-b")):
+            page.locator("#status", has_text=f"{number} of 3 pairs are judged").wait_for()
+            page.locator("#pair", has_text=f"Where is it, {number}?").wait_for()
+            page.locator(f"#{button}").click()
+        page.locator("#status", has_text="3 of 3 pairs are judged").wait_for()
+        assert page.locator("#better-a").is_disabled()
+        pairs = abtest.read_pairs(tmp_path / "out")
+        wins = [float(pairs[0]["a"].startswith("<b>tuned")), 0.5, float(pairs[2]["b"].startswith("<b>tuned"))]
+        assert list(abtest.read_judgements(tmp_path / "out").values()) == wins
+        assert watched.errors == []
+        assert watched.strangers == []
+    finally:
+        watched.page.context.close()
+        server.process.terminate()
+        server.process.wait(30)
 
 
 class LateCloses:

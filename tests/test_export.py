@@ -14,18 +14,22 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from ftdemo import models
 from ftdemo.batches import collate
+from ftdemo.cli import main
 from ftdemo.data import Row, Turn
 from ftdemo.encode import render
+from ftdemo.errors import UsageError
 from ftdemo.evaluate import classify
 from ftdemo.events import Answer, Event, Sampled
 from ftdemo.export import model_card
 from ftdemo.generate import answer_rows
 from ftdemo.methods import Learner, prepare
 from ftdemo.recipe import Recipe
+from ftdemo.release import release
 from ftdemo.run import Run, perform
 from ftdemo.train import train
 
@@ -59,30 +63,46 @@ class Done:
         return str(self.run.recipe.method)
 
 
-@pytest.fixture(scope="module", params=METHODS)
-def done(
-    request: pytest.FixtureRequest,
-    chat_recipe: Recipe,
-    lora_recipe: Recipe,
-    probe_recipe: Recipe,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Done:
-    method = request.param
-    if method == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
-        pytest.skip("qlora needs bitsandbytes, which is not installed")
-    recipe = {
+class Runs(dict[str, Done]):
+    """A run of each method, carried out when it is first asked for."""
+
+    def __init__(self, recipes: dict[str, Recipe], folder: Path) -> None:
+        super().__init__()
+        self._recipes, self._folder = recipes, folder
+
+    def __missing__(self, method: str) -> Done:
+        recipe, folder = self._recipes[method].with_settings({"method": method, "max_steps": 3}), self._folder / method
+        events = list(perform(recipe, folder))
+        learner = prepare(recipe)
+        for _ in train(recipe, learner):
+            pass
+        learner.model.eval()
+        self[method] = Done(Run.load(folder), events, learner)
+        return self[method]
+
+
+@pytest.fixture(scope="module")
+def done_by(
+    chat_recipe: Recipe, lora_recipe: Recipe, probe_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Runs:
+    special = {
         "scratch": chat_recipe,
         "probe": probe_recipe,
         "classify": probe_recipe.with_settings({"lr": 2e-4}),
-    }.get(method, lora_recipe)
-    recipe = recipe.with_settings({"method": method, "max_steps": 3})
-    folder = tmp_path_factory.mktemp("runs") / method
-    events = list(perform(recipe, folder))
-    learner = prepare(recipe)
-    for _ in train(recipe, learner):
-        pass
-    learner.model.eval()
-    return Done(Run.load(folder), events, learner)
+    }
+    recipes = {method: special.get(method, lora_recipe) for method in METHODS}
+    return Runs(recipes, tmp_path_factory.mktemp("runs"))
+
+
+def _needs_bitsandbytes(method: str) -> None:
+    if method == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
+        pytest.skip("qlora needs bitsandbytes, which is not installed")
+
+
+@pytest.fixture(params=METHODS)
+def done(request: pytest.FixtureRequest, done_by: Runs) -> Done:
+    _needs_bitsandbytes(request.param)
+    return done_by[request.param]
 
 
 def loaded_by_others(done: Done) -> tuple[Any, Any]:
@@ -299,3 +319,92 @@ def test_a_new_model_answers_after_reloading_as_before(chat_run: Run) -> None:
         for number, answer in enumerate(recorded, 1)
     ]
     assert answer_rows(*chat_run.load_model(), rows) == recorded
+
+
+# Released for others
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_a_merged_release_gives_the_logits_of_the_run_without_ftdemo_and_peft(
+    done_by: Runs, method: str, tmp_path: Path
+) -> None:
+    _needs_bitsandbytes(method)
+    run = done_by[method].run
+    released = release(run, tmp_path / "merged", "merged")
+    # The run's own model in float32; merged, the products are added in another order. Logits reach some 5 here.
+    assert released.largest_difference < 1e-4 * max(1.0, released.largest_logit)
+    names = {path.name for path in released.folder.iterdir()}
+    assert names >= {"config.json", "model.safetensors", "generation_config.json", "chat_template.jinja", "README.md"}
+    assert not any(name.startswith("adapter") for name in names)
+    assert "quantization_config" not in json.loads((released.folder / "config.json").read_text(encoding="utf-8"))
+    settings = json.loads((released.folder / "generation_config.json").read_text(encoding="utf-8"))
+    assert settings["eos_token_id"] == done_by[method].learner.tokenizer.eos_token_id
+
+
+def test_a_qlora_update_fits_the_unpacked_weights_and_not_the_original_ones(done_by: Runs, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    _needs_bitsandbytes("qlora")
+    done = done_by["qlora"]
+    merged = release(done.run, tmp_path / "merged", "merged").folder
+    plain = models.load(models.resolve(done.run.recipe.model), dtype=torch.float32)
+    wrong = PeftModel.from_pretrained(plain, done.run.folder).merge_and_unload()
+    right = models.load(models.resolve(str(merged)), dtype=torch.float32)
+    apart = max((a - b).abs().max().item() for a, b in zip(right.parameters(), wrong.parameters(), strict=True))
+    assert apart > 1e-3  # what 4 bits round away
+
+
+def test_an_adapter_release_is_what_plain_peft_loads_with_its_stop_tokens_and_recipe(
+    done_by: Runs, tmp_path: Path
+) -> None:
+    done = done_by["lora"]
+    released = release(done.run, tmp_path / "adapter", "adapter", judged=True)
+    assert released.largest_difference < 1e-4 * max(1.0, released.largest_logit)
+    names = {path.name for path in released.folder.iterdir()}
+    assert names >= {"adapter_config.json", "adapter_model.safetensors", "generation_config.json", "recipe.yaml"}
+    assert "run.json" not in names
+    card = (released.folder / "README.md").read_text(encoding="utf-8")
+    assert "| on what the base could do | before | after |" in card
+    assert Recipe.from_yaml(released.folder / "recipe.yaml") == done.run.recipe
+
+
+def test_a_whole_model_and_a_classifier_are_released_as_they_are(done_by: Runs, tmp_path: Path) -> None:
+    for method in ("full", "classify"):
+        released = release(done_by[method].run, tmp_path / method, "merged")
+        assert released.largest_difference == 0.0
+    with pytest.raises(UsageError, match="holds a whole model, no adapter"):
+        release(done_by["full"].run, tmp_path / "no", "adapter")
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_card_of_a_merged_model_asks_for_no_peft(done_by: Runs) -> None:
+    from huggingface_hub import ModelCard
+
+    done = done_by["lora"]
+    card = ModelCard(model_card(done.run.record, merged=True))
+    assert card.data.library_name == "transformers"
+    assert card.data.metrics == list(done.run.record["scores"]["after"])
+    assert "PeftModel" not in card.text
+    assert "with a LoRA adapter merged" in card.text
+
+
+def test_the_shell_exports_and_says_how_far_it_is_from_the_run(lora_run: Run, tmp_path: Path) -> None:
+    arguments = [
+        "export",
+        str(lora_run.folder),
+        "--to",
+        "merged",
+        "--out",
+        str(tmp_path / "mine"),
+        "--dtype",
+        "bfloat16",
+    ]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "its logits differ from the run's by at most" in result.stdout
+    assert f"hf upload OWNER/mine {tmp_path / 'mine'}" in result.stdout
+    weights = load_file(tmp_path / "mine" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr

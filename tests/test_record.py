@@ -14,6 +14,7 @@ from ftdemo import experiment, record
 from ftdemo.cli import main
 from ftdemo.errors import UsageError
 from ftdemo.experiment import Experiment
+from ftdemo.site.measured import panels
 
 NEW = {"method": "scratch", "model": "new", "width": 64, "layers": 1, "vocabulary": 320, "max_length": 64}
 SPEC: dict[str, Any] = {
@@ -229,3 +230,56 @@ def test_a_request_that_cannot_be_met_is_refused(arguments: list[str], said: str
     result = invoke(tmp_path, *arguments)
     assert result.exit_code == 2
     assert said in result.output
+
+
+# Approaches compared
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("experiments")
+    form = {"compare": "form", "questions": 4, "set": {"max_steps": 2, "answer_tokens": 8, "dtype": "float32"}}
+    found = Experiment(folder / "ways")
+    found.folder.mkdir()
+    spec = {
+        "title": "Which way",
+        "question": "How is an order best asked for?",
+        "recipe": {"method": "lora", "model": "tiny"},
+        "arms": {"form": form},
+        "seeds": [0, 1],
+        "charts": [{"id": "quality", "title": "Right", "points": {"told": "form:ways.zero-shot.quality"}}],
+        "claims": [
+            {
+                "id": "tokens",
+                "says": "Examples are read each time.",
+                "value": "form:ways.few-shot.prompt_tokens",
+                "over": "form:ways.fine-tuning.prompt_tokens",
+                "at_least": 2,
+            }
+        ],
+    }
+    (found.folder / experiment.SPEC).write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+    return found, carried_out(found, folder / "runs")
+
+
+def test_an_arm_may_compare_approaches_and_claims_and_pictures_read_their_numbers(
+    compared: tuple[Experiment, dict[str, Any]],
+) -> None:
+    found, recorded = compared
+    assert list(recorded["runs"]) == ["form/0", "form/1"]
+    ways = recorded["runs"]["form/0"]["ways"]
+    assert list(ways) == ["zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag"]
+    assert ways["rag"]["quality"]["rows"] == 4
+    assert recorded["claims"][0]["verdict"] == "holds"
+    shown = panels(found, recorded)
+    assert "fine-tuning+rag" in shown["form.md"]
+    assert "valid json" in shown["form.md"]
+    assert "told" in shown["quality.html"]
+
+
+def test_one_that_was_broken_off_begins_anew(compared: tuple[Experiment, dict[str, Any]], tmp_path: Path) -> None:
+    found, recorded = compared
+    (tmp_path / "form-0").mkdir()
+    again = carried_out(found, tmp_path)
+    ways = [run["runs"]["form/0"]["ways"]["few-shot"]["quality"] for run in (recorded, again)]
+    assert ways[0] == ways[1]

@@ -56,20 +56,40 @@ def values(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[tup
     """What each row of a file holds, as a parsed line of JSON would, and the line it begins on, from 1.
 
     Of a table each row is an object with the columns' names as keys; a plain text is parted at its empty lines. A row
-    that cannot be made out is `Broken`, and those after it follow.
+    that cannot be made out is `Broken`, and those after it follow. Of a folder, the parts of its text and Markdown
+    files are given in the order of their names, and numbered from the first to the last.
 
     Args:
-        path: The file.
+        path: The file, or a folder of texts.
         columns: Our names for the file's own keys or columns, where they differ.
 
     Raises:
         DataError: If the file cannot be read on: file and line are named.
     """
+    if path.is_dir():
+        parts = (value for file in texts_in(path) for _, value in values(file))
+        yield from enumerate(parts, 1)
+        return
     is_table = _suffix(path) in _TABLES  # of a table the names are read in small letters
     ours = {name.lower() if is_table else name: key for name, key in (columns or {}).items()}
     for number, value in _values(path, ours):
         renamed = ours and isinstance(value, dict)
         yield number, {ours.get(key, key): held for key, held in value.items()} if renamed else value
+
+
+def texts_in(folder: Path) -> list[Path]:
+    """The text and Markdown files in a folder and those within it, in the order of their names.
+
+    Raises:
+        DataError: If there are none.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _TEXTS and file.is_file())
+    if not files:
+        raise DataError(
+            f"{folder} is a folder in which no file ends in {' or '.join(_TEXTS)}.",
+            "Name a file of rows, or a folder of texts, or one with a train.jsonl and, to judge by, a heldout.jsonl.",
+        )
+    return files
 
 
 def _values(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]:
@@ -95,6 +115,8 @@ def count(path: Path) -> int:
     Raises:
         DataError: As `values` does.
     """
+    if path.is_dir():
+        return sum(count(file) for file in texts_in(path))
     begins, suffix = first_bytes(path), _suffix(path)
     if begins.startswith(_PARQUET):
         return int(_opened_parquet(path).metadata.num_rows)

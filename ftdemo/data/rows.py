@@ -5,17 +5,18 @@ Training rows are streamed, never held: a file may be larger than memory.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from ftdemo.data import constraints
 from ftdemo.data.builtin import BUILT_IN, BuiltIn
-from ftdemo.data.files import SHAPES, Broken, count, values
+from ftdemo.data.files import SHAPES, Broken, count, texts_in, values
+from ftdemo.data.split import choose
 from ftdemo.data.trial import Trial
 from ftdemo.errors import DataError
 
@@ -23,6 +24,7 @@ Role = Literal["system", "user", "assistant"]
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _HELDOUT_SHARE = 0.1
 _MAX_HELDOUT = 60
+_TRAIN = "train.jsonl"
 MIN_ROWS_TO_SPLIT = 10
 """Of a file with fewer rows none is held out."""
 _TRIALS = 200
@@ -132,8 +134,9 @@ class Splits:
 def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
     """The rows of a built-in data set, a file or a folder, parted into training and held-out rows.
 
-    A built-in set brings its own held-out rows, and so does a folder: ``train.jsonl`` and ``heldout.jsonl``. Of a file
-    with ten rows or more a seeded tenth (60 rows at most) is held out. `examples` then keeps the first N training rows.
+    A built-in set brings its own held-out rows, and so does a folder: ``train.jsonl`` and ``heldout.jsonl``. Of a file,
+    or of a folder of texts, with ten rows or more a seeded tenth (60 rows at most) is held out, as `split.choose` says.
+    `examples` then keeps the first N training rows.
 
     Raises:
         DataError: If there is no such data or it cannot be read. A malformed training row is told of when the rows are
@@ -141,7 +144,7 @@ def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
     """
     if data not in BUILT_IN:
         path = _existing(data)
-        return _from_folder(path, examples) if path.is_dir() else _split_file(path, seed, examples)
+        return _from_folder(path, examples) if (path / _TRAIN).is_file() else _split_file(path, seed, examples)
     built_in = BUILT_IN[data]
     if built_in.documents is not None:
         return _generated(built_in, seed, examples)
@@ -304,12 +307,7 @@ def _existing(data: str) -> Path:
 
 
 def _from_folder(folder: Path, examples: int | None) -> Splits:
-    train, heldout = folder / "train.jsonl", folder / "heldout.jsonl"
-    if not train.is_file():
-        raise DataError(
-            f"{folder} is a folder without train.jsonl.",
-            "Name a JSONL file in it, or give the folder a train.jsonl and, to judge by, a heldout.jsonl.",
-        )
+    train, heldout = folder / _TRAIN, folder / "heldout.jsonl"
     rows = Rows(lambda: stream_rows(train), max(1, count(train)))
     return Splits(_first(rows, examples), tuple(stream_rows(heldout)) if heldout.is_file() else ())
 
@@ -433,10 +431,29 @@ def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
     if total < MIN_ROWS_TO_SPLIT:
         return Splits(_first(Rows(lambda: stream_rows(path), max(total, 1)), examples), ())
     held = min(_MAX_HELDOUT, max(1, round(total * _HELDOUT_SHARE)))
-    chosen = set(random.Random(seed).sample(range(total), held))
+    files = texts_in(path) if path.is_dir() else [path]
+    chosen = _held_out(path, max(file.stat().st_mtime_ns for file in files), held, seed)
 
     def read(*, heldout: bool) -> Iterator[AnyRow]:
         return (row for index, row in enumerate(stream_rows(path)) if (index in chosen) == heldout)
 
-    train = Rows(lambda: read(heldout=False), total - held)
+    train = Rows(lambda: read(heldout=False), total - len(chosen))
     return Splits(_first(train, examples), tuple(read(heldout=True)))
+
+
+@lru_cache(maxsize=16)
+def _held_out(path: Path, _changed: int, held: int, seed: int) -> frozenset[int]:
+    """The places of the rows that are held out, for as long as the file is not changed."""
+    return choose((_known_by(seen.row) for seen in examine(path)), held=held, seed=seed)
+
+
+def _known_by(row: AnyRow | DataError) -> tuple[str, str]:
+    """What tells a row from others, and its label; a bad one is told of when the rows are gone through."""
+    match row:
+        case Row():
+            return "\n".join(turn.content for turn in row.turns), ""
+        case Labelled():
+            return row.text, row.label
+        case Text():
+            return row.text, ""
+    return row.what, ""

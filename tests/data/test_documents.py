@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ftdemo.check import check
+from ftdemo.data import Text, load_splits
 from ftdemo.data.documents import read_documents
 from ftdemo.data.rows import read_changes
 from ftdemo.errors import DataError
+from ftdemo.models import load_tokenizer, resolve
 
 
 def test_a_folder_gives_the_paragraphs_of_its_text_files_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -21,8 +24,21 @@ def test_a_folder_gives_the_paragraphs_of_its_text_files_in_the_order_of_their_n
     assert read_documents(tmp_path) == found
 
 
+def test_a_folder_of_texts_is_data_to_train_on_and_to_be_checked(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.md"):
+        parts = [f"{name}, part {number}: {'the tide ' * number}" for number in range(1, 16)]
+        (tmp_path / name).write_text("\n\n".join(parts), encoding="utf-8")
+    splits = load_splits(str(tmp_path), seed=0)
+    assert (len(splits.train), len(splits.heldout)) == (27, 3)
+    texts = [row.text for row in (*splits.train, *splits.heldout) if isinstance(row, Text)]
+    assert sorted(texts) == sorted(read_documents(tmp_path))
+    assert read_documents(tmp_path)[0].startswith("a.md, part 1:")
+    report = check(tmp_path, load_tokenizer(resolve("nano")), model="nano")
+    assert (report.rows, report.good) == (30, 30)
+
+
 def test_a_folder_without_texts_and_rows_that_are_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no file here ends in \.txt or \.md"):
+    with pytest.raises(DataError, match=r"a folder in which no file ends in \.txt or \.md"):
         read_documents(tmp_path)
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "?", "completion": "!"}\n', encoding="utf-8")

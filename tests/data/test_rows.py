@@ -252,7 +252,7 @@ def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
 def test_a_folder_without_training_rows_is_refused_with_what_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refusal:
         load_splits(str(tmp_path), seed=0)
-    assert refusal.value.what == f"{tmp_path} is a folder without train.jsonl."
+    assert refusal.value.what == f"{tmp_path} is a folder in which no file ends in .txt or .md."
     assert "heldout.jsonl" in refusal.value.remedy
 
 

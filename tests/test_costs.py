@@ -1,0 +1,156 @@
+"""What a run takes, before it begins: formulas against real models, and forecasts against real runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers as hf
+from click.testing import CliRunner
+
+from ftdemo import costs, models, pace
+from ftdemo.cli import main
+from ftdemo.errors import RecipeError, UsageError
+from ftdemo.estimate import count
+from ftdemo.forecast import forecast
+from ftdemo.recipe import Recipe, named
+from ftdemo.run import Run
+
+LLAMA_70B = hf.LlamaConfig(
+    vocab_size=32000,
+    hidden_size=8192,
+    intermediate_size=28672,
+    num_hidden_layers=80,
+    num_attention_heads=64,
+    num_key_value_heads=8,
+)
+SMALL = costs.Size(total=1000, matrices=800, layers=2, width=10, inner=20, heads=2, key_width=5, vocabulary=7)
+
+
+@pytest.mark.parametrize("name", ["smollm2", "tiny", "nano"])
+def test_a_size_is_read_from_the_configuration_and_agrees_with_the_parameters_that_are_counted(name: str) -> None:
+    config = models.configuration(name)
+    size = costs.size_of(config)
+    assert size.total == count(config, method="full").total
+    per_layer = 2 * size.width**2 + 2 * size.width * size.key_width + 3 * size.width * size.inner
+    assert size.matrices == size.layers * per_layer
+    for rank in (1, 8):
+        assert costs.adapter_parameters(size, rank) == count(config, rank=rank).trainable
+
+
+def test_a_model_of_seventy_billion_is_sized_without_its_weights() -> None:
+    size = costs.size_of(LLAMA_70B)
+    assert size.total == 68_976_648_192
+    assert costs.adapter_parameters(size, 16) == count(LLAMA_70B, rank=16).trainable
+
+
+def test_a_configuration_that_does_not_say_what_is_needed_is_refused() -> None:
+    with pytest.raises(RecipeError, match="does not say num_attention_heads"):
+        costs.size_of(hf.MambaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=64))
+
+
+def test_memory_is_counted_by_hand() -> None:
+    full = costs.memory(SMALL, trainable=1000, low_rank=False, batch_tokens=3, row_tokens=4, trained_tokens=2)
+    assert (full.weights, full.gradients, full.optimizer) == (4000, 4000, 8000)
+    assert full.activations == 4 * 2 * 3 * (70 + 10 + 60 + 8)
+    assert full.logits == 4 * 2 * 7
+    assert full.total == 4000 + 8000 + max(full.activations + full.logits, 4000)
+    lora = costs.memory(SMALL, trainable=10, low_rank=True, frozen="nf4", products="bfloat16", batch_tokens=3)
+    assert lora.weights == 800 * 0.5625 + 200 * 2 + 40
+    assert lora.logits == 2 * 3 * 7
+
+
+def test_training_beside_frozen_weights_takes_two_thirds_of_the_operations() -> None:
+    work: dict[str, Any] = {"tokens": 10, "row_tokens": 4, "trained_share": 0.5}
+    full = costs.operations(SMALL, trainable=1000, low_rank=False, **work)
+    assert full == 10 * 3 * (2 * 800 + 2 * 2 * 10 * 4 + 2 * 10 * 7 * 0.5)
+    assert costs.operations(SMALL, trainable=0, low_rank=True, **work) == pytest.approx(full * 2 / 3)
+    assert costs.operations(SMALL, trainable=10, low_rank=True, **work) == pytest.approx(full * 2 / 3 + 600)
+
+
+def test_time_and_price_follow_from_operations_and_tokens() -> None:
+    assert costs.seconds_on(costs.ACCELERATORS["H100"], 989e12, 0.5) == 2.0
+    assert costs.price(2e6, 25) == 50.0
+    for device in costs.ACCELERATORS.values():
+        assert device.source.startswith("https://")
+
+
+# Forecasts
+
+
+def test_a_forecast_counts_what_the_run_then_counts(tmp_path: Path) -> None:
+    recipe = named("lora", "tiny").with_settings({"examples": 24, "sample_prompts": 2, "eval_every": None})
+    told = forecast(recipe, devices=["L4"], per_million=25, timed=False)
+    started = pace.amount(recipe)
+    assert (told.rows, told.tokens, told.by_letters) == (24, started.tokens, False)
+    assert told.counts.trainable == 175_104
+    assert told.price == pytest.approx(started.tokens * 25e-6)
+    assert told.here.seconds is None
+    assert told.here.why_untimed == "not asked for"
+    [there] = told.elsewhere
+    assert there.fits
+    assert there.seconds > 0
+    assert json.loads(json.dumps(told.as_dict()))["here"]["memory_bytes"] == told.here.memory_bytes
+
+
+def test_tokens_and_steps_are_foretold_as_they_come(quick_run: Run) -> None:
+    """Rows are judged by the first of them; the run's own rows are these, so that only batches may differ."""
+    recipe = quick_run.recipe
+    reads = pace.amount(recipe.with_settings({"max_steps": None, "epochs": 1.0}))
+    from ftdemo.inspection import look
+
+    assert reads.tokens == sum(look(recipe).examples.lengths)
+
+
+def test_a_forecast_of_this_machine_times_real_steps(lora_recipe: Recipe) -> None:
+    told = forecast(lora_recipe)
+    assert told.here.seconds is not None
+    assert told.here.training_seconds is not None
+    assert 0 < told.here.training_seconds < told.here.seconds
+
+
+def test_without_weights_tokens_are_judged_by_letters_and_nothing_is_timed(tmp_path: Path) -> None:
+    LLAMA_70B.save_pretrained(tmp_path)
+    recipe = Recipe(method="qlora", model=str(tmp_path), data="support-voice")
+    told = forecast(recipe, devices=["H100", "L4"])
+    assert told.by_letters
+    assert told.rows == 336
+    by_tokens = pace.amount(Recipe(method="lora", model="smollm2", data="support-voice")).row_tokens
+    assert told.row_tokens == pytest.approx(by_tokens, rel=0.35)  # four letters a token is a rule of thumb
+    assert told.here.seconds is None
+    assert [each.fits for each in told.elsewhere] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["probe"], "`method` is probe, of which nothing is foretold."),
+        (["--gpu", "K80"], "There is no data on K80."),
+        (["lora", "--method", "full"], "lora and --method both say how to train."),
+        (["--rank", "5000"], "`rank`"),
+        (["--data", "nowhere.jsonl"], "No data called nowhere.jsonl"),
+        (["--model", "."], "no configuration of a model can be read there"),
+    ],
+)
+def test_the_shell_says_what_it_cannot_foretell(arguments: list[str], told: str) -> None:
+    result = CliRunner().invoke(main, ["estimate", "--no-time", *arguments])
+    assert result.exit_code in (1, 2)
+    assert told in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_the_shell_prints_memory_by_part_and_time_by_device() -> None:
+    arguments = ["estimate", "--model", "tiny", "--gpu", "T4", "--price", "25", "--set", "examples=16"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    for words in ("tiny by lora: 175,104 of 3,049,920 parameters move", "optimizer", "NVIDIA T4", "would charge"):
+        assert words in result.stdout
+    as_json = CliRunner().invoke(main, [*arguments, "--json", "--no-time"])
+    assert json.loads(as_json.stdout)["counts"]["trainable"] == 175_104
+
+
+def test_an_unknown_device_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(UsageError, match="There is on: T4, L4"):
+        forecast(Recipe(model="nobody/nothing"), devices=["TPU"])
