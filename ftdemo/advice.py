@@ -68,12 +68,12 @@ def _on_changes(measured: Sequence[Measured], chosen: Measured) -> list[str]:
         return []
     known = [one for one in measured if one.up_to_date is not None]
     fresh = max(known, key=lambda one: one.up_to_date or 0.0)
-    said = f"Once facts change, {chosen.way} answers {chosen.up_to_date:.0%} as things are now"
+    said = f"{chosen.way} answers {chosen.up_to_date:.0%} as things are now"
     if fresh is not chosen and (fresh.up_to_date or 0) > chosen.up_to_date:
-        return [f"{said}, {fresh.way} {fresh.up_to_date:.0%}."]
+        return [f"But once facts change, {said}, {fresh.way} {fresh.up_to_date:.0%}: where they do, take {fresh.way}."]
     stale = [one for one in known if one.out_of_date and one is not chosen]
     old = "; ".join(f"{one.way} still gives {one.out_of_date:.0%} as they were" for one in stale)
-    return [f"{said}{'; ' + old if old else ''}."]
+    return [f"Once facts change, {said}{'; ' + old if old else ''}."]
 
 
 def _on_time(measured: Sequence[Measured], chosen: Measured) -> list[str]:

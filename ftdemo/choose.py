@@ -216,7 +216,7 @@ def _tell(found: Forecast, utilization: float) -> None:
     console.print(f"{rows}: {found.tokens:,.0f} tokens in {found.steps:,} steps, {found.operations:.2g} operations\n")
     table = Table("memory here", "GB", box=None, pad_edge=False)
     table.columns[1].justify = "right"
-    for name in ("weights", "gradients", "optimizer", "activations", "logits"):
+    for name in ("weights", "gradients", "optimizer", "activations", "logits", "workspace"):
         table.add_row(name, f"{getattr(here.memory, name) / 1e9:.2f}")
     table.add_row("libraries", f"{here.libraries_bytes / 1e9:.2f}")
     table.add_row("at most at once", f"{here.memory_bytes / 1e9:.2f} of {here.has_bytes / 1e9:.0f}")

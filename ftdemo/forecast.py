@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from ftdemo import costs, hardware, models, pace
-from ftdemo.costs import ACCELERATORS, UTILIZATION, Memory
+from ftdemo.costs import ACCELERATORS, UTILIZATION, Memory, Size
 from ftdemo.data import Labelled, Row, load_splits
 from ftdemo.errors import FtdemoError, UsageError
 from ftdemo.estimate import METHODS, Counts, count
@@ -110,20 +111,18 @@ def forecast(
         raise UsageError(f"There is no data on {unknown[0]}.", f"There is on: {', '.join(ACCELERATORS)}.")
     hardware.pick_device(recipe.device)
     libraries = _held_now()
-    config = models.configuration(recipe.model)
-    counts = count(config, method=recipe.method, rank=recipe.rank, targets=recipe.targets)
+    size, counts = _sized(recipe)
     reads, by_letters = _reads(recipe)
-    size = costs.size_of(config)
-    work: dict[str, Any] = {"trainable": counts.trainable, "low_rank": recipe.is_low_rank}
     operations = costs.operations(
-        size, tokens=reads.tokens, row_tokens=reads.row_tokens, trained_share=reads.trained_share, **work
+        size,
+        trainable=counts.trainable,
+        low_rank=recipe.is_low_rank,
+        tokens=reads.tokens,
+        row_tokens=reads.row_tokens,
+        trained_share=reads.trained_share,
     )
-    batch = min(recipe.batch_tokens, reads.rows * reads.row_tokens)
-    work |= {"batch_tokens": batch, "row_tokens": reads.row_tokens, "trained_tokens": batch * reads.trained_share}
-    dtype = hardware.dtype_race("cpu").winner if recipe.dtype == "auto" else recipe.dtype
-    nf4 = recipe.method == "qlora"
-    here = costs.memory(size, frozen="nf4" if nf4 else dtype, products=dtype, **work)
-    there = costs.memory(size, frozen="nf4" if nf4 else "bfloat16", products="bfloat16", **work)
+    dtype = _dtype(recipe)
+    here, there = (_memory(recipe, size, counts, reads, products) for products in (dtype, "bfloat16"))
     return Forecast(
         model=recipe.model,
         method=recipe.method,
@@ -147,6 +146,53 @@ def forecast(
         ),
         price=None if per_million is None else costs.price(reads.tokens, per_million),
     )
+
+
+def memory_here(recipe: Recipe) -> float | None:
+    """Bytes that a recipe's training holds on this machine, libraries included; nothing where it is not known.
+
+    Raises:
+        FtdemoError: If model or rows cannot be read.
+    """
+    if recipe.method not in METHODS:
+        return None
+    size, counts = _sized(recipe)
+    return _memory(recipe, size, counts, _reads(recipe)[0], _dtype(recipe)).total + _libraries()
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> int:
+    return _held_now()
+
+
+def _sized(recipe: Recipe) -> tuple[Size, Counts]:
+    targets = recipe.targets if isinstance(recipe.targets, str) else tuple(recipe.targets)
+    return _sized_as(recipe.model, recipe.method, recipe.rank, targets)
+
+
+@lru_cache(maxsize=32)
+def _sized_as(model: str, method: str, rank: int, targets: str | tuple[str, ...]) -> tuple[Size, Counts]:
+    config = models.configuration(model)
+    return costs.size_of(config), count(config, method=method, rank=rank, targets=targets)
+
+
+def _memory(recipe: Recipe, size: Size, counts: Counts, reads: pace.Amount, products: str) -> Memory:
+    batch = min(recipe.batch_tokens, reads.rows * reads.row_tokens)
+    return costs.memory(
+        size,
+        trainable=counts.trainable,
+        low_rank=recipe.is_low_rank,
+        frozen="nf4" if recipe.method == "qlora" else products,
+        products=products,
+        batch_tokens=round(batch),
+        row_tokens=reads.row_tokens,
+        trained_tokens=batch * reads.trained_share,
+    )
+
+
+def _dtype(recipe: Recipe) -> str:
+    """The format of matrix products here."""
+    return hardware.dtype_race("cpu").winner if recipe.dtype == "auto" else recipe.dtype
 
 
 def _held_now() -> int:

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch.autograd import Function
 from torch.nn import functional
+from transformers.activations import SiLUActivation
 
 ATTENTION = "ftdemo"
 """The name under which transformers finds `attention`."""
 VERIFIED_MODELS = frozenset({"bert", "llama", "mistral", "qwen2", "qwen3"})
 """Model types whose attention is the plain one, so that ours may stand in for it; tests compare them."""
+_SILU = (torch.nn.SiLU, SiLUActivation)
 _BUFFER_ELEMENTS = 2**19
 """Elements of the float32 buffer of the loss: 2 MB stay in a processor's cache."""
 
@@ -164,7 +166,7 @@ class _RmsNorm(Function):
 def use_fused_gates(model: Any) -> None:
     """Let the gated feed-forward layers of a verified model keep the gate and what it gates, and nothing in between."""
     for layer in model.modules():
-        if isinstance(getattr(layer, "act_fn", None), torch.nn.SiLU) and hasattr(layer, "gate_proj"):
+        if isinstance(getattr(layer, "act_fn", None), _SILU) and hasattr(layer, "gate_proj"):
             layer.forward = types.MethodType(_gated_forward, layer)
 
 

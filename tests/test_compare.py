@@ -157,8 +157,8 @@ def test_a_stop_keeps_what_was_measured(folder: Path, tmp_path: Path) -> None:
 
 def test_a_prompt_that_the_model_cannot_read_whole_is_refused(tmp_path: Path) -> None:
     rows = tmp_path / "long.jsonl"
-    row = json.dumps({"prompt": "ropes and lamps " * 500, "completion": "Aye."}) + "\n"
-    rows.write_text(row * 12, encoding="utf-8")
+    asked = [{"prompt": f"{'ropes and lamps ' * 500}{letter}", "completion": "Aye."} for letter in "abcdefghijkl"]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
     with pytest.raises(UsageError, match=r"few-shot: a prompt has [\d]+ tokens and its answer up to 4"):
         list(compare(own_task(rows), tmp_path / "no", model="tiny", ways=["few-shot"], settings={"answer_tokens": 4}))
 

@@ -123,6 +123,7 @@ def test_fused_gates_give_the_output_and_gradients_of_plain_ones(dtype: torch.dt
     plain.to(dtype)
     gated = copy.deepcopy(plain)
     use_fused_gates(gated)
+    assert all("forward" in vars(layer.mlp) for layer in gated.model.layers)
     tokens = draw_targets(30, 50).view(3, 10)
     for model in (plain, gated):
         model(tokens).logits.float().square().sum().backward()

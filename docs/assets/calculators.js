@@ -3,6 +3,8 @@
 
 export const BYTES = { float32: 4, bfloat16: 2, nf4: 0.5625 };
 
+export const WORKSPACE = 0.45;
+
 export const MODELS = {
   "SmolLM2, 135 million": { layers: 30, width: 576, inner: 1536, heads: 9, key_width: 192, vocabulary: 49152, tied: true },
   "TinyLlama, 1.1 billion": { layers: 22, width: 2048, inner: 5632, heads: 32, key_width: 256, vocabulary: 32000, tied: false },
@@ -35,16 +37,19 @@ export function adapterParameters({ layers, width, inner, key_width }, rank) {
 export function memory(size, { trainable, low_rank, frozen, products, batch_tokens, row_tokens, trained_tokens }) {
   const wide = BYTES[products];
   const kept = low_rank ? size.matrices * BYTES[frozen] + (size.total - size.matrices) * wide : 0;
-  const aToken = 7 * size.width + 2 * size.key_width + 3 * size.inner + size.heads * row_tokens;
+  const casts = !low_rank && products !== "float32";
+  const aToken = (casts ? 12 : 7) * size.width + 2 * size.key_width + 3 * size.inner + size.heads * row_tokens;
+  const activations = wide * size.layers * batch_tokens * aToken;
+  const logits = wide * trained_tokens * size.vocabulary;
   const parts = {
     weights: kept + 4 * trainable,
     gradients: 4 * trainable,
     optimizer: 8 * trainable,
-    activations: wide * size.layers * batch_tokens * aToken,
-    logits: wide * trained_tokens * size.vocabulary,
+    activations,
+    logits,
+    workspace: WORKSPACE * (activations + logits) + (casts ? wide * size.total : 0),
   };
-  const total = parts.weights + parts.optimizer + Math.max(parts.activations + parts.logits, parts.gradients);
-  return { ...parts, total };
+  return { ...parts, total: Object.values(parts).reduce((sum, part) => sum + part, 0) };
 }
 
 export function operations(size, { trainable, low_rank, tokens, row_tokens, trained_share }) {
@@ -142,6 +147,7 @@ class FtCalculator extends HTMLElement {
       ["Gradients", gigabytes(found.held.gradients)],
       ["Optimizer", gigabytes(found.held.optimizer)],
       ["Activations and logits", gigabytes(found.held.activations + found.held.logits)],
+      ["Workspace", gigabytes(found.held.workspace)],
       [`At most at once; ${values.device} has ${ACCELERATORS[values.device][1] / 1e9} GB`, `${gigabytes(found.held.total)}, ${fits}`],
       ["Operations", found.count.toExponential(1)],
       [`Time on ${values.device}`, duration(found.seconds)],

@@ -65,7 +65,6 @@ def _foretold(recipe: Recipe) -> Figures:
         asked.write_text(recipe.to_yaml(), encoding="utf-8")
         command = [sys.executable, "-m", "ftdemo", "estimate", str(asked), "--json"]
         told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["here"]
-        memory_with_imports()
         began = time.perf_counter()
         events = list(perform(recipe, Path(folder) / "run"))
         seconds = time.perf_counter() - began

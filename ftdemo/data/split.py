@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 _NO_LETTER = re.compile(r"[\W\d_]+")
+_HALF = 2**32 - 1
+"""32 bits tell rows apart well enough here: two that they mix up are held out together, no more."""
 
 
 def fingerprint(text: str) -> int:
@@ -34,21 +36,19 @@ def choose(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> frozense
         held: How many rows are wanted. There may be fewer where all others have twins.
         seed: Decides which.
     """
-    twins, copies, labels = array("Q"), array("Q"), array("I")
+    twins, copies, labels = array("I"), array("I"), array("H")
     names: dict[str, int] = {}
     for text, label in rows:
-        twins.append(fingerprint(letters(text) or text))
-        copies.append(fingerprint(text))
+        twins.append(fingerprint(letters(text) or text) & _HALF)
+        copies.append(fingerprint(text) & _HALF)
         labels.append(names.setdefault(label, len(names)))
-    of_twins, of_copies = _groups(twins), _groups(copies)
+    alike, same = _Groups(twins), _Groups(copies)
     left = _quotas(labels, held)
     chosen: set[int] = set()
-    for place in _candidates(len(twins), held, random.Random(seed)):
-        group = of_twins.get(twins[place], [place])
-        if len(group) > held:
-            group = of_copies.get(copies[place], [place])
+    for place in _candidates(len(twins), held, seed):
+        group = alike.of(place, held) or same.of(place, held)
         wanted = Counter(labels[member] for member in group)
-        if place not in chosen and all(left[label] >= count for label, count in wanted.items()):
+        if group and place not in chosen and all(left[label] >= count for label, count in wanted.items()):
             chosen.update(group)
             left.subtract(wanted)
         if len(chosen) == held:
@@ -56,13 +56,24 @@ def choose(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> frozense
     return frozenset(chosen)
 
 
-def _groups(twins: Sequence[int]) -> dict[int, list[int]]:
-    """The places of rows that have a twin, by their fingerprint."""
-    groups: dict[int, list[int]] = {twin: [] for twin, count in Counter(twins).items() if count > 1}
-    for place, twin in enumerate(twins):
-        if twin in groups:
-            groups[twin].append(place)
-    return groups
+class _Groups:
+    """Rows with the same fingerprint, by eight bytes a row."""
+
+    def __init__(self, marks: array[int]) -> None:
+        import numpy
+
+        self._marks = numpy.frombuffer(marks, dtype=numpy.uint32)
+        self._sorted = numpy.sort(self._marks)
+
+    def of(self, place: int, most: int) -> list[int]:
+        """The places of all rows like this one; empty where there are more than `most`."""
+        import numpy
+
+        mark = self._marks[place]
+        count = numpy.searchsorted(self._sorted, mark, "right") - numpy.searchsorted(self._sorted, mark, "left")
+        if count > most:
+            return []
+        return [place] if count == 1 else numpy.flatnonzero(self._marks == mark).tolist()
 
 
 def _quotas(labels: Sequence[int], held: int) -> Counter[int]:
@@ -76,10 +87,9 @@ def _quotas(labels: Sequence[int], held: int) -> Counter[int]:
     return quotas
 
 
-def _candidates(total: int, held: int, chance: random.Random) -> Iterator[int]:
-    """All places in random order."""
-    first = chance.sample(range(total), held)
-    yield from first
-    rest = sorted(set(range(total)) - set(first))
-    chance.shuffle(rest)
-    yield from rest
+def _candidates(total: int, held: int, seed: int) -> Iterator[int]:
+    """Places in random order: as many as are wanted first, and then all, for where some of those cannot be had."""
+    import numpy
+
+    yield from random.Random(seed).sample(range(total), held)
+    yield from numpy.random.default_rng(seed).permutation(total).tolist()

@@ -17,6 +17,7 @@ from ftdemo import charts
 from ftdemo.data import load_splits
 from ftdemo.errors import FtdemoError
 from ftdemo.events import Finished, Sampled, Step
+from ftdemo.forecast import memory_here
 from ftdemo.hardware import pick_device
 from ftdemo.recipe import Recipe, named
 from ftdemo.run import Run
@@ -208,8 +209,9 @@ class Lab(Host):
     def foretell(self, model: str, settings: Mapping[str, Any], finish: Finish | None = None) -> str:
         """How long a run would take here, as HTML."""
         try:
-            seconds, whole = self._expected(self.recipe(model, settings), finish)
-            return panels.expected(seconds, whole=whole)
+            recipe = self.recipe(model, settings)
+            seconds, whole = self._expected(recipe, finish)
+            return panels.expected(seconds, whole=whole, memory=memory_here(recipe))
         except FtdemoError as error:
             return panels.refusal(error)
 

@@ -22,16 +22,18 @@ def refusal(error: FtdemoError) -> str:
     return status(f"{error.what} {error.remedy}", error=True)
 
 
-def expected(seconds: float, *, whole: bool = True) -> str:
-    """How long a run should take on this machine.
+def expected(seconds: float, *, whole: bool = True, memory: float | None = None) -> str:
+    """What a run should take on this machine.
 
     Args:
         seconds: So long.
         whole: Whether that counts what is measured when training is over.
+        memory: So many bytes, where that is known.
     """
     told = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    held = f", and {memory / 1e9:.1f} GB of memory" if memory else ""
     more = "" if whole else " What is measured after it is not counted: nobody has waited for it yet."
-    return f'<p class="ft-expected">Expected here: about {told}, questions included.{more}</p>'
+    return f'<p class="ft-expected">Expected here: about {told}, questions included{held}.{more}</p>'
 
 
 def findings(found: Iterable[tuple[str, str]]) -> str:

@@ -388,8 +388,9 @@ def test_a_file_is_streamed_and_not_held(file: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert read == 20_000
-    # The file has 12 MB. What is held is the 60 rows to judge by, 0.04 MB, and a line or two on their way.
-    assert peak < file.stat().st_size / 50
+    # The file has 12 MB. What is held is the 60 rows to judge by, 0.04 MB, a line or two on their way, and, while those
+    # rows are chosen, 18 bytes a row, 0.4 MB, in arrays that grow by copying themselves.
+    assert peak < file.stat().st_size / 15
 
 
 def test_generated_chats_are_conversations_where_they_are_trained_on_and_texts_where_they_are_judged_by() -> None:
