@@ -18,6 +18,8 @@ from ftdemo.recipe import Recipe
 _LETTERS = 4
 """To a token, roughly, where the model's own tokenizer is not here."""
 _ROWS = 1000
+_STEPS = 10
+"""That are timed: more than a demo takes, for nobody waits before a page."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ def _here(recipe: Recipe, memory: Memory, libraries: int, dtype: str, *, timed: 
         why = "it does not fit into the memory of this machine"
     else:
         try:
-            found = pace.measure(recipe)
+            found = pace.measure(recipe, steps=_STEPS)
             taken, training = pace.seconds(recipe, found), pace.amount(recipe).tokens / found.tokens_per_second
         except FtdemoError as error:
             why = error.what

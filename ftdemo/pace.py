@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 
 from ftdemo.data import Labelled, load_splits
-from ftdemo.events import Step
+from ftdemo.events import Event, Sampled, Step
 from ftdemo.inspection import look
 from ftdemo.methods import prepare
 from ftdemo.recipe import Recipe
@@ -30,7 +31,7 @@ class Pace:
     """Until the model is ready to be trained."""
     tokens_per_second: float
     look_seconds: float
-    """For the held-out loss and the answers to the prompts, of a model that has hardly begun."""
+    """For the held-out loss and the answers to the prompts, on average over the looks before and after training."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +49,45 @@ class Amount:
     """The share of the tokens that have a loss."""
 
 
-def measure(recipe: Recipe, *, looks: bool = True) -> Pace:
+def measure(recipe: Recipe, *, looks: bool = True, steps: int = _STEPS) -> Pace:
     """Take a few steps of a recipe, and time them.
 
     Args:
         recipe: Its model, method and rows; how long it trains does not matter.
         looks: Whether a look at the held-out rows is timed too.
+        steps: How many steps are taken.
 
     Raises:
         FtdemoError: If the recipe cannot be carried out.
     """
     few = _TEXTS if recipe.method == "scratch" else 2 * _ROWS
-    brief = recipe.with_settings({"examples": few, "epochs": 50, "max_steps": _STEPS, "eval_every": None})
+    brief = recipe.with_settings({"examples": few, "epochs": 50, "max_steps": steps, "eval_every": None})
     prepare(brief)  # what is imported on the way is imported once
     began = time.perf_counter()
     learner = prepare(brief)
     prepared = time.perf_counter() - began
     with closing(train(brief, learner)) as events:
-        steps = [event for event in events if isinstance(event, Step)]
+        taken = [event for event in events if isinstance(event, Step)]
     began = time.perf_counter()
-    if looks:
-        tuple(measure_baseline(learner))
+    seen = tuple(measure_baseline(learner)) if looks else ()
     looked = time.perf_counter() - began
-    first, last = steps[0], steps[-1]
-    return Pace(prepared, (last.tokens - first.tokens) / (last.seconds - first.seconds), looked)
+    first, last = taken[0], taken[-1]
+    pace = (last.tokens - first.tokens) / (last.seconds - first.seconds)
+    return Pace(prepared, pace, (looked + look_when_tuned(seen, looked)) / 2)
+
+
+def look_when_tuned(events: Sequence[Event], seconds: float) -> float:
+    """How long a look should take once the model answers as the data does: as many times longer as its answers are.
+
+    Args:
+        events: What `measure_baseline` gave of an untrained model.
+        seconds: How long that took.
+    """
+    answers = [answer for event in events if isinstance(event, Sampled) for answer in event.answers]
+    if not answers:
+        return seconds
+    longest_before = max(len(answer.text) for answer in answers)
+    return seconds * max(len(answer.reference) for answer in answers) / max(longest_before, 1)
 
 
 def amount(recipe: Recipe) -> Amount:

@@ -254,6 +254,7 @@ def _carry_out(
             yield event
             if isinstance(event, Started) and not progress.step:
                 yield from baseline or _until_asked(stop, measure_baseline(learner, stop))
+                hardware.give_memory_back()  # what answering took is not held through the training
                 if _is_asked(stop):
                     break
             if isinstance(event, Step) and event.step < event.total_steps and _is_asked(stop):

@@ -15,7 +15,7 @@ from ftdemo.approaches import Prompts, Reply, Task, Way
 from ftdemo.approaches import reply as reply_to
 from ftdemo.data import BUILT_IN, Labelled, Turn
 from ftdemo.evaluate import classify
-from ftdemo.events import Event, Sampled
+from ftdemo.events import Event
 from ftdemo.generate import stream_continuation, stream_reply
 from ftdemo.methods import prepare
 from ftdemo.pace import Pace
@@ -83,16 +83,7 @@ def _pace_of(recipe: Recipe) -> Pace:
         with LINE.alone():
             _paces[settings] = _paces.get(settings) or measure_pace(dict(settings))
     found, plain = _paces[settings], Recipe(**dict(settings))
-    return replace(found, look_seconds=_look_after(*_before(plain))) if _is_known(plain) else found
-
-
-def _look_after(known: tuple[Event, ...], seconds: float) -> float:
-    """How long a look should take once the model answers as the data does: as many times longer as its answers are."""
-    answers = [answer for event in known if isinstance(event, Sampled) for answer in event.answers]
-    if not answers:
-        return seconds
-    longest_before = max(len(answer.text) for answer in answers)
-    return seconds * max(len(answer.reference) for answer in answers) / max(longest_before, 1)
+    return replace(found, look_seconds=pace.look_when_tuned(*_before(plain))) if _is_known(plain) else found
 
 
 def _is_known(recipe: Recipe) -> bool:
