@@ -96,8 +96,13 @@ def count(
     return Counts(total, sum(matrix.adapter_parameters(rank, magnitude=method == "dora") for matrix in matrices))
 
 
+@models.one_at_a_time
 def without_weights(config: PretrainedConfig, *, head: bool) -> Any:
-    """The model on the meta device, where making it takes no memory."""
+    """The model on the meta device, where making it takes no memory.
+
+    It is made in float32: transformers makes a model's format the default of all threads for that time, and a training
+    in another one would take it up.
+    """
     import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModel, AutoModelForCausalLM
 
@@ -105,7 +110,7 @@ def without_weights(config: PretrainedConfig, *, head: bool) -> Any:
     causal = head and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not config.is_encoder_decoder
     with torch.device("meta"):
         make = (AutoModelForCausalLM if causal else AutoModel).from_config
-        return make(copy.deepcopy(config))  # type: ignore[no-untyped-call]
+        return make(copy.deepcopy(config), dtype=torch.float32)  # type: ignore[no-untyped-call]
 
 
 def _targeted(model: Any, targets: str | Sequence[str]) -> list[_Matrix]:

@@ -586,14 +586,14 @@ def test_the_four_ways_demo_asks_all_and_only_the_one_that_reads_goes_along_with
         return [each.inner_text() for each in page.locator("#replies .ft-said").all()]
 
     alone, _, read, tuned = answers()
-    assert "12 crowns" in read
-    assert "12 crowns" not in alone
+    assert "43 crowns" in read
+    assert "43 crowns" not in alone
     assert "Press Train first" in tuned
     assert re.search(r"s, \d+ tokens read, \d+ written", page.locator("#replies .ft-note").first.inner_text())
     page.get_by_label("Ten of these facts have changed").check()
-    page.wait_for_function("document.querySelector('#notes textarea').value.includes('Petrel lamp costs 15 crowns')")
+    page.wait_for_function("document.querySelector('#notes textarea').value.includes('Skua lamp costs 47 crowns')")
     page.evaluate("document.querySelector('#replies .ft-answers').remove()")
-    assert "15 crowns" in answers()[2]
+    assert "47 crowns" in answers()[2]
     page.get_by_label("orders as strict JSON").check()
     page.locator("#notes").wait_for(state="hidden")
     number = page.get_by_label("number input for Examples")

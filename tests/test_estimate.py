@@ -243,3 +243,14 @@ def test_a_rank_beyond_the_smallest_matrix_is_refused() -> None:
 def test_an_unknown_method_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(RecipeError, match=r"(?s)`method` is 'ia3'.*full, lora, dora, qlora"):
         count(SMOLLM2, method="ia3")
+
+
+def test_a_model_without_weights_leaves_the_number_format_of_other_threads_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a training beside it would make its tensors in the format of that model."""
+    formats: list[torch.dtype] = []
+    monkeypatch.setattr(torch, "set_default_dtype", formats.append)
+    config = hf.LlamaConfig(**GROUPED, dtype="bfloat16")
+    assert count(config, method="full").total > 0
+    assert set(formats) <= {torch.float32}

@@ -35,6 +35,8 @@ _WAYS: dict[Way, str] = {
     "rag": "RAG",
     "fine-tuning": "Fine-tuning",
 }
+_ASKED_EACH = 2
+"""Training rows about each fact."""
 _MOST_NOTES = 20_000
 """Letters of the notes, at most: as many as four times those that come along."""
 _INTRO = """
@@ -84,7 +86,7 @@ def build() -> gr.Blocks:
         change = gr.Checkbox(False, label="Ten of these facts have changed", elem_id="change")
         button = gr.Button("Ask all four", variant="secondary", elem_id="ask")
         replies = gr.HTML(elem_id="replies")
-        bench.place_results("What is the price of the Petrel lamp?", asked="Questions the tuned model has never seen")
+        bench.place_results("What is the price of the Skua lamp?", asked="Questions the tuned model has never seen")
         bench.connect(
             demo, train, task, [examples, *mine.inputs], set_as=_settings, choose=_examples, chosen=[examples]
         )
@@ -210,9 +212,12 @@ def _examples(task: str) -> int:
 
 
 def _questions(name: str) -> list[str]:
-    """Some questions that no run trains on."""
-    heldout = load_splits(_TASKS[name].data, seed=0, examples=1).heldout[:_QUESTIONS]
-    return [row.prompt[-1].content for row in heldout if isinstance(row, Row)]
+    """Some questions that no run trains on; those first whose answers may change, and which a short run learns."""
+    heldout = load_splits(_TASKS[name].data, seed=0, examples=1).heldout
+    asked = [row.prompt[-1].content for row in heldout[: _examples(name) // _ASKED_EACH] if isinstance(row, Row)]
+    may_change = {change.row.prompt[-1].content for change in _TASKS[name].changes}
+    asked.reverse()
+    return sorted(asked, key=lambda question: question not in may_change)[:_QUESTIONS]
 
 
 def _notes(name: str, changed: bool = False) -> str:
