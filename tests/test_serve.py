@@ -192,7 +192,7 @@ def test_a_visit_cannot_be_entered_without_its_key(client: Any, server: Server) 
 
 def test_a_model_that_is_a_path_or_an_address_is_refused(client: Any) -> None:
     for model in ("/etc", "../tiny", "https://elsewhere.example/model", "owner/model"):
-        with pytest.raises(Exception, match=r"(?i)choices|no model called"):
+        with pytest.raises(Exception, match=r"(?i)choices|no choice called"):
             submit(client, model, 8, 4e-3, 8).result(timeout=60)
 
 

@@ -193,7 +193,7 @@ def test_in_public_a_run_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert demo.recipe("tiny", {"examples": 100}).max_steps == limits.IN_PUBLIC.steps
     with pytest.raises(FtdemoError, match="at most 2,000"):
         demo.recipe("tiny", {"examples": 5000})
-    with pytest.raises(FtdemoError, match="no model called /etc"):
+    with pytest.raises(FtdemoError, match="no choice called /etc"):
         demo.recipe("/etc", {})
     large = tmp_path / "large.txt"
     large.write_text("word " * 300_000)
