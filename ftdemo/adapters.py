@@ -11,6 +11,7 @@ from ftdemo.data import Turn, load_splits
 from ftdemo.errors import UsageError
 from ftdemo.generate import answer_rows, stream_reply
 from ftdemo.models import one_at_a_time
+from ftdemo.release import last_logits
 from ftdemo.run import Run
 
 _PROMPTS = 8
@@ -72,21 +73,14 @@ def merge_and_compare(run: Run) -> dict[str, Any]:
     splits = load_splits(run.recipe.data, seed=run.recipe.seed, examples=_PROMPTS)
     rows = (splits.prompts or tuple(splits.train))[:_PROMPTS]
     before = answer_rows(model, tokenizer, rows, max_new_tokens=_MERGED_TOKENS)
-    logits = _last_logits(model, tokenizer, [answer.prompt for answer in before])
+    logits = last_logits(model, tokenizer, [answer.prompt for answer in before])
     merged = model.merge_and_unload()
     after = answer_rows(merged, tokenizer, rows, max_new_tokens=_MERGED_TOKENS)
     return {
-        "largest_difference": float((_last_logits(merged, tokenizer, [a.prompt for a in before]) - logits).abs().max()),
+        "largest_difference": float((last_logits(merged, tokenizer, [a.prompt for a in before]) - logits).abs().max()),
         "largest_logit": float(logits.abs().max()),
         "asked": len(before),
         "same": sum(old.text == new.text for old, new in zip(before, after, strict=True)),
         "adapter_bytes": (run.folder / "adapter_model.safetensors").stat().st_size,
         "merged_bytes": sum(weight.numel() * weight.element_size() for weight in merged.parameters()),
     }
-
-
-def _last_logits(model: Any, tokenizer: Any, texts: list[str]) -> Any:
-    import torch
-
-    with torch.inference_mode():
-        return torch.stack([model(**tokenizer(text, return_tensors="pt")).logits[0, -1].float() for text in texts])

@@ -28,7 +28,7 @@ from ftdemo.approaches import (
 )
 from ftdemo.data import Row, constraints, load_splits
 from ftdemo.errors import UsageError
-from ftdemo.evaluate import Estimate, estimates, score
+from ftdemo.evaluate import Estimate, deciding, estimates, score
 from ftdemo.events import Answer, Event
 from ftdemo.generate import answer_rows
 from ftdemo.recipe import Recipe
@@ -37,8 +37,6 @@ from ftdemo.run import Run, Switch, perform
 
 _ALONE = 5
 """Answers that are timed one at a time."""
-_DECIDING = ("constraints", "fields", "exact_match")
-"""The first of these that a task has is what quality means in it."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +181,7 @@ class _Asked:
             what = f"{task.name}: there are no held-out conversations to compare by."
             raise UsageError(what, "Give ten rows or more with `prompt` and `completion`, or a folder with two files.")
         kinds = score(Answer("", heldout[0].reference, heldout[0].reference, True), heldout[0], task.data)
-        quality = next((name for name in _DECIDING if name in kinds), next(iter(kinds)))
-        return cls(task, recipe, heldout, Prompts.of(task, recipe), search, quality)
+        return cls(task, recipe, heldout, Prompts.of(task, recipe), search, deciding(kinds))
 
 
 def _measure(way: Way, voice: tuple[Any, Any], asked: _Asked, setup: float, stored: int) -> Measured:

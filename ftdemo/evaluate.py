@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _BATCH_TOKENS = 2048
 _RESAMPLES = 1000
 _CORPUS_QUESTIONS = 60
+_DECIDING = ("constraints", "fields", "exact_match")
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,11 @@ def score(answer: Answer, row: Asked, data: str) -> dict[str, float]:
     if row.constraints:
         scores["constraints"] = constraints.satisfied(answer.text, row.constraints)
     return scores
+
+
+def deciding(scores: Mapping[str, float]) -> str:
+    """Which of an answer's scores says best whether it is good: constraints, fields, an exact match, or the first."""
+    return next((name for name in _DECIDING if name in scores), next(iter(scores)))
 
 
 def _as_object(answer: Answer) -> dict[str, float]:

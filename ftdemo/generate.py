@@ -52,11 +52,6 @@ def answer_rows(
     return tuple(answers)
 
 
-def prompt_of(row: Asked, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The text that a model is given to answer a row."""
-    return _prompt(row, tokenizer)[0]
-
-
 def _prompt(row: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
     """The text the model reads, what of it is shown, and what the data says comes next."""
     if isinstance(row, Row):

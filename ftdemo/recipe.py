@@ -66,7 +66,7 @@ class Recipe(BaseModel):
     )
     data: str = Field(
         default_factory=_default_data,
-        description="a built-in data set, a JSONL file, or a folder with train.jsonl",
+        description="a built-in data set, a file, a folder with train.jsonl or of texts, a Hub id",
         min_length=1,
     )
     examples: int | None = Field(None, ge=1, description="use only the first N training rows")

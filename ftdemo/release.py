@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ftdemo import export, measures, models
-from ftdemo.data import load_splits
 from ftdemo.errors import StorageError, UsageError
-from ftdemo.generate import prompt_of
 from ftdemo.run import Run
 
 Form = Literal["adapter", "merged"]
 _PROMPTS = 8
-_REPLY_TOKENS = 256
+_ANY_PROMPT = "Is it open today?"
+"""Where the run asked nothing."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _write_rest(run: Run, new: Path, form: Form, kept: dict[str, Any] | None) ->
         tokenizer = AutoTokenizer.from_pretrained(new, trust_remote_code=False)
         GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
-            max_new_tokens=max(run.recipe.answer_tokens, _REPLY_TOKENS),
+            max_new_tokens=run.reply_tokens,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -123,12 +123,11 @@ def _write_rest(run: Run, new: Path, form: Form, kept: dict[str, Any] | None) ->
 def _difference(run: Run, out: Path, form: Form, base: str | None) -> tuple[float, float]:
     """The largest difference of a logit at the end of some prompts, and the largest logit there."""
     model, tokenizer = _wide(run, base)
-    rows = load_splits(run.recipe.data, seed=run.recipe.seed, examples=_PROMPTS)
-    asked = (rows.prompts or tuple(rows.train))[:_PROMPTS]
-    texts = [row.text if run.labels else prompt_of(row, tokenizer) for row in asked]  # type: ignore[union-attr]
-    ours = _last_logits(model, tokenizer, texts)
+    asked = [answer.prompt for sample in run.samples() if sample for answer in sample.answers]
+    texts = list(dict.fromkeys(asked))[:_PROMPTS] or [_ANY_PROMPT]
+    ours = last_logits(model, tokenizer, texts)
     del model
-    theirs = _last_logits(_plainly(run, out, form, base), tokenizer, texts)
+    theirs = last_logits(_plainly(run, out, form, base), tokenizer, texts)
     return float((ours - theirs).abs().max()), float(ours.abs().max())
 
 
@@ -146,7 +145,8 @@ def _plainly(run: Run, out: Path, form: Form, base: str | None) -> Any:
     return kind.from_pretrained(out, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
 
 
-def _last_logits(model: Any, tokenizer: Any, texts: list[str]) -> Any:
+def last_logits(model: Any, tokenizer: Any, texts: Sequence[str]) -> Any:
+    """The logits at the end of each text (texts x vocabulary), or those of its class, in float32."""
     import torch
 
     model.eval()

@@ -22,7 +22,7 @@ from ftdemo.data import Row, examine, stream_rows
 from ftdemo.data.split import choose
 from ftdemo.errors import DataError, RecipeError, UsageError
 from ftdemo.evaluate import as_dict as evaluations
-from ftdemo.evaluate import compare, score
+from ftdemo.evaluate import compare, deciding, score
 from ftdemo.events import Answer, Event
 from ftdemo.generate import answer_rows
 from ftdemo.recipe import Recipe, named
@@ -32,7 +32,6 @@ from ftdemo.run import Run, Switch, perform
 Step = Literal["check", "split", "train", "evaluate", "ab", "release"]
 STEPS: tuple[Step, ...] = ("check", "split", "train", "evaluate", "ab", "release")
 STATE = "workflow.json"
-_DECIDING = ("constraints", "fields", "exact_match")
 
 
 class Plan(BaseModel):
@@ -273,7 +272,7 @@ def _by_checkers(rows: Sequence[Row], answers: Sequence[tuple[Answer, Answer]], 
     wins = []
     for row, (base, tuned) in zip(rows, answers, strict=True):
         scores = [score(answer, row, data) for answer in (base, tuned)]
-        name = next(name for name in _DECIDING if name in scores[0])
+        name = deciding(scores[0])
         lead = scores[1][name] - scores[0][name]
         wins.append(0.5 + 0.5 * ((lead > 0) - (lead < 0)))
     return wins

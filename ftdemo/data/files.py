@@ -14,6 +14,7 @@ from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
+from ftdemo.data import hub
 from ftdemo.data.opened import MOST_LINE_BYTES, as_far_as_text, as_text, first_bytes, lines
 from ftdemo.errors import DataError
 
@@ -33,6 +34,7 @@ _TEXTS = (".txt", ".md")
 _PARQUET = b"PAR1"
 SUFFIXES = (".jsonl", ".json", ".parquet", *_TABLES, *_TEXTS)
 """Endings that a file of rows may have, each with or without .gz; one with another is read as lines of JSON."""
+_IF_TEXT = "if this is a plain text, let the file's name end in .txt"
 _BLANKS = re.compile(r"\s*")
 _JSON = json.JSONDecoder()
 _CHUNK = 2**16
@@ -60,12 +62,15 @@ def values(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[tup
     files are given in the order of their names, and numbered from the first to the last.
 
     Args:
-        path: The file, or a folder of texts.
+        path: The file, or a folder of texts; or a data set on the Hub, ``owner/name``.
         columns: Our names for the file's own keys or columns, where they differ.
 
     Raises:
         DataError: If the file cannot be read on: file and line are named.
     """
+    if hub.is_id(str(path)):
+        yield from enumerate(_renamed(hub.rows(str(path)), columns or {}), 1)
+        return
     if path.is_dir():
         parts = (value for file in texts_in(path) for _, value in values(file))
         yield from enumerate(parts, 1)
@@ -73,8 +78,15 @@ def values(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[tup
     is_table = _suffix(path) in _TABLES  # of a table the names are read in small letters
     ours = {name.lower() if is_table else name: key for name, key in (columns or {}).items()}
     for number, value in _values(path, ours):
+        [renamed] = _renamed([value], ours)
+        yield number, renamed
+
+
+def _renamed(found: Iterable[Any], ours: Mapping[str, str]) -> Iterator[Any]:
+    """Rows with our names for their keys."""
+    for value in found:
         renamed = ours and isinstance(value, dict)
-        yield number, {ours.get(key, key): held for key, held in value.items()} if renamed else value
+        yield {ours.get(key, key): held for key, held in value.items()} if renamed else value
 
 
 def texts_in(folder: Path) -> list[Path]:
@@ -106,7 +118,9 @@ def _values(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]
     else:
         for number, line in lines(path):
             if line.strip():
-                yield number, _from_json(line)
+                value = _from_json(line)
+                is_other = isinstance(value, Broken) and suffix not in SUFFIXES
+                yield number, Broken(f"{value.reason}; {_IF_TEXT}") if is_other else value
 
 
 def count(path: Path) -> int:
@@ -115,6 +129,8 @@ def count(path: Path) -> int:
     Raises:
         DataError: As `values` does.
     """
+    if hub.is_id(str(path)):
+        return hub.count(str(path))
     if path.is_dir():
         return sum(count(file) for file in texts_in(path))
     begins, suffix = first_bytes(path), _suffix(path)

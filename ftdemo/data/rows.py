@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ftdemo.data import constraints
+from ftdemo.data import constraints, hub
 from ftdemo.data.builtin import BUILT_IN, BuiltIn
 from ftdemo.data.files import SHAPES, Broken, count, texts_in, values
 from ftdemo.data.split import choose
@@ -134,7 +134,8 @@ class Splits:
 def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
     """The rows of a built-in data set, a file or a folder, parted into training and held-out rows.
 
-    A built-in set brings its own held-out rows, and so does a folder: ``train.jsonl`` and ``heldout.jsonl``. Of a file,
+    A built-in set brings its own held-out rows, and so do a folder, ``train.jsonl`` and ``heldout.jsonl``, and a data
+    set on the Hub that has a split called test or validation (60 rows of it). Of a file,
     or of a folder of texts, with ten rows or more a seeded tenth (60 rows at most) is held out, as `split.choose` says.
     `examples` then keeps the first N training rows.
 
@@ -143,7 +144,9 @@ def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
             gone through.
     """
     if data not in BUILT_IN:
-        path = _existing(data)
+        path = Path(data) if hub.is_id(data) else _existing(data)
+        if hub.is_id(data) and hub.has_heldout(data):
+            return _from_hub(path, examples)
         return _from_folder(path, examples) if (path / _TRAIN).is_file() else _split_file(path, seed, examples)
     built_in = BUILT_IN[data]
     if built_in.documents is not None:
@@ -312,6 +315,11 @@ def _from_folder(folder: Path, examples: int | None) -> Splits:
     return Splits(_first(rows, examples), tuple(stream_rows(heldout)) if heldout.is_file() else ())
 
 
+def _from_hub(path: Path, examples: int | None) -> Splits:
+    judged = (_read(path, number, value) for number, value in enumerate(hub.rows(str(path), heldout=True), 1))
+    return Splits(_first(Rows(lambda: stream_rows(path), count(path)), examples), tuple(islice(judged, _MAX_HELDOUT)))
+
+
 def _read(path: Path, number: int, value: Any) -> AnyRow:
     try:
         if isinstance(value, Broken):
@@ -431,8 +439,8 @@ def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
     if total < MIN_ROWS_TO_SPLIT:
         return Splits(_first(Rows(lambda: stream_rows(path), max(total, 1)), examples), ())
     held = min(_MAX_HELDOUT, max(1, round(total * _HELDOUT_SHARE)))
-    files = texts_in(path) if path.is_dir() else [path]
-    chosen = _held_out(path, max(file.stat().st_mtime_ns for file in files), held, seed)
+    files = texts_in(path) if path.is_dir() else [] if hub.is_id(str(path)) else [path]
+    chosen = _held_out(path, max((file.stat().st_mtime_ns for file in files), default=0), held, seed)
 
     def read(*, heldout: bool) -> Iterator[AnyRow]:
         return (row for index, row in enumerate(stream_rows(path)) if (index in chosen) == heldout)

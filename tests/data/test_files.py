@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftdemo.data import Labelled, Row, Text, Turn, faults, read_rows, stream_rows
-from ftdemo.data.files import count, suffix_of
+from ftdemo.data.files import Broken, count, suffix_of
 from ftdemo.data.files import values as read_values
 from ftdemo.errors import DataError
 
@@ -292,3 +292,12 @@ def test_of_a_mangled_file_no_row_is_miscounted(tmp_path: Path, name: str, data:
 def test_a_list_gives_what_was_written_into_it(tmp_path: Path, values: list[Any], indent: int | None) -> None:
     path = written(tmp_path, "rows.json", json.dumps(values, indent=indent))
     assert [value for _, value in read_values(path)] == values
+
+
+def test_a_text_under_an_unknown_ending_is_told_which_ending_texts_have(tmp_path: Path) -> None:
+    for name, hinted in (("news.cor", True), ("news.jsonl", False)):
+        file = tmp_path / name
+        file.write_text("The tide came in.\nThe boat went out.\n", encoding="utf-8")
+        found = [value.reason for _, value in read_values(file) if isinstance(value, Broken)]
+        assert len(found) == 2
+        assert all(("let the file's name end in .txt" in reason) == hinted for reason in found)
