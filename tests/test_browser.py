@@ -32,7 +32,7 @@ from ftdemo.ui import theme
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-RUN_SECONDS = 180
+RUN_SECONDS = 300
 """Longest wait for a short run on a busy machine."""
 
 pytestmark = [
