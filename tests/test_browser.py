@@ -552,13 +552,15 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
     bad.write_text(chats.read_text(encoding="utf-8") + '{"prompt": "No completion"}\n', encoding="utf-8")
     upload, train = own_data(page).locator("input[type=file]").last, page.get_by_role("button", name="Train")
     upload.set_input_files(str(bad))
-    page.locator("#own-report", has_text="bad.jsonl:41: neither").wait_for()  # told before anything is trained
+    page.locator("#own-report", has_text="bad.jsonl:41: neither").wait_for(
+        timeout=RUN_SECONDS * 1000
+    )  # told before anything is trained
     train.click()
     wait_for_status(page, "bad.jsonl:41")
     assert "Traceback" not in page.locator("#status").inner_text()
     page.locator("#own-file").get_by_label("Clear").click()
     upload.set_input_files(str(chats))
-    page.get_by_text(chats.name).first.wait_for()
+    page.get_by_text(chats.name).first.wait_for(timeout=RUN_SECONDS * 1000)
     train.click()
     wait_for_status(page, "of its old questions", after_error=True)
     assert f"data={chats.name}" in page.locator(".cm-content").inner_text()
