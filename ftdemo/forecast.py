@@ -112,7 +112,7 @@ def forecast(
     if unknown := [name for name in devices if name not in ACCELERATORS]:
         raise UsageError(f"There is no data on {unknown[0]}.", f"There is on: {', '.join(ACCELERATORS)}.")
     hardware.pick_device(recipe.device)
-    libraries = _held_now()
+    libraries = _libraries()
     size, counts = _sized(recipe)
     reads, by_letters = _reads(recipe)
     operations = costs.operations(
@@ -135,7 +135,7 @@ def forecast(
         steps=math.ceil(reads.tokens / reads.step_tokens),
         by_letters=by_letters,
         operations=operations,
-        here=_here(recipe, here, libraries, dtype, timed=timed),
+        here=_here(recipe, here, libraries, dtype, reads.tokens, timed=timed),
         elsewhere=tuple(
             Elsewhere(
                 device.name,
@@ -160,11 +160,6 @@ def memory_here(recipe: Recipe) -> float | None:
         return None
     size, counts = _sized(recipe)
     return _memory(recipe, size, counts, _reads(recipe)[0], _dtype(recipe)).total + _libraries()
-
-
-@lru_cache(maxsize=1)
-def _libraries() -> int:
-    return _held_now()
 
 
 def _sized(recipe: Recipe) -> tuple[Size, Counts]:
@@ -197,7 +192,8 @@ def _dtype(recipe: Recipe) -> str:
     return hardware.dtype_race("cpu").winner if recipe.dtype == "auto" else recipe.dtype
 
 
-def _held_now() -> int:
+@lru_cache(maxsize=1)
+def _libraries() -> int:
     """Bytes that this process holds once all that training imports is there."""
     models.quiet_transformers()
     import accelerate  # noqa: F401
@@ -230,7 +226,7 @@ def _reads(recipe: Recipe) -> tuple[pace.Amount, bool]:
     return pace.Amount(len(rows), row_tokens, tokens, step, trained / max(1, letters)), True
 
 
-def _here(recipe: Recipe, memory: Memory, libraries: int, dtype: str, *, timed: bool) -> Here:
+def _here(recipe: Recipe, memory: Memory, libraries: int, dtype: str, tokens: float, *, timed: bool) -> Here:
     import psutil
 
     has = psutil.virtual_memory().total
@@ -242,7 +238,7 @@ def _here(recipe: Recipe, memory: Memory, libraries: int, dtype: str, *, timed: 
     else:
         try:
             found = pace.measure(recipe, steps=_STEPS)
-            taken, training = pace.seconds(recipe, found), pace.amount(recipe).tokens / found.tokens_per_second
+            taken, training = pace.seconds(recipe, found), tokens / found.tokens_per_second
         except FtdemoError as error:
             why = error.what
     return Here(memory, libraries, has, dtype, taken, training, why)

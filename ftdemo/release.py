@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -162,4 +161,4 @@ def _inputs(tokenizer: Any, text: str) -> dict[str, Any]:
 
 def as_dict(released: Released) -> dict[str, Any]:
     """Plain values."""
-    return json.loads(json.dumps(vars(released), default=str))  # type: ignore[no-any-return]
+    return {**vars(released), "folder": str(released.folder)}

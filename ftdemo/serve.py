@@ -114,13 +114,10 @@ def serve_page(build: Callable[[], Any], host: str, port: int) -> None:
 
     def make() -> FastAPI:
         import gradio as gr
-        from fastapi import FastAPI
 
         from ftdemo.ui import theme
 
-        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        app.add_api_route("/favicon.ico", lambda: _icon(None), methods=["GET"])
-        return gr.mount_gradio_app(app, build(), path="/judge", **theme.launch_settings())  # type: ignore[no-any-return]
+        return gr.mount_gradio_app(_bare_app(), build(), path="/judge", **theme.launch_settings())  # type: ignore[no-any-return]
 
     _serve(lambda: _root_redirect(make(), "/judge/"), host, port)
 
@@ -140,20 +137,27 @@ def make_app(*, site: Path | None = None, demos: list[str], at: str = "/demos/{n
         at: Where each demo stands.
     """
     import gradio as gr
-    from fastapi import FastAPI
     from fastapi.staticfiles import StaticFiles
 
     from ftdemo.ui import theme
 
     warnings.filterwarnings("ignore", message=".* gr.State input", module="gradio")  # ours keep their first value
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_api_route("/favicon.ico", lambda: _icon(site), methods=["GET"])
+    app = _bare_app(site)
     for name in demos:
         blocks = load_demo(name).build()
         path = at.format(name=name)
         app = gr.mount_gradio_app(app, blocks, path=path, show_error=True, **theme.launch_settings())
     if site:
         app.mount("/", StaticFiles(directory=site, html=True), name="site")
+    return app
+
+
+def _bare_app(site: Path | None = None) -> FastAPI:
+    """An application without pages of its own, but for the icon."""
+    from fastapi import FastAPI
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_api_route("/favicon.ico", lambda: _icon(site), methods=["GET"])
     return app
 
 

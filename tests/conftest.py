@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import LlamaConfig
 
 from ftdemo import models
 from ftdemo.data import BUILT_IN
@@ -64,6 +65,17 @@ STARTED = Started(
 
 GOODS = ("lamp", "rope", "oar", "pump", "jib", "anchor", "bell", "kettle", "buoy", "compass")
 DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
+
+
+LLAMA_2_70B = LlamaConfig(
+    vocab_size=32000,
+    hidden_size=8192,
+    intermediate_size=28672,
+    num_hidden_layers=80,
+    num_attention_heads=64,
+    num_key_value_heads=8,
+)
+"""Of 70 billion parameters; its weights are nowhere."""
 
 
 def steps(events: list[Event]) -> list[Step]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers as hf
 from click.testing import CliRunner
+from conftest import LLAMA_2_70B
 
 from ftdemo import costs, models, pace
 from ftdemo.cli import main
@@ -21,14 +22,6 @@ from ftdemo.recipe import Recipe, named
 from ftdemo.run import Run
 from ftdemo.train import assemble, loss_sum, plan_run
 
-LLAMA_70B = hf.LlamaConfig(
-    vocab_size=32000,
-    hidden_size=8192,
-    intermediate_size=28672,
-    num_hidden_layers=80,
-    num_attention_heads=64,
-    num_key_value_heads=8,
-)
 SMALL = costs.Size(total=1000, matrices=800, layers=2, width=10, inner=20, heads=2, key_width=5, vocabulary=7)
 
 
@@ -44,9 +37,9 @@ def test_a_size_is_read_from_the_configuration_and_agrees_with_the_parameters_th
 
 
 def test_a_model_of_seventy_billion_is_sized_without_its_weights() -> None:
-    size = costs.size_of(LLAMA_70B)
+    size = costs.size_of(LLAMA_2_70B)
     assert size.total == 68_976_648_192
-    assert costs.adapter_parameters(size, 16) == count(LLAMA_70B, rank=16).trainable
+    assert costs.adapter_parameters(size, 16) == count(LLAMA_2_70B, rank=16).trainable
 
 
 def test_a_configuration_that_does_not_say_what_is_needed_is_refused() -> None:
@@ -153,7 +146,7 @@ def test_a_forecast_of_this_machine_times_real_steps(lora_recipe: Recipe) -> Non
 
 
 def test_without_weights_tokens_are_judged_by_letters_and_nothing_is_timed(tmp_path: Path) -> None:
-    LLAMA_70B.save_pretrained(tmp_path)
+    LLAMA_2_70B.save_pretrained(tmp_path)
     recipe = Recipe(method="qlora", model=str(tmp_path), data="support-voice")
     told = forecast(recipe, devices=["H100", "L4"])
     assert told.by_letters

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
+from conftest import LLAMA_2_70B
 from peft import LoraConfig, get_peft_model
 
 from ftdemo.errors import RecipeError
@@ -20,14 +21,6 @@ SMOLLM2 = hf.LlamaConfig(
     num_attention_heads=9,
     num_key_value_heads=3,
     tie_word_embeddings=True,
-)
-LLAMA_2_70B = hf.LlamaConfig(
-    vocab_size=32000,
-    hidden_size=8192,
-    intermediate_size=28672,
-    num_hidden_layers=80,
-    num_attention_heads=64,
-    num_key_value_heads=8,
 )
 GPT_3_175B = hf.OPTConfig(
     vocab_size=50257,

@@ -149,11 +149,6 @@ def _named_point(runs: dict[str, Any], key: str) -> Point:
 def _chart(chart: Chart, record: dict[str, Any]) -> str:
     """A picture that the experiment asks for, with its numbers as a table."""
     runs = record["runs"]
-    if chart.points:
-        points = {name: _named_point(runs, key) for name, key in chart.points.items()}
-        rows = [[name, *_spread(point)] for name, point in points.items()]
-        svg = charts.arms_chart(points, chart.title, chart.label, lowest=chart.lowest)
-        return _figure(svg, record, _table(["", "mean", "95% interval", "runs"], rows))
     arms = list(dict.fromkeys(run["arm"] for run in runs.values()))
     if chart.lines:
         series = {
@@ -163,7 +158,8 @@ def _chart(chart: Chart, record: dict[str, Any]) -> str:
         svg = charts.lines_chart(series, chart.title, x_label=chart.label, log=chart.log, y_min=chart.lowest)
         rows = [[name, f"{point.x:g}", *_spread(point)] for name, line in series.items() for point in line]
         return _figure(svg, record, _table(["", chart.label, "mean", "95% interval", "runs"], rows))
-    points = {arm: _point(runs, arm, chart) for arm in chart.x or arms}
+    points = {name: _named_point(runs, key) for name, key in chart.points.items()}
+    points = points or {arm: _point(runs, arm, chart) for arm in chart.x or arms}
     svg = charts.arms_chart(points, chart.title, chart.label, lowest=chart.lowest)
     rows = [[arm, *_spread(point)] for arm, point in points.items()]
     return _figure(svg, record, _table(["", "mean", "95% interval", "runs"], rows))
@@ -261,7 +257,7 @@ def _claims(record: dict[str, Any]) -> str:
 
 
 def _ways(arm: str, record: dict[str, Any]) -> str:
-    """All approaches on one task, as means over the seeds, and what follows for the first of these."""
+    """All approaches on one task, as means over the seeds."""
     runs = [run for run in record["runs"].values() if run["arm"] == arm]
     head, rows = table_of(
         {way: _mean_way([run["ways"][way] for run in runs]) for way in runs[0]["ways"]}, runs[0]["quality_is"]
