@@ -122,3 +122,15 @@ def test_dora_measures_its_weights_once_for_all_tokens_and_anew_once_they_have_m
     measured.clear()
     assert answer_rows(learner.model, learner.tokenizer, rows, max_new_tokens=6) != before
     assert len(measured) == adapted
+
+
+def test_the_head_is_never_copied_for_each_prompt(model: Any, tokenizer: Any, rows: list[Row]) -> None:
+    seen: list[bool] = []
+    head = model.get_output_embeddings()
+    hook = head.register_forward_hook(lambda _head, inputs, _output: seen.append(inputs[0].is_contiguous()))
+    try:
+        answer_rows(model, tokenizer, rows, max_new_tokens=2)
+    finally:
+        hook.remove()
+    assert seen == [True, True]  # without the copy that closes the gaps the first one would be a slice with gaps
+    assert not head._forward_pre_hooks
