@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 from ftdemo.data import Turn, load_splits
 from ftdemo.errors import UsageError
 from ftdemo.generate import answer_rows, stream_reply
-from ftdemo.models import one_at_a_time
+from ftdemo.models import load_ready, one_at_a_time
 from ftdemo.release import last_logits
 from ftdemo.run import Run
 
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _PROMPTS = 8
 _MERGED_TOKENS = 48
 
@@ -57,6 +60,43 @@ def _with_adapters(folders: tuple[str, ...]) -> tuple[Any, Any, dict[int, str]]:
     return model.eval(), tokenizer, names
 
 
+def base_of(folder: Path) -> str:
+    """The base that an adapter of PEFT's names.
+
+    Raises:
+        UsageError: If its configuration cannot be read.
+    """
+    try:
+        return str(json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        what = f"{folder / ADAPTER_CONFIG} cannot be read, or names no base."
+        raise UsageError(what, "Name the folder of an adapter that PEFT or a page of the site has written.") from None
+
+
+def load_adapter(folder: Path, base: str | None = None) -> tuple[Any, Any]:
+    """A base with an adapter that PEFT or a page of the site has written, and its tokenizer, ready to answer.
+
+    Args:
+        folder: Holds ``adapter_config.json`` and ``adapter_model.safetensors``.
+        base: Where to take the base from, if not from where the adapter's configuration says.
+
+    Raises:
+        UsageError: If the adapter cannot be read, or does not fit the base.
+    """
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    if not (folder / ADAPTER_WEIGHTS).exists():  # PEFT would take a pickle in its place
+        raise UsageError(f"{folder} has no {ADAPTER_WEIGHTS}.", "Save the adapter as safetensors.")
+    model, tokenizer = load_ready(base or base_of(folder))
+    try:
+        adapted = PeftModel.from_pretrained(model, folder)
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        why = str(error).strip().split("\n")[0]
+        raise UsageError(f"{folder}: the adapter does not fit its base: {why}", "Use the base it is for.") from None
+    return adapted.eval(), tokenizer
+
+
 def merge_and_compare(run: Run) -> dict[str, Any]:
     """Add a run's adapter into the weights, and compare with what it said before.
 
@@ -81,6 +121,6 @@ def merge_and_compare(run: Run) -> dict[str, Any]:
         "largest_logit": float(logits.abs().max()),
         "asked": len(before),
         "same": sum(old.text == new.text for old, new in zip(before, after, strict=True)),
-        "adapter_bytes": (run.folder / "adapter_model.safetensors").stat().st_size,
+        "adapter_bytes": (run.folder / ADAPTER_WEIGHTS).stat().st_size,
         "merged_bytes": sum(weight.numel() * weight.element_size() for weight in merged.parameters()),
     }

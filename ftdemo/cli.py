@@ -124,7 +124,9 @@ def _what_is_kept(out: Path) -> str:
 @click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
 @click.option("--against", metavar="base|RUN|MODEL", help="Ask this one the same, and show both answers side by side.")
 def chat(what: str, base: str | None, against: str | None) -> None:
-    """Talk to the model that a run has trained, or to a model as it is: tiny, nano or smollm2.
+    """Talk to the model that a run has trained, or to a model as it is: tiny, nano, smollm2, or a folder.
+
+    A folder may hold a run, a model of transformers, or an adapter of PEFT.
 
     Each line that you type is answered on its own. An empty line or Ctrl-D ends the talk. With `--against base` the
     model that the run began with answers beside it.
@@ -148,12 +150,17 @@ _Voice = Callable[[str], "Iterator[str]"]
 
 
 def _voice(what: str, base: str | None) -> _Voice:
-    """A run's model, or a model as it is."""
-    from ftdemo.run import Run
+    """A run's model, a model as it is, or an adapter on the base that it names."""
+    from ftdemo.adapters import load_adapter
+    from ftdemo.generate import REPLY_TOKENS
+    from ftdemo.run import RECORD, Run
 
-    if _is_model(what):
+    folder = Path(what)
+    if _is_adapter(folder):
+        return _speaks(*load_adapter(folder, base), REPLY_TOKENS)
+    if _is_model(what) or ((folder / "config.json").exists() and not (folder / RECORD).exists()):
         return _as_it_is(what)
-    run = Run.load(Path(what))
+    run = Run.load(folder)
     if run.labels:
         raise UsageError(f"{what} holds a classifier, which does not talk.", f"Judge it: `ftdemo evaluate {what}`.")
     return _speaks(*run.load_model(base), run.reply_tokens)
@@ -174,6 +181,14 @@ def _speaks(model: Any, tokenizer: Any, longest: int) -> _Voice:
     return lambda said: stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest)
 
 
+def _is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter that no run of ours has written."""
+    from ftdemo.adapters import ADAPTER_CONFIG
+    from ftdemo.run import RECORD
+
+    return (folder / ADAPTER_CONFIG).exists() and not (folder / RECORD).exists()
+
+
 def _is_model(what: str) -> bool:
     from ftdemo.recipe import HOUSE
 
@@ -181,11 +196,14 @@ def _is_model(what: str) -> bool:
 
 
 def _began_with(what: str) -> str:
-    """The model that a run began with."""
+    """The model that a run or an adapter began with."""
+    from ftdemo.adapters import base_of
     from ftdemo.run import Run
 
     if _is_model(what):
         raise UsageError(f"{what} is no run: it began with nothing.", "Name a run's folder, or another model after it.")
+    if _is_adapter(Path(what)):
+        return base_of(Path(what))
     recipe = Run.load(Path(what)).recipe
     if recipe.method == "scratch":
         raise UsageError(f"{what} began with random weights, which have nothing to say.", "Leave out `--against`.")

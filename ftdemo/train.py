@@ -113,6 +113,11 @@ def plan_run(learner: Learner) -> Plan:
     return _plan(learner.recipe, learner.train, epochs=learner.recipe.epochs, seed=learner.recipe.seed)
 
 
+def plan_heldout(learner: Learner) -> Plan:
+    """The batches by which a run is judged, in order."""
+    return _plan(learner.recipe, learner.heldout, epochs=1, seed=0)
+
+
 def _plan(recipe: Recipe, examples: Examples, *, epochs: float, seed: int) -> Plan:
     packed_length = recipe.max_length if recipe.packing else None
     return plan_batches(
@@ -238,10 +243,10 @@ def evaluate_heldout(learner: Learner, step: int) -> Evaluated:
     """Mean cross-entropy over all targets of the held-out rows; of running text, also in bits a byte."""
     import torch
 
-    total, count, recipe = 0.0, 0.0, learner.recipe
+    total, count = 0.0, 0.0
     learner.model.eval()
     with torch.no_grad():
-        for batch in _plan(recipe, learner.heldout, epochs=1, seed=0):
+        for batch in plan_heldout(learner):
             collated = _share(learner, learner.heldout, batch)
             total += loss_sum(learner.model, collated, learner).item()
             count += len(collated.targets)

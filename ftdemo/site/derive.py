@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from urllib.parse import quote
 from ftdemo import charts
 from ftdemo.errors import DataError
 from ftdemo.experiment import find_experiments
-from ftdemo.site import feeds, parts
+from ftdemo.site import feeds, lessons, parts
 from ftdemo.site.glossary import Glossary, Term, body, head, load_settings, load_terms
 from ftdemo.site.measured import Records, load_records, overview, panels
 from ftdemo.site.project import Project
@@ -44,6 +45,7 @@ def derive(project: Project) -> None:
     bibliography = load_bibliography(project.references)
     _derive_runs(project, records)
     _derive_quotes(project)
+    _derive_lessons(project)
     _derive_terms(project, glossary, records, bibliography)
     _derive_lists(project, glossary, bibliography)
     _derive_for_machines(project, glossary)
@@ -67,6 +69,21 @@ def _derive_quotes(project: Project) -> None:
     for page in project.pages():
         for name in QUOTED.findall(page.read_text(encoding="utf-8")):
             _write(project.derived / "code" / f"{name}.md", code_block(project.package, name))
+
+
+def _derive_lessons(project: Project) -> None:
+    """What pages include to train in the browser, and the model for it, compressed."""
+    found = lessons.find_lessons(project.docs)
+    for path in found:
+        _write(
+            project.derived / "train-here" / f"{path.stem}.html", parts.train_here(path.stem, lessons.read_lesson(path))
+        )
+    for name in lessons.OF_THE_MODEL if found else ():
+        out = project.docs / "assets" / "derived" / lessons.MODEL / f"{name}.gz"
+        content = gzip.compress((lessons.model_folder() / name).read_bytes(), mtime=0)
+        if not out.exists() or out.read_bytes() != content:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_bytes(content)
 
 
 def _derive_terms(project: Project, glossary: Glossary, records: Records, bibliography: Bibliography) -> None:

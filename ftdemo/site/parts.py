@@ -154,6 +154,33 @@ def demo_link(url: str, embedded: str = "", notebook: str = "") -> str:
     return f'<p class="ft-try">{" ".join(links)}</p>\n'
 
 
+def train_here(name: str, lesson: Mapping[str, Any]) -> str:
+    """Where a page trains a lesson in the reader's browser, and what our own engine reached with it."""
+    reached = []
+    for start, found in lesson["measured"].items():
+        prompts = len(lesson["prompts"])
+        form = f", {found['formed']} of {prompts} unseen prompts answered in the form" if "formed" in found else ""
+        of = f"{start}: " if len(lesson["measured"]) > 1 else ""
+        reached.append(f"{of}held-out loss {found['loss']:.2f}{form}, {found['seconds']:.0f} s of training")
+    shown = {
+        "lesson": name,
+        "knob": lesson.get("knob", ""),
+        "own": lesson["own"],
+        "ask": "Ask it" if lesson["chat"] else "Give it the first words",
+        "prompt": lesson["prompts"][0],
+    }
+    data = " ".join(f'data-{key}="{escape(value)}"' for key, value in shown.items())
+    return (
+        f'<div class="ft-here">\n<p>{escape(lesson["about"])} When you press the button, your browser loads two '
+        "megabytes, and then trains by itself: nothing that you type leaves this page.</p>\n"
+        f"<ft-train {data}><noscript><p>This needs JavaScript.</p></noscript></ft-train>\n"
+        "<p>What to expect: <code>ftdemo</code>, with the same rows in the same order, on two processor cores, reached "
+        f"{escape('; '.join(reached))}. {escape(lesson['why'])}; your browser should end within {lesson['within']} of "
+        f"that loss. <code>ftdemo site lessons {name}</code> measures ours anew.</p>\n"
+        '<script type="module" src="../../assets/train-here/element.js"></script>\n</div>\n'
+    )
+
+
 def graph(glossary: Glossary) -> dict[str, Any]:
     """The network of terms as nodes with places between 0 and 1, and edges; the same for the same terms."""
     import networkx

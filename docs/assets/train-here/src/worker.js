@@ -1,0 +1,152 @@
+// The worker of <ft-train>: it fetches a lesson and the model, trains, answers, and tells the page of each event.
+
+import { zipSync } from "fflate";
+import {
+  Learner, adapterConfig, asked, defaultDevice, init, newAdapter, ownExamples, packed, randomized, readTensors, readTokenizer, writeTensors,
+} from "./engine.js";
+
+/** @import { Tokenizer } from "@huggingface/tokenizers" */
+/** @import { Config } from "./model.js" */
+/** @import { Example, Packed, Plain, Recipe } from "./trainer.js" */
+/** @typedef {{recipe: Recipe, starts: Record<string, string>, chat: boolean, form: string, prompts: string[], train: Example[],
+ *    heldout: Example[], plan: Packed[], heldout_plan: Packed[]}} Lesson What ftdemo/site/lessons.py writes. */
+/** @typedef {{lesson: string, model: string, device?: string, settings?: Partial<Recipe>, own?: string, most?: number,
+ *    weights?: ArrayBuffer, adapter?: ArrayBuffer}} Order What to train on what, and for tests from which weights. */
+
+const STOP = "<|im_end|>";
+const tell = (/** @type {string} */ event, /** @type {object} */ more = {}) => postMessage({ event, ...more });
+/** @type {Promise<{device: string, config: Config, weights: Plain, tokenizer: Tokenizer}> | undefined} */
+let model;
+/** @type {Lesson} */
+let lesson;
+/** @type {Record<string, Learner>} */
+let learners = {};
+let folder = "", stopping = false, waiting = Promise.resolve(), goOn = () => {};
+
+/** A file of the site, which lies there compressed. Some servers tell browsers to unpack such a file themselves. */
+async function fetched(/** @type {string} */ url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url} could not be read: ${answer.status}.`);
+  const file = await answer.blob(), [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
+  return new Response(first === 0x1f && second === 0x8b ? file.stream().pipeThrough(new DecompressionStream("gzip")) : file);
+}
+
+async function load(/** @type {Order} */ { model: from, device }) {
+  folder = from;
+  const files = ["config.json", "tokenizer.json", "model.safetensors"].map((name) => fetched(`${folder}${name}.gz`));
+  const [config, tokenizer, weights] = await Promise.all(files);
+  const devices = await init(...(device ? [/** @type {"wasm"} */ (device)] : /** @type {const} */ (["webgpu", "wasm"])));
+  const chosen = devices.includes("webgpu") ? "webgpu" : "wasm";
+  defaultDevice(chosen);
+  return {
+    device: chosen, config: await config.json(), weights: readTensors(await weights.arrayBuffer()).tensors,
+    tokenizer: readTokenizer(await tokenizer.json()),
+  };
+}
+
+/** Between two steps: lets orders in, and waits while the page is hidden. */
+async function breathe() {
+  await new Promise((done) => setTimeout(done));
+  await waiting;
+}
+
+async function train(/** @type {Order} */ order) {
+  stopping = false;
+  const [{ device, config, weights, tokenizer }, read] = await Promise.all([(model ??= load(order)), fetched(order.lesson)]);
+  lesson = await read.json();
+  const recipe = { ...lesson.recipe, ...order.settings };
+  const examples = order.own ? ownExamples(order.own, lesson.chat, tokenizer, recipe.max_length) : lesson.train;
+  const once = order.own && packed(examples, recipe);
+  const plan = once ? Array.from({ length: Math.max(1, Math.round(lesson.plan.length / once.length)) }, () => once).flat() : lesson.plan;
+  const steps = Math.min(plan.length, order.most || Infinity);
+  Object.values(learners).forEach((learner) => learner.free());
+  learners = Object.fromEntries(Object.entries(lesson.starts).map(([name, method]) => {
+    const first = order.weights ? readTensors(order.weights).tensors : method === "scratch" ? randomized(weights, recipe.seed) : weights;
+    const adapter = order.adapter ? readTensors(order.adapter).tensors : newAdapter(config, weights, recipe);
+    return [name, new Learner(config, recipe, first, method === "lora" ? adapter : null)];
+  }));
+  tell("started", { steps, device, examples: examples.length });
+  await look(0);
+  let step = 0;
+  while (step < steps && !stopping) {
+    step += 1;
+    for (const [name, learner] of Object.entries(learners)) {
+      const began = performance.now();
+      tell("step", { name, step, ...(await learner.train(examples, plan[step - 1], plan.length)), ms: performance.now() - began });
+    }
+    if (step % recipe.eval_every === 0 && step < steps) await look(step);
+    await breathe();
+  }
+  await look(step);
+  const scores = /** @type {Record<string, object>} */ ({});
+  for (const [name, learner] of Object.entries(learners)) scores[name] = await score(learner);
+  tell("finished", { step, stopped: stopping, scores });
+}
+
+/** The held-out loss, and the answer to the first prompt. */
+async function look(/** @type {number} */ step) {
+  for (const [name, learner] of Object.entries(learners)) {
+    tell("evaluated", { name, step, loss: await learner.judge(lesson.heldout, lesson.heldout_plan) });
+    tell("sampled", { name, step, prompt: lesson.prompts[0], ...(await answer(learner, lesson.prompts[0])) });
+    await breathe();
+  }
+}
+
+/** What a model answers, and whether it came to an end by itself. */
+async function answer(/** @type {Learner} */ learner, /** @type {string} */ prompt, heard = (/** @type {string} */ _text) => {}) {
+  const { tokenizer } = await /** @type {NonNullable<typeof model>} */ (model), most = lesson.recipe.answer_tokens;
+  const { ids } = tokenizer.encode(lesson.chat ? asked(prompt) : prompt, { add_special_tokens: !lesson.chat });
+  const said = /** @type {number[]} */ ([]);
+  for await (const id of learner.goOn(ids, /** @type {number} */ (tokenizer.token_to_id(STOP)), most)) {
+    said.push(id);
+    if (said.length % 8 === 0) heard(tokenizer.decode(said, { skip_special_tokens: true }));
+  }
+  return { text: tokenizer.decode(said, { skip_special_tokens: true }), stopped: said.length < most };
+}
+
+/** The held-out loss; of the prompts, how many are answered in the lesson's form, and how many to an end. */
+async function score(/** @type {Learner} */ learner) {
+  const loss = await learner.judge(lesson.heldout, lesson.heldout_plan);
+  const { weights } = await /** @type {NonNullable<typeof model>} */ (model), frozen = Object.entries(await learner.plain("frozen"));
+  const changed = frozen.filter(([name, { data }]) => data.some((value, at) => value !== weights[name].data[at])).length;
+  const found = { loss, prompts: lesson.form ? lesson.prompts.length : 0, formed: 0, ended: 0, frozen: frozen.length, changed };
+  for (const prompt of lesson.form ? lesson.prompts : []) {
+    const { text, stopped } = await answer(learner, prompt);
+    if (new RegExp(lesson.form, "u").test(text.trim())) found.formed += 1;
+    if (stopped) found.ended += 1;
+    await breathe();
+  }
+  return found;
+}
+
+/** What was trained, in the files that transformers or PEFT load, in a zip. */
+async function keep(/** @type {{name: string}} */ { name }) {
+  const learner = learners[name], { config } = await /** @type {NonNullable<typeof model>} */ (model);
+  const read = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"].map(
+    async (file) => [file, new Uint8Array(await (await fetched(`${folder}${file}.gz`)).arrayBuffer())]);
+  const json = (/** @type {object} */ value) => new TextEncoder().encode(JSON.stringify(value, null, 2));
+  const tensors = writeTensors(await learner.plain("moved"), { format: "pt" });
+  const made = learner.lowRank
+    ? { "adapter_model.safetensors": tensors, "adapter_config.json": json(adapterConfig(learner.lowRank)) }
+    : { "model.safetensors": tensors, "config.json": json({ ...config, dtype: "float32" }) };
+  tell("kept", { name: learner.lowRank ? "adapter" : "model", file: zipSync({ ...made, ...Object.fromEntries(await Promise.all(read)) }) });
+}
+
+const orders = {
+  train,
+  stop: async () => { stopping = true; },
+  pause: async () => { waiting = new Promise((done) => { goOn = done; }); },
+  resume: async () => goOn(),
+  ask: async (/** @type {{name: string, prompt: string}} */ { name, prompt }) => {
+    tell("answered", await answer(learners[name], prompt, (text) => tell("answering", { text })));
+  },
+  keep,
+};
+
+onmessage = async ({ data }) => {
+  try {
+    await orders[/** @type {keyof typeof orders} */ (data.order)](data);
+  } catch (error) {
+    tell("failed", { why: error instanceof Error ? error.message : String(error) });
+  }
+};

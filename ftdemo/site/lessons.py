@@ -1,0 +1,127 @@
+"""The lessons that pages train in the reader's browser: rows, their order and prompts, as our own training has them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ftdemo.data import Row
+from ftdemo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ftdemo.encode import Examples
+    from ftdemo.methods import Learner
+
+MODEL = "nano"
+OF_THE_MODEL = (
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+)
+"""What a page needs of it: the first three to train, the others for those who keep what was trained."""
+_USUAL = {"model": MODEL, "packing": True, "dtype": "float32", "device": "cpu"}
+"""Of all lessons. Rows are packed, so that all batches have one shape: a browser compiles each shape anew."""
+
+
+def find_lessons(docs: Path) -> list[Path]:
+    """The lessons of a site."""
+    return sorted((docs / "assets" / "train-here" / "lessons").glob("*.yaml"))
+
+
+def model_folder() -> Path:
+    """Where the files of the model lie."""
+    return Path(str(files("ftdemo") / "weights" / MODEL))
+
+
+def write_lesson(path: Path) -> Path:
+    """Train a lesson with our own engine, and write what a page needs to do the same, beside the lesson."""
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    form = re.compile(settings["form"]) if "form" in settings else None
+    measured = {name: _measure(learner, form) for name, learner in _learners(settings).items()}
+    content = as_pages_train(path) | {"measured": measured}
+    out = path.with_suffix(".json.gz")
+    out.write_bytes(gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0))
+    return out
+
+
+def read_lesson(path: Path) -> dict[str, Any]:
+    """A lesson that was written."""
+    found: dict[str, Any] = json.loads(gzip.decompress(path.with_suffix(".json.gz").read_bytes()))
+    return found
+
+
+def as_pages_train(path: Path) -> dict[str, Any]:
+    """All of a lesson but what was measured: the same for the same lesson, data and model."""
+    from ftdemo.generate import prompt_of
+    from ftdemo.train import plan_heldout, plan_run
+
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    learner = next(iter(_learners(settings).values()))
+    asked = learner.splits.heldout[: learner.recipe.sample_prompts]
+    found: dict[str, Any] = settings | {
+        "recipe": learner.recipe.model_dump(mode="json"),
+        "chat": isinstance(learner.splits.heldout[0], Row),
+        "prompts": [prompt_of(row, learner.tokenizer)[1] for row in asked],
+        "train": rows(learner.train),
+        "heldout": rows(learner.heldout),
+        "plan": list(plan_run(learner))[: learner.recipe.max_steps],
+        "heldout_plan": list(plan_heldout(learner)),
+    }
+    return found
+
+
+def _learners(settings: dict[str, Any]) -> dict[str, Learner]:
+    """A model for each start of a lesson, ready to be trained."""
+    from ftdemo.methods import prepare
+
+    return {
+        name: prepare(Recipe(**_USUAL | settings["recipe"] | {"method": method}))
+        for name, method in settings["starts"].items()
+    }
+
+
+def _measure(learner: Learner, form: re.Pattern[str] | None) -> dict[str, float]:
+    """What our own training of a lesson reaches, and the seconds that it takes."""
+    from ftdemo.events import Evaluated, Finished
+    from ftdemo.generate import answer_rows
+    from ftdemo.train import train
+
+    recipe = learner.recipe
+    events = list(train(recipe, learner))
+    loss = next(event.loss for event in reversed(events) if isinstance(event, Evaluated))
+    seconds = next(event.seconds for event in events if isinstance(event, Finished))
+    asked = learner.splits.heldout[: recipe.sample_prompts]
+    answers = answer_rows(learner.model, learner.tokenizer, asked, max_new_tokens=recipe.answer_tokens)
+    found = {"loss": round(loss, 4), "seconds": round(seconds, 1)}
+    if form:
+        found["formed"] = sum(bool(form.search(answer.text.strip())) for answer in answers)
+        found["ended"] = sum(answer.stopped for answer in answers)
+    return found
+
+
+def rows(examples: Examples) -> list[dict[str, Any]]:
+    """Token ids, and from where to where they are trained."""
+    return [
+        {"input_ids": example.input_ids, "trained": [[span.start, span.stop] for span in _spans(example.trained)]}
+        for example in examples
+    ]
+
+
+def _spans(flags: tuple[bool, ...]) -> Iterator[range]:
+    start = None
+    for place, flag in enumerate((*flags, False)):
+        if flag and start is None:
+            start = place
+        elif not flag and start is not None:
+            yield range(start, place)
+            start = None
