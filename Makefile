@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: demo test check site audit spaces grow venv clean
+.PHONY: demo test check site audit spaces train-here grow venv clean
 
 demo: $(VENV)/.demo  ## build the site, then serve site and demos at one address
 	FTDEMO_DEMOS_URL=/demos/{name}/ $(BIN)/mkdocs build --strict --quiet
@@ -35,6 +35,11 @@ audit: site $(VENV)/.dev  ## judge site and demos: Lighthouse, axe, HTML, links;
 
 spaces: $(VENV)/.dev  ## try every Space on a bare Python, through its API and by a browser
 	$(BIN)/python tests/spaces/try_spaces.py
+
+train-here:  ## check and bundle what trains in the page; needs Node.js and the network
+	npm ci --prefix docs/assets/train-here --silent --no-audit --no-fund --ignore-scripts
+	npm run --prefix docs/assets/train-here --silent check
+	npm run --prefix docs/assets/train-here --silent build
 
 grow: $(VENV)/.dev  ## time the build of this site, and of it grown to a thousand terms
 	$(BIN)/python tests/audit/grow.py

@@ -1,12 +1,17 @@
 // <ft-train>: trains the house's smallest model in the page, in a worker. Nothing is loaded before the reader asks for it.
 
 /** @typedef {{name: string, step: number, loss: number, ms: number, steps: number, device: string, text: string, prompt: string,
- *    stopped: boolean, why: string, file: Uint8Array<ArrayBuffer>, examples: number,
+ *    stopped: boolean, why: string, file: Uint8Array<ArrayBuffer>, examples: number, many: boolean,
  *    scores: Record<string, {loss: number, prompts: number, formed: number, ended: number, frozen: number, changed: number}>}} Told */
 
 const HERE = new URL(".", import.meta.url);
 const NUMBERS_A_RANK = 9728; // of an adapter for all linear matrices: inputs and outputs of each, summed
 const HEIGHT = 180, WIDTH = 640;
+
+const shortened = (/** @type {string} */ text, most = 400) => {
+  const said = text.trim() || "(nothing)", start = said.slice(0, most).split("\n").slice(0, 12).join("\n");
+  return start === said ? said : `${start} …`;
+};
 
 class FtTrain extends HTMLElement {
   connectedCallback() {
@@ -123,6 +128,7 @@ class FtTrain extends HTMLElement {
 
   start(/** @type {Told} */ told) {
     this.steps = told.steps;
+    this.many = told.many;
     if (this.results) this.results.hidden = false;
     this.say(`${told.examples} examples, ${told.steps} steps, on ${told.device === "webgpu" ? "your graphics card" : "your processor"} …`, "Stop");
   }
@@ -150,7 +156,7 @@ class FtTrain extends HTMLElement {
   }
 
   sample(/** @type {Told} */ { name, step, prompt, text }) {
-    const title = `${Object.keys(this.curves ?? {}).length > 1 ? `${name}, ` : ""}${step ? `after step ${step}` : "before the first step"}:`;
+    const title = `${this.many ? `${name}, ` : ""}${step ? `after step ${step}` : "before the first step"}:`;
     if (this.asked) this.asked.textContent = `What it says to an unseen prompt: ${prompt}`;
     const id = `${name}-${step ? "now" : "before"}`;
     const found = [...(this.samples?.children ?? [])].find((each) => /** @type {HTMLElement} */ (each).dataset.id === id);
@@ -158,7 +164,7 @@ class FtTrain extends HTMLElement {
     /** @type {HTMLElement} */ (figure).dataset.id = id;
     figure.replaceChildren();
     this.add(figure, "figcaption", { className: "ft-when", textContent: title });
-    this.add(figure, "blockquote", { className: "ft-said", textContent: text.trim() || "(nothing)" });
+    this.add(figure, "blockquote", { className: "ft-said", textContent: shortened(text) });
     this.draw();
   }
 
@@ -175,7 +181,7 @@ class FtTrain extends HTMLElement {
   }
 
   reply(/** @type {Told} */ { text }) {
-    if (this.answer) [this.answer.hidden, this.answer.textContent] = [false, text.trim() || "(nothing)"];
+    if (this.answer) [this.answer.hidden, this.answer.textContent] = [false, shortened(text, 2000)];
   }
 
   save(/** @type {Told} */ { name, file }) {

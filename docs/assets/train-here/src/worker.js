@@ -10,7 +10,7 @@ import {
 /** @import { Example, Packed, Plain, Recipe } from "./trainer.js" */
 /** @typedef {{recipe: Recipe, starts: Record<string, string>, chat: boolean, form: string, prompts: string[], train: Example[],
  *    heldout: Example[], plan: Packed[], heldout_plan: Packed[]}} Lesson What ftdemo/site/lessons.py writes. */
-/** @typedef {{lesson: string, model: string, device?: string, settings?: Partial<Recipe>, own?: string, most?: number,
+/** @typedef {{lesson: string, model: string, settings?: Partial<Recipe>, own?: string, most?: number,
  *    weights?: ArrayBuffer, adapter?: ArrayBuffer}} Order What to train on what, and for tests from which weights. */
 
 const STOP = "<|im_end|>";
@@ -31,17 +31,24 @@ async function fetched(/** @type {string} */ url) {
   return new Response(first === 0x1f && second === 0x8b ? file.stream().pipeThrough(new DecompressionStream("gzip")) : file);
 }
 
-async function load(/** @type {Order} */ { model: from, device }) {
+async function load(/** @type {Order} */ { model: from }) {
   folder = from;
   const files = ["config.json", "tokenizer.json", "model.safetensors"].map((name) => fetched(`${folder}${name}.gz`));
   const [config, tokenizer, weights] = await Promise.all(files);
-  const devices = await init(...(device ? [/** @type {"wasm"} */ (device)] : /** @type {const} */ (["webgpu", "wasm"])));
-  const chosen = devices.includes("webgpu") ? "webgpu" : "wasm";
+  const adapter = await /** @type {any} */ (navigator).gpu?.requestAdapter();
+  const wanted = adapter && !adapter.info?.isFallbackAdapter ? "webgpu" : "wasm"; // in software WebGPU is the slower one
+  const chosen = (await init(wanted, "wasm")).includes(wanted) ? wanted : "wasm";
   defaultDevice(chosen);
   return {
     device: chosen, config: await config.json(), weights: readTensors(await weights.arrayBuffer()).tensors,
     tokenizer: readTokenizer(await tokenizer.json()),
   };
+}
+
+/** What could not be loaded is asked for anew the next time. @returns {never} */
+function forget(/** @type {unknown} */ error) {
+  model = undefined;
+  throw error;
 }
 
 /** Between two steps: lets orders in, and waits while the page is hidden. */
@@ -52,7 +59,7 @@ async function breathe() {
 
 async function train(/** @type {Order} */ order) {
   stopping = false;
-  const [{ device, config, weights, tokenizer }, read] = await Promise.all([(model ??= load(order)), fetched(order.lesson)]);
+  const [{ device, config, weights, tokenizer }, read] = await Promise.all([(model ??= load(order).catch(forget)), fetched(order.lesson)]);
   lesson = await read.json();
   const recipe = { ...lesson.recipe, ...order.settings };
   const examples = order.own ? ownExamples(order.own, lesson.chat, tokenizer, recipe.max_length) : lesson.train;
@@ -65,7 +72,7 @@ async function train(/** @type {Order} */ order) {
     const adapter = order.adapter ? readTensors(order.adapter).tensors : newAdapter(config, weights, recipe);
     return [name, new Learner(config, recipe, first, method === "lora" ? adapter : null)];
   }));
-  tell("started", { steps, device, examples: examples.length });
+  tell("started", { steps, device, examples: examples.length, many: Object.keys(learners).length > 1 });
   await look(0);
   let step = 0;
   while (step < steps && !stopping) {
