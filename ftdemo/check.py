@@ -19,6 +19,7 @@ from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
 from ftdemo.data.personal import look_for
 from ftdemo.data.rows import MIN_ROWS_TO_SPLIT
 from ftdemo.data.split import fingerprint, letters
+from ftdemo.data.twins import LEAST, Twins
 from ftdemo.encode import encode, refuse_control_tokens
 from ftdemo.errors import DataError, StorageError
 
@@ -177,6 +178,7 @@ class _Looks:
         self._rows: set[int] = set()
         self._letters: set[int] = set()
         self._answers: dict[int, int] = {}
+        self._twins = Twins()
         own_data, twins = "guides/your-own-data/", "terms/data-contamination/"
         self.bad = Finding("bad", "unusable: training stops at the first of them", own_data)
         self._control = Finding(
@@ -205,6 +207,11 @@ class _Looks:
         self._near = Finding(
             "near_duplicates", "an earlier one but for numbers, signs and capitals: scores may flatter", twins
         )
+        self._alike = Finding(
+            "alike",
+            f"with {LEAST:.0%} of words and pairs of words as an earlier one has them: scores may flatter",
+            twins,
+        )
         self._other = Finding(
             "contradictions",
             "with another answer to what an earlier one asks: chance decides which is learned",
@@ -217,7 +224,9 @@ class _Looks:
     def findings(self) -> Iterator[Finding]:
         """All that was looked for, the heaviest first."""
         yield from (self.bad, self._control, self._dropped, self._cut, self._overlap)
-        yield from (self._twice, self._near, self._other, self._personal)
+        for number in self._twins.later_ones():
+            self._alike.add(number)
+        yield from (self._twice, self._near, self._alike, self._other, self._personal)
 
     def look_at(self, row: AnyRow) -> tuple[int, str]:
         """Take a row in. Its number of tokens is returned, and why a cleaned copy does without it, if it does."""
@@ -237,8 +246,10 @@ class _Looks:
             self._twice.add(row.number)
         elif bare and fingerprint(bare) in self._letters:
             self._near.add(row.number)
-        elif asked and self._answers.setdefault(fingerprint(asked), same) != same:
-            self._other.add(row.number)
+        else:
+            self._twins.add(row.number, f"{asked} {answer}")
+            if asked and self._answers.setdefault(fingerprint(asked), same) != same:
+                self._other.add(row.number)
         self._rows.add(same)
         self._letters.add(fingerprint(bare))
         if found := next(look_for(_text(row)), None):

@@ -136,7 +136,8 @@ def test_lengths_are_counted_in_bins_that_double(tmp_path: Path) -> None:
 
 
 def test_a_texts_length_is_no_fault(tmp_path: Path, tokenizer: Any) -> None:
-    rows = [{"text": row["prompt"] + " far" * 600} for row in many(100)]
+    names = [f"{first}{second}" for first in "abcdefghij" for second in "klmnopqrst"]
+    rows = [{"text": " ".join(f"{name}{word}" for word in "uvwxyz" * 100)} for name in names]
     assert check(written(tmp_path, rows), tokenizer, model="tiny").findings == []
 
 
