@@ -101,15 +101,14 @@ class FtTrain extends HTMLElement {
     if (this.scores && this.form) [this.scores.textContent, this.form.hidden] = ["", true];
     this.order("train", {
       lesson: new URL(`lessons/${this.dataset.lesson}.json.gz`, HERE).href, model: new URL("../derived/nano/", HERE).href,
-      settings: this.rank ? { rank: this.rank.valueAsNumber, alpha: 2 * this.rank.valueAsNumber } : {}, own: this.own?.value.trim(), ...this.changes,
+      settings: this.rank ? { rank: this.rank.valueAsNumber, alpha: 2 * this.rank.valueAsNumber } : {}, own: this.own?.value.trim(),
     });
   }
 
-  /** What tests may change of an order. */
-  changes = {};
-
-  say(/** @type {string} */ text, /** @type {string} */ button) {
-    if (this.told && this.button) [this.told.textContent, this.button.textContent] = [text, button];
+  say(/** @type {string} */ text, /** @type {string} */ button, aloud = true) {
+    if (!this.told || !this.button) return;
+    this.told.ariaLive = aloud ? "polite" : "off";
+    [this.told.textContent, this.button.textContent] = [text, button];
   }
 
   hear(/** @type {Told & {event: string}} */ told) {
@@ -135,7 +134,7 @@ class FtTrain extends HTMLElement {
 
   step(/** @type {Told} */ told) {
     this.curve(told.name).told.push([told.step, told.loss]);
-    this.say(`step ${told.step} of ${this.steps}, loss ${told.loss.toFixed(2)}, ${Math.round(told.ms)} ms a step`, "Stop");
+    this.say(`step ${told.step} of ${this.steps}, loss ${told.loss.toFixed(2)}, ${Math.round(told.ms)} ms a step`, "Stop", false);
     this.draw();
   }
 

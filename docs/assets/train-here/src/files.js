@@ -21,6 +21,7 @@ export function ownExamples(/** @type {string} */ lines, /** @type {boolean} */ 
     const bar = line.indexOf("|"), [prompt, answer] = [line.slice(0, bar).trim(), line.slice(bar + 1).trim()];
     if (chat && (bar < 0 || !prompt || !answer)) throw new Error(`Line ${index + 1} is not a request, a bar and an answer: How are you? | Well, thank you.`);
     const before = chat ? ids(asked(prompt)) : [];
+    if (before.length >= longest - 1) throw new Error(`Line ${index + 1}: the request alone is longer than ${longest} tokens. Shorten it.`);
     const all = chat ? ids(`${asked(prompt)}${answer}<|im_end|>\n`) : [...ids(line.trim(), true), ...ids("<|im_end|>")];
     const until = chat ? all.length - 1 : all.length;
     return { input_ids: all.slice(0, longest), trained: [[Math.max(1, before.length), Math.min(until, longest)]] };

@@ -10,8 +10,8 @@ import {
 /** @import { Example, Packed, Plain, Recipe } from "./trainer.js" */
 /** @typedef {{recipe: Recipe, starts: Record<string, string>, chat: boolean, form: string, prompts: string[], train: Example[],
  *    heldout: Example[], plan: Packed[], heldout_plan: Packed[]}} Lesson What ftdemo/site/lessons.py writes. */
-/** @typedef {{lesson: string, model: string, settings?: Partial<Recipe>, own?: string, most?: number,
- *    weights?: ArrayBuffer, adapter?: ArrayBuffer}} Order What to train on what, and for tests from which weights. */
+/** @typedef {{lesson: string, model: string, settings: Partial<Recipe>, own: string}} Order Where both lie, what of the recipe
+ *    is set otherwise, and rows of the reader's own. */
 
 const STOP = "<|im_end|>";
 const tell = (/** @type {string} */ event, /** @type {object} */ more = {}) => postMessage({ event, ...more });
@@ -63,14 +63,12 @@ async function train(/** @type {Order} */ order) {
   lesson = await read.json();
   const recipe = { ...lesson.recipe, ...order.settings };
   const examples = order.own ? ownExamples(order.own, lesson.chat, tokenizer, recipe.max_length) : lesson.train;
-  const once = order.own && packed(examples, recipe);
-  const plan = once ? Array.from({ length: Math.max(1, Math.round(lesson.plan.length / once.length)) }, () => once).flat() : lesson.plan;
-  const steps = Math.min(plan.length, order.most || Infinity);
+  const once = order.own ? packed(examples, recipe) : lesson.plan; // few rows are read again, for about as many steps
+  const plan = Array.from({ length: Math.max(1, Math.round(lesson.plan.length / once.length)) }, () => once).flat(), steps = plan.length;
   Object.values(learners).forEach((learner) => learner.free());
   learners = Object.fromEntries(Object.entries(lesson.starts).map(([name, method]) => {
-    const first = order.weights ? readTensors(order.weights).tensors : method === "scratch" ? randomized(weights, recipe.seed) : weights;
-    const adapter = order.adapter ? readTensors(order.adapter).tensors : newAdapter(config, weights, recipe);
-    return [name, new Learner(config, recipe, first, method === "lora" ? adapter : null)];
+    const first = method === "scratch" ? randomized(weights, recipe.seed) : weights;
+    return [name, new Learner(config, recipe, first, method === "lora" ? newAdapter(config, weights, recipe) : null)];
   }));
   tell("started", { steps, device, examples: examples.length, many: Object.keys(learners).length > 1 });
   await look(0);
@@ -78,8 +76,9 @@ async function train(/** @type {Order} */ order) {
   while (step < steps && !stopping) {
     step += 1;
     for (const [name, learner] of Object.entries(learners)) {
-      const began = performance.now();
-      tell("step", { name, step, ...(await learner.train(examples, plan[step - 1], plan.length)), ms: performance.now() - began });
+      const began = performance.now(), taken = await learner.train(examples, plan[step - 1], steps);
+      if (!Number.isFinite(taken.loss)) throw new Error(`The loss of step ${step} is no number: training has diverged. Try other rows.`);
+      tell("step", { name, step, ...taken, ms: performance.now() - began });
     }
     if (step % recipe.eval_every === 0 && step < steps) await look(step);
     await breathe();
