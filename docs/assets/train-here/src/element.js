@@ -5,7 +5,7 @@
  *    scores: Record<string, {loss: number, prompts: number, formed: number, ended: number, frozen: number, changed: number}>}} Told */
 
 const HERE = new URL(".", import.meta.url);
-const NUMBERS_A_RANK = 9728; // of an adapter for all linear matrices: inputs and outputs of each, summed
+const NUMBERS_A_RANK = 9856; // of an adapter for all linear matrices: inputs and outputs of each, summed
 const HEIGHT = 180, WIDTH = 640;
 
 const shortened = (/** @type {string} */ text, most = 400) => {
