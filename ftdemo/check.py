@@ -207,11 +207,6 @@ class _Looks:
         self._near = Finding(
             "near_duplicates", "an earlier one but for numbers, signs and capitals: scores may flatter", twins
         )
-        self._alike = Finding(
-            "alike",
-            f"with {LEAST:.0%} of words and pairs of words as an earlier one has them: scores may flatter",
-            twins,
-        )
         self._other = Finding(
             "contradictions",
             "with another answer to what an earlier one asks: chance decides which is learned",
@@ -224,9 +219,15 @@ class _Looks:
     def findings(self) -> Iterator[Finding]:
         """All that was looked for, the heaviest first."""
         yield from (self.bad, self._control, self._dropped, self._cut, self._overlap)
+        yield from (self._twice, self._near, self._alike(), self._other, self._personal)
+
+    def _alike(self) -> Finding:
+        """Rows that only all rows together show to be alike."""
+        says = f"with {LEAST:.0%} of words and pairs of words as an earlier one has them: scores may flatter"
+        found = Finding("alike", says, self._near.page)
         for number in self._twins.later_ones():
-            self._alike.add(number)
-        yield from (self._twice, self._near, self._alike, self._other, self._personal)
+            found.add(number)
+        return found
 
     def look_at(self, row: AnyRow) -> tuple[int, str]:
         """Take a row in. Its number of tokens is returned, and why a cleaned copy does without it, if it does."""

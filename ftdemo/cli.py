@@ -153,12 +153,12 @@ def _voice(what: str, base: str | None) -> _Voice:
     """A run's model, a model as it is, or an adapter on the base that it names."""
     from ftdemo.adapters import load_adapter
     from ftdemo.generate import REPLY_TOKENS
-    from ftdemo.run import RECORD, Run
+    from ftdemo.run import Run
 
     folder = Path(what)
     if _is_adapter(folder):
         return _speaks(*load_adapter(folder, base), REPLY_TOKENS)
-    if _is_model(what) or ((folder / "config.json").exists() and not (folder / RECORD).exists()):
+    if _is_model(what) or _is_from_elsewhere(folder, "config.json"):
         return _as_it_is(what)
     run = Run.load(folder)
     if run.labels:
@@ -184,9 +184,15 @@ def _speaks(model: Any, tokenizer: Any, longest: int) -> _Voice:
 def _is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter that no run of ours has written."""
     from ftdemo.adapters import ADAPTER_CONFIG
+
+    return _is_from_elsewhere(folder, ADAPTER_CONFIG)
+
+
+def _is_from_elsewhere(folder: Path, file: str) -> bool:
+    """Whether a folder holds such a file, and no run of ours."""
     from ftdemo.run import RECORD
 
-    return (folder / ADAPTER_CONFIG).exists() and not (folder / RECORD).exists()
+    return (folder / file).exists() and not (folder / RECORD).exists()
 
 
 def _is_model(what: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftdemo.data import Asked, Row, Trial, Turn
 from ftdemo.encode import render
 from ftdemo.events import Answer
-from ftdemo.methods import precision
+from ftdemo.methods import at_head, precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -131,13 +131,9 @@ def _answering(model: Any) -> Iterator[None]:
     import torch
 
     model.eval()
-    head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _head, inputs: (inputs[0].contiguous(), *inputs[1:]))
-    try:
-        with torch.inference_mode(), precision(model), _DORA_IS_CACHED:
-            yield
-    finally:
-        hook.remove()
+    closed = at_head(model, lambda hidden: hidden.contiguous())
+    with torch.inference_mode(), precision(model), closed, _DORA_IS_CACHED:
+        yield
 
 
 class _DoraIsCached:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +179,17 @@ def adapted_layers(model: Any) -> list[Any]:
 def count_parameters(model: Any) -> int:
     """Parameters of a model; of 4-bit weights, two lie in a byte."""
     return sum(weight.numel() * (1 if weight.is_floating_point() else 2) for weight in model.parameters())
+
+
+@contextmanager
+def at_head(model: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Within this, the model's head sees what `change` makes of the hidden states."""
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _head, inputs: (change(inputs[0]), *inputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def precision(model: Any) -> AbstractContextManager[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from ftdemo.encode import Examples
 from ftdemo.entropy import entropies
 from ftdemo.errors import TrainingError, UsageError
 from ftdemo.events import Evaluated, Event, Finished, Started, Step
-from ftdemo.methods import Learner, count_parameters, prepare
+from ftdemo.methods import Learner, at_head, count_parameters, prepare
 from ftdemo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -224,19 +224,13 @@ def loss_sum(model: Any, batch: Batch, learner: Learner) -> torch.Tensor:
             return cross_entropy_sum(model(**inputs, use_cache=False).logits, batch.targets)
 
 
-@contextmanager
-def logits_only_at(model: Any, positions: torch.Tensor) -> Iterator[None]:
+def logits_only_at(model: Any, positions: torch.Tensor) -> AbstractContextManager[None]:
     """Within this, the model's head sees the hidden states at `positions` (bool, rows x length) alone.
 
     The head turns each hidden state into one logit a word of the vocabulary, a fifth of all work where the vocabulary
     is large and the model small. Logits that no loss reads are not computed: they come out as (trained, vocabulary).
     """
-    head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _head, inputs: (inputs[0][positions], *inputs[1:]))
-    try:
-        yield
-    finally:
-        hook.remove()
+    return at_head(model, lambda hidden: hidden[positions])
 
 
 def evaluate_heldout(learner: Learner, step: int) -> Evaluated:

@@ -49,7 +49,7 @@ const text = (array) => {
   const view = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
   return btoa(Array.from(view, (byte) => String.fromCharCode(byte)).join(""));
 };
-const tensors = (file) => engine.readTensors(bytes(file)).tensors;
+const tensors = (file) => engine.readTensors(bytes(file));
 const told = async (weights, low, ids) => {
   const count = ids.length, after = (_, at) => (at % count > Math.floor(at / count) ? -1e9 : 0);
   const bias = np.array(Float32Array.from({ length: count ** 2 }, after), { shape: [1, 1, count, count] });
@@ -65,7 +65,7 @@ const steps = async (learner, from, upto) => {
   const losses = [];
   for (let at = from; at < upto; at++) {
     const rows = given.plan[at % given.plan.length];
-    losses.push((await learner.train(given.examples, rows, given.plan.length)).loss);
+    losses.push(await learner.train(given.examples, rows, given.plan.length));
   }
   return losses;
 };
@@ -166,7 +166,7 @@ def test_an_adapter_gives_the_same_logits_in_plain_peft(engine: Any, tmp_path: P
     script = """
     const learner = learn();
     await steps(learner, 0, 8);
-    const file = text(engine.writeTensors(await learner.plain("moved"), { format: "pt" }));
+    const file = text(engine.writeTensors(await learner.plain("moved")));
     const logits = await told({ ...learner.frozen, ...learner.state.moved }, learner.lowRank, given.ids);
     return { file, logits, config: engine.adapterConfig(learner.lowRank) };
     """

@@ -54,15 +54,14 @@ def derive_site() -> None:
 @click.argument("names", nargs=-1)
 def write_lessons(names: tuple[str, ...]) -> None:
     """Train the lessons that pages train in the browser, all or those named, and write what the pages need for it."""
-    from ftdemo.site.lessons import find_lessons, read_lesson, write_lesson
+    from ftdemo.site.lessons import find_lessons, write_lesson
     from ftdemo.site.project import Project
 
     lessons = {path.stem: path for path in find_lessons(Project(Path.cwd()).docs)}
     for name in names or lessons:
         if name not in lessons:
             raise UsageError(f"There is no lesson {name}.", f"The lessons are: {', '.join(lessons)}.")
-        out = write_lesson(lessons[name])
-        click.echo(f"{out}: {out.stat().st_size:,} bytes, {read_lesson(lessons[name])['measured']}")
+        click.echo(f"{name}: {write_lesson(lessons[name])}")
 
 
 @site.command("build")

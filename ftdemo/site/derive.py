@@ -79,11 +79,8 @@ def _derive_lessons(project: Project) -> None:
             project.derived / "train-here" / f"{path.stem}.html", parts.train_here(path.stem, lessons.read_lesson(path))
         )
     for name in lessons.OF_THE_MODEL if found else ():
-        out = project.docs / "assets" / "derived" / lessons.MODEL / f"{name}.gz"
         content = gzip.compress((lessons.model_folder() / name).read_bytes(), mtime=0)
-        if not out.exists() or out.read_bytes() != content:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_bytes(content)
+        _write(project.docs / "assets" / "derived" / lessons.MODEL / f"{name}.gz", content)
 
 
 def _derive_terms(project: Project, glossary: Glossary, records: Records, bibliography: Bibliography) -> None:
@@ -159,7 +156,8 @@ def _plain(page: Path) -> str:
     return _TAG.sub("", _INCLUDE.sub("", content))
 
 
-def _write(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+def _write(path: Path, text: str | bytes) -> None:
+    content = text.encode() if isinstance(text, str) else text
+    if not path.exists() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,15 +43,20 @@ def model_folder() -> Path:
     return Path(str(files("ftdemo") / "weights" / MODEL))
 
 
-def write_lesson(path: Path) -> Path:
-    """Train a lesson with our own engine, and write what a page needs to do the same, beside the lesson."""
+def write_lesson(path: Path) -> dict[str, dict[str, float]]:
+    """Train a lesson with our own engine, and write what a page needs to do the same, beside the lesson.
+
+    Returns:
+        What was reached, from each of its starts.
+    """
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    learners = _learners(settings)
+    content = _content(settings, next(iter(learners.values())))
     form = re.compile(settings["form"]) if "form" in settings else None
-    measured = {name: _measure(learner, form) for name, learner in _learners(settings).items()}
-    content = as_pages_train(path) | {"measured": measured}
-    out = path.with_suffix(".json.gz")
-    out.write_bytes(gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0))
-    return out
+    measured = {name: _measure(learner, form) for name, learner in learners.items()}
+    whole = json.dumps(content | {"measured": measured}, separators=(",", ":"))
+    path.with_suffix(".json.gz").write_bytes(gzip.compress(whole.encode(), mtime=0))
+    return measured
 
 
 def read_lesson(path: Path) -> dict[str, Any]:
@@ -62,22 +67,28 @@ def read_lesson(path: Path) -> dict[str, Any]:
 
 def as_pages_train(path: Path) -> dict[str, Any]:
     """All of a lesson but what was measured: the same for the same lesson, data and model."""
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return _content(settings, next(iter(_learners(settings).values())))
+
+
+def _content(settings: dict[str, Any], learner: Learner) -> dict[str, Any]:
     from ftdemo.generate import prompt_of
     from ftdemo.train import plan_heldout, plan_run
 
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    learner = next(iter(_learners(settings).values()))
-    asked = learner.splits.heldout[: learner.recipe.sample_prompts]
-    found: dict[str, Any] = settings | {
+    return settings | {
         "recipe": learner.recipe.model_dump(mode="json"),
         "chat": isinstance(learner.splits.heldout[0], Row),
-        "prompts": [prompt_of(row, learner.tokenizer)[1] for row in asked],
+        "prompts": [prompt_of(row, learner.tokenizer)[1] for row in _asked(learner)],
         "train": rows(learner.train),
         "heldout": rows(learner.heldout),
         "plan": list(plan_run(learner))[: learner.recipe.max_steps],
         "heldout_plan": list(plan_heldout(learner)),
     }
-    return found
+
+
+def _asked(learner: Learner) -> Sequence[Any]:
+    """The held-out rows that are answered."""
+    return learner.splits.heldout[: learner.recipe.sample_prompts]
 
 
 def _learners(settings: dict[str, Any]) -> dict[str, Learner]:
@@ -100,8 +111,7 @@ def _measure(learner: Learner, form: re.Pattern[str] | None) -> dict[str, float]
     events = list(train(recipe, learner))
     loss = next(event.loss for event in reversed(events) if isinstance(event, Evaluated))
     seconds = next(event.seconds for event in events if isinstance(event, Finished))
-    asked = learner.splits.heldout[: recipe.sample_prompts]
-    answers = answer_rows(learner.model, learner.tokenizer, asked, max_new_tokens=recipe.answer_tokens)
+    answers = answer_rows(learner.model, learner.tokenizer, _asked(learner), max_new_tokens=recipe.answer_tokens)
     found = {"loss": round(loss, 4), "seconds": round(seconds, 1)}
     if form:
         found["formed"] = sum(bool(form.search(answer.text.strip())) for answer in answers)

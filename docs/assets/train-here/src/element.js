@@ -72,7 +72,7 @@ class FtTrain extends HTMLElement {
     const label = this.add(form, "label", { textContent: `${this.dataset.ask} ` });
     const prompt = this.add(label, "input", { type: "text", maxLength: 300, required: true, value: this.dataset.prompt });
     this.which = this.add(form, "select", { ariaLabel: "Which model" });
-    this.askButton = this.add(form, "button", { type: "submit", textContent: "Ask" });
+    this.add(form, "button", { type: "submit", textContent: "Ask" });
     this.add(form, "button", { type: "button", textContent: "Download what was trained", onclick: () => this.order("keep", { name: this.which?.value }) });
     this.answer = this.add(parent, "blockquote", { className: "ft-said", hidden: true, ariaLive: "polite" });
     form.onsubmit = (event) => {

@@ -5,8 +5,11 @@ import { MATRICES } from "./model.js";
 /** @import { Example, Plain, Recipe } from "./trainer.js" */
 /** @import { Tokenizer } from "@huggingface/tokenizers" */
 
+/** What ends each turn and text. */
+export const STOP = "<|im_end|>";
+
 /** A request as the model reads it. A test holds it against the template that ships with the model. */
-export const asked = (/** @type {string} */ prompt) => `<|im_start|>user\n${prompt}<|im_end|>\n<|im_start|>assistant\n`;
+export const asked = (/** @type {string} */ prompt) => `<|im_start|>user\n${prompt}${STOP}\n<|im_start|>assistant\n`;
 
 /**
  * A reader's own rows: in each line a request, a bar and an answer, or where the lesson has no requests a text alone.
@@ -22,7 +25,7 @@ export function ownExamples(/** @type {string} */ lines, /** @type {boolean} */ 
     if (chat && (bar < 0 || !prompt || !answer)) throw new Error(`Line ${index + 1} is not a request, a bar and an answer: How are you? | Well, thank you.`);
     const before = chat ? ids(asked(prompt)) : [];
     if (before.length >= longest - 1) throw new Error(`Line ${index + 1}: the request alone is longer than ${longest} tokens. Shorten it.`);
-    const all = chat ? ids(`${asked(prompt)}${answer}<|im_end|>\n`) : [...ids(line.trim(), true), ...ids("<|im_end|>")];
+    const all = chat ? ids(`${asked(prompt)}${answer}${STOP}\n`) : [...ids(line.trim(), true), ...ids(STOP)];
     const until = chat ? all.length - 1 : all.length;
     return { input_ids: all.slice(0, longest), trained: [[Math.max(1, before.length), Math.min(until, longest)]] };
   });
@@ -48,10 +51,10 @@ export const adapterConfig = (/** @type {{rank: number, alpha: number}} */ { ran
   bias: "none", target_modules: MATRICES.map((name) => name.split(".")[1]),
 });
 
-/** Tensors of a safetensors file as float32, and its metadata. */
+/** Tensors of a safetensors file as float32. */
 export function readTensors(/** @type {ArrayBuffer} */ file) {
   const size = Number(new DataView(file).getBigUint64(0, true));
-  const { __metadata__: metadata = {}, ...entries } = JSON.parse(new TextDecoder().decode(new Uint8Array(file, 8, size)));
+  const { __metadata__: _metadata, ...entries } = JSON.parse(new TextDecoder().decode(new Uint8Array(file, 8, size)));
   const tensors = /** @type {Plain} */ ({});
   for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(entries)) {
     const bytes = file.slice(8 + size + start, 8 + size + end);
@@ -59,14 +62,14 @@ export function readTensors(/** @type {ArrayBuffer} */ file) {
     const bits = dtype === "F32" ? new Uint32Array(bytes) : Uint32Array.from(new Uint16Array(bytes), (half) => half << 16);
     tensors[name] = { shape, data: new Float32Array(bits.buffer) };
   }
-  return { tensors, metadata: /** @type {Record<string, string>} */ (metadata) };
+  return tensors;
 }
 
 /** A safetensors file in float32. */
-export function writeTensors(/** @type {Plain} */ tensors, /** @type {Record<string, string>} */ metadata) {
+export function writeTensors(/** @type {Plain} */ tensors) {
   let end = 0;
   const entries = Object.entries(tensors).map(([name, { shape, data }]) => [name, { dtype: "F32", shape, data_offsets: [end, (end += data.byteLength)] }]);
-  const head = new TextEncoder().encode(JSON.stringify({ __metadata__: metadata, ...Object.fromEntries(entries) }));
+  const head = new TextEncoder().encode(JSON.stringify({ __metadata__: { format: "pt" }, ...Object.fromEntries(entries) }));
   const padded = 8 * Math.ceil(head.length / 8);
   const file = new Uint8Array(8 + padded + end).fill(32, 8, 8 + padded);
   new DataView(file.buffer).setBigUint64(0, BigInt(padded), true);

@@ -6,7 +6,7 @@ import { jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
 /** @import { Array as Tensor } from "@jax-js/jax" */
 /** @typedef {Record<string, Tensor>} Weights By the names that transformers gives them. */
 /** @typedef {{hidden_size: number, num_hidden_layers: number, num_attention_heads: number, head_dim: number,
- *    rms_norm_eps: number, vocab_size: number, intermediate_size: number, rope_parameters: {rope_theta: number}}} Config */
+ *    rms_norm_eps: number, vocab_size: number, rope_parameters: {rope_theta: number}}} Config */
 /** @typedef {{rank: number, alpha: number} | null} LowRank */
 /** @typedef {{moved: Weights, mean: Weights, square: Weights}} State Weights, and the optimizer's moments of them. */
 /** @typedef {{ids: Tensor, targets: Tensor, share: Tensor, bias: Tensor, turns: Tensor[]}} Batch Rows x length: tokens, those
@@ -15,6 +15,9 @@ import { jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
 const EMBEDDING = "model.embed_tokens.weight";
 const ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"].map((name) => `self_attn.${name}`);
 export const MATRICES = [...ATTENTION, "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+
+/** How much the means of gradients and of their squares keep at each step. */
+export const BETAS = [0.9, 0.999];
 
 /** How a matrix of an adapter is called in a file of PEFT's. */
 export const adapterName = (/** @type {string} */ matrix, /** @type {"A" | "B"} */ side) => `base_model.model.${matrix}.lora_${side}.weight`;
@@ -100,7 +103,7 @@ export function loss(/** @type {Config} */ config, /** @type {LowRank} */ lowRan
  * @param {{weight_decay: number, lr_ratio: number}} recipe
  */
 export function stepper(config, lowRank, recipe) {
-  const [beta1, beta2, epsilon, longest] = [0.9, 0.999, 1e-8, 1];
+  const [beta1, beta2] = BETAS, epsilon = 1e-8, longest = 1;
   const measured = valueAndGrad(loss(config, lowRank));
   return jit((/** @type {State} */ state, /** @type {Weights} */ frozen, /** @type {Batch} */ batch, /** @type {Tensor[]} */ [rate, due1, due2]) => {
     const names = Object.keys(state.moved);
@@ -110,7 +113,7 @@ export function stepper(config, lowRank, recipe) {
     if (head) given[EMBEDDING] = head;
     const [value, gradients] = measured(given, rest, batch);
     const norm = np.sqrt(names.map((name) => np.square(gradients[name].ref).sum()).reduce((sum, part) => sum.add(part)));
-    const cut = np.minimum(np.array(longest).div(norm.ref.add(1e-6)), 1);
+    const cut = np.minimum(np.array(longest).div(norm.add(1e-6)), 1);
     const next = /** @type {State} */ ({ moved: {}, mean: {}, square: {} });
     for (const name of names) {
       const gradient = gradients[name].mul(cut.ref), weight = state.moved[name];
@@ -123,7 +126,7 @@ export function stepper(config, lowRank, recipe) {
       next.moved[name] = kept.sub(next.mean[name].ref.div(due1.ref).div(size).mul(pace));
     }
     [cut, rate, due1, due2].forEach((each) => each.dispose());
-    return { loss: value, norm, unused: head ? [gradients[EMBEDDING]] : [], ...next };
+    return { loss: value, unused: head ? [gradients[EMBEDDING]] : [], ...next };
   });
 }
 
@@ -135,8 +138,9 @@ export function reader(/** @type {Config} */ config, /** @type {LowRank} */ lowR
       kept[name] = memory[name].add(now.mul(token.here.ref));
       return kept[name].ref;
     };
+    const see = attention(token.bias);
     const all = logits(config, weights, lowRank, token.ids, token.turns, (layer, query, key, value) =>
-      nn.dotProductAttention(query, keep(`${layer}.key`, key), keep(`${layer}.value`, value), { bias: token.bias.ref }));
+      see(layer, query, keep(`${layer}.key`, key), keep(`${layer}.value`, value)));
     token.here.dispose();
     token.bias.dispose();
     return { logits: all.reshape([-1]), memory: kept };

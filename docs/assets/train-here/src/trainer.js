@@ -1,7 +1,7 @@
 // A run: ftdemo/train.py for the house's small model, step by step, in the reader's own browser.
 
 import { jit, numpy as np, tree } from "@jax-js/jax";
-import { MATRICES, adapterName, logits, loss, reader, stepper, turnsAt } from "./model.js";
+import { BETAS, MATRICES, adapterName, logits, loss, reader, stepper, turnsAt } from "./model.js";
 
 /** @import { Array as Tensor } from "@jax-js/jax" */
 /** @import { Batch, Config, Weights } from "./model.js" */
@@ -10,7 +10,7 @@ import { MATRICES, adapterName, logits, loss, reader, stepper, turnsAt } from ".
 /** @typedef {number[][]} Packed A batch: the places of its examples, row by row. */
 /** @typedef {{method: string, lr: number, warmup: number, schedule: "constant" | "linear" | "cosine", weight_decay: number,
  *    rank: number, alpha: number, lr_ratio: number, max_length: number, batch_tokens: number, seed: number,
- *    eval_every: number, answer_tokens: number, epochs: number, max_steps: number | null}} Recipe */
+ *    eval_every: number, answer_tokens: number}} Recipe */
 
 const FAR_BELOW = -1e9;
 
@@ -63,10 +63,10 @@ function normals(/** @type {number} */ seed) {
 }
 
 /** Small random weights in the place of learned ones, as a new model of transformers has them; norms are ones. */
-export function randomized(/** @type {Plain} */ weights, /** @type {number} */ seed, spread = 0.02) {
+export function randomized(/** @type {Plain} */ weights, /** @type {number} */ seed) {
   const normal = normals(seed);
   return Object.fromEntries(Object.entries(weights).map(([name, { shape, data }]) =>
-    [name, { shape, data: data.map(() => (shape.length > 1 ? spread * normal() : 1)) }]));
+    [name, { shape, data: data.map(() => (shape.length > 1 ? 0.02 * normal() : 1)) }]));
 }
 
 /** An adapter for all linear matrices: A random, as far spread as PEFT's, and B zero (Hu et al. 2021). */
@@ -109,15 +109,15 @@ export class Learner {
     this.read = reader(config, this.lowRank);
   }
 
-  /** One step on a batch: its loss, in nats a trained token, and the length of its gradient. */
+  /** One step on a batch: its loss, in nats a trained token. */
   async train(/** @type {Example[]} */ examples, /** @type {Packed} */ rows, /** @type {number} */ steps) {
     this.step += 1;
-    const paces = [learningRate(this.recipe, this.step, steps), 1 - 0.9 ** this.step, 1 - 0.999 ** this.step].map((value) => np.array(value));
+    const paces = [learningRate(this.recipe, this.step, steps), ...BETAS.map((beta) => 1 - beta ** this.step)].map((value) => np.array(value));
     const { batch } = collate(this.config, this.recipe, examples, rows);
-    const { loss, norm, unused, ...state } = this.take(this.state, tree.ref(this.frozen), batch, paces);
+    const { loss, unused, ...state } = this.take(this.state, tree.ref(this.frozen), batch, paces);
     this.state = state;
     tree.dispose(unused);
-    return { loss: (await loss.data())[0], norm: (await norm.data())[0] };
+    return (await loss.data())[0];
   }
 
   /** The mean loss of all trained tokens of these batches, in nats. */

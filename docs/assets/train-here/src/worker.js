@@ -2,7 +2,7 @@
 
 import { zipSync } from "fflate";
 import {
-  Learner, adapterConfig, asked, defaultDevice, init, newAdapter, ownExamples, packed, randomized, readTensors, readTokenizer, writeTensors,
+  Learner, STOP, adapterConfig, asked, defaultDevice, init, newAdapter, ownExamples, packed, randomized, readTensors, readTokenizer, writeTensors,
 } from "./engine.js";
 
 /** @import { Tokenizer } from "@huggingface/tokenizers" */
@@ -13,7 +13,6 @@ import {
 /** @typedef {{lesson: string, model: string, settings: Partial<Recipe>, own: string}} Order Where both lie, what of the recipe
  *    is set otherwise, and rows of the reader's own. */
 
-const STOP = "<|im_end|>";
 const tell = (/** @type {string} */ event, /** @type {object} */ more = {}) => postMessage({ event, ...more });
 /** @type {Promise<{device: string, config: Config, weights: Plain, tokenizer: Tokenizer}> | undefined} */
 let model;
@@ -40,7 +39,7 @@ async function load(/** @type {Order} */ { model: from }) {
   const chosen = (await init(wanted, "wasm")).includes(wanted) ? wanted : "wasm";
   defaultDevice(chosen);
   return {
-    device: chosen, config: await config.json(), weights: readTensors(await weights.arrayBuffer()).tensors,
+    device: chosen, config: await config.json(), weights: readTensors(await weights.arrayBuffer()),
     tokenizer: readTokenizer(await tokenizer.json()),
   };
 }
@@ -76,26 +75,30 @@ async function train(/** @type {Order} */ order) {
   while (step < steps && !stopping) {
     step += 1;
     for (const [name, learner] of Object.entries(learners)) {
-      const began = performance.now(), taken = await learner.train(examples, plan[step - 1], steps);
-      if (!Number.isFinite(taken.loss)) throw new Error(`The loss of step ${step} is no number: training has diverged. Try other rows.`);
-      tell("step", { name, step, ...taken, ms: performance.now() - began });
+      const began = performance.now(), loss = await learner.train(examples, plan[step - 1], steps);
+      if (!Number.isFinite(loss)) throw new Error(`The loss of step ${step} is no number: training has diverged. Try other rows.`);
+      tell("step", { name, step, loss, ms: performance.now() - began });
     }
     if (step % recipe.eval_every === 0 && step < steps) await look(step);
     await breathe();
   }
-  await look(step);
-  const scores = /** @type {Record<string, object>} */ ({});
-  for (const [name, learner] of Object.entries(learners)) scores[name] = await score(learner);
+  const last = await look(step), scores = /** @type {Record<string, object>} */ ({});
+  for (const [name, learner] of Object.entries(learners)) scores[name] = await score(learner, last[name]);
   tell("finished", { step, stopped: stopping, scores });
 }
 
-/** The held-out loss, and the answer to the first prompt. */
+/** The held-out loss, and the answer to the first prompt, of each model. */
 async function look(/** @type {number} */ step) {
+  const seen = /** @type {Record<string, {loss: number, first: {text: string, stopped: boolean}}>} */ ({});
   for (const [name, learner] of Object.entries(learners)) {
-    tell("evaluated", { name, step, loss: await learner.judge(lesson.heldout, lesson.heldout_plan) });
-    tell("sampled", { name, step, prompt: lesson.prompts[0], ...(await answer(learner, lesson.prompts[0])) });
+    const loss = await learner.judge(lesson.heldout, lesson.heldout_plan);
+    tell("evaluated", { name, step, loss });
+    const first = await answer(learner, lesson.prompts[0]);
+    tell("sampled", { name, step, prompt: lesson.prompts[0], ...first });
+    seen[name] = { loss, first };
     await breathe();
   }
+  return seen;
 }
 
 /** What a model answers, and whether it came to an end by itself. */
@@ -110,15 +113,20 @@ async function answer(/** @type {Learner} */ learner, /** @type {string} */ prom
   return { text: tokenizer.decode(said, { skip_special_tokens: true }), stopped: said.length < most };
 }
 
-/** The held-out loss; of the prompts, how many are answered in the lesson's form, and how many to an end. */
-async function score(/** @type {Learner} */ learner) {
-  const loss = await learner.judge(lesson.heldout, lesson.heldout_plan);
+/**
+ * Of the prompts, how many are answered in the lesson's form and how many to an end; of the frozen tensors, how many changed.
+ *
+ * @param {Learner} learner
+ * @param {{loss: number, first: {text: string, stopped: boolean}}} last What the last look at it found.
+ */
+async function score(learner, { loss, first }) {
   const { weights } = await /** @type {NonNullable<typeof model>} */ (model), frozen = Object.entries(await learner.plain("frozen"));
   const changed = frozen.filter(([name, { data }]) => data.some((value, at) => value !== weights[name].data[at])).length;
   const found = { loss, prompts: lesson.form ? lesson.prompts.length : 0, formed: 0, ended: 0, frozen: frozen.length, changed };
-  for (const prompt of lesson.form ? lesson.prompts : []) {
-    const { text, stopped } = await answer(learner, prompt);
-    if (new RegExp(lesson.form, "u").test(text.trim())) found.formed += 1;
+  const form = new RegExp(lesson.form, "u");
+  for (let place = 0; place < found.prompts; place++) {
+    const { text, stopped } = place ? await answer(learner, lesson.prompts[place]) : first;
+    if (form.test(text.trim())) found.formed += 1;
     if (stopped) found.ended += 1;
     await breathe();
   }
@@ -131,7 +139,7 @@ async function keep(/** @type {{name: string}} */ { name }) {
   const read = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"].map(
     async (file) => [file, new Uint8Array(await (await fetched(`${folder}${file}.gz`)).arrayBuffer())]);
   const json = (/** @type {object} */ value) => new TextEncoder().encode(JSON.stringify(value, null, 2));
-  const tensors = writeTensors(await learner.plain("moved"), { format: "pt" });
+  const tensors = writeTensors(await learner.plain("moved"));
   const made = learner.lowRank
     ? { "adapter_model.safetensors": tensors, "adapter_config.json": json(adapterConfig(learner.lowRank)) }
     : { "model.safetensors": tensors, "config.json": json({ ...config, dtype: "float32" }) };
