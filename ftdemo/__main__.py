@@ -1,5 +1,5 @@
 """`python -m ftdemo` is `ftdemo`."""
 
-from ftdemo.cli import main
+from ftdemo.cli.main import main
 
 main(prog_name="ftdemo")

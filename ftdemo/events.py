@@ -30,7 +30,7 @@ class Started:
     dtype: str
     attention: str
     baselines: dict[str, float] = field(default_factory=dict)
-    """Of running text: the entropy of a token for models that only count, in nats. See `ftdemo.entropy`."""
+    """Of running text: the entropy of a token for models that only count, in nats: `ftdemo.data.ngram_baselines`."""
 
 
 @dataclass(frozen=True)

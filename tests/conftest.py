@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from ftdemo import models
 from ftdemo.data import BUILT_IN
 from ftdemo.events import Event, Started, Step
+from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
-from ftdemo.run import Run, perform
+from ftdemo.runs.run import Run, perform
 
 QUICK = Recipe(
     model="smollm2",

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo.run import Run
+from ftdemo.runs.run import Run
 from ftdemo.ui import lab, own, session, theme
 from ftdemo.ui.view import View
 from ftdemo.ui.visits import Stop

@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo import adapters
 from ftdemo.errors import UsageError
 from ftdemo.events import Finished, Sampled, Started, Step
 from ftdemo.recipe import named
-from ftdemo.run import Run
+from ftdemo.runs import adapters
+from ftdemo.runs.run import Run
 from ftdemo.ui import lab, limits, own, panels, session, theme
 from ftdemo.ui.accelerator import on_accelerator
 from ftdemo.ui.view import View, spectrum_chart

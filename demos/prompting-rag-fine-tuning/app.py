@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo.approaches import TUNED, Reply, Task, Way, after_changes, tasks, tuning
+from ftdemo.comparison.approaches import TUNED, Reply, Task, Way, after_changes, tasks, tuning
 from ftdemo.data import Row, load_splits
 from ftdemo.errors import FtdemoError, UsageError
-from ftdemo.run import Run
+from ftdemo.runs.run import Run
 from ftdemo.ui import lab, limits, own, panels, session, theme
 
 TITLE = "Prompting, RAG or fine-tuning: one question, four ways"

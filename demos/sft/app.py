@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ftdemo.errors import FtdemoError
-from ftdemo.inspection import look
+from ftdemo.training.inspection import look
 from ftdemo.ui import lab, own, panels, theme
 
 TITLE = "SFT: teach a model to answer, and see which tokens count"

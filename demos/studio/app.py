@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from ftdemo.serve import STUDIO, demo_names, load_demo
+from ftdemo.serving.server import STUDIO, demo_names, load_demo
 from ftdemo.ui import lab, theme
 
 TITLE = "Fine-tuning, live: all demos"

@@ -14,7 +14,7 @@ from ftdemo.data import load_splits
 from ftdemo.errors import FtdemoError
 from ftdemo.events import Sampled, Step
 from ftdemo.recipe import Recipe
-from ftdemo.run import Run
+from ftdemo.runs.run import Run
 from ftdemo.ui import lab, limits, own, panels, session, theme
 from ftdemo.ui.view import command
 from ftdemo.ui.visits import Stop

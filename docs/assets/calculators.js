@@ -1,4 +1,4 @@
-// <ft-calculator>: what a training takes, by the formulas of ftdemo/costs.py, under the same names. A test runs both on
+// <ft-calculator>: what a training takes, by the formulas of ftdemo/estimate/memory.py, under the same names. A test runs both on
 // one table of cases. Nothing is sent anywhere.
 
 export const BYTES = { float32: 4, bfloat16: 2, nf4: 0.5625 };

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftdemo.data import harbour_tales, shop_orders
-from ftdemo.data.support_voice import checker as support_voice
+from ftdemo.data.sets import harbour_tales, shop_orders
+from ftdemo.data.sets.support_voice import checker as support_voice
 from ftdemo.data.trial import Trial
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parent / "sets"
 
 
 @dataclass(frozen=True)

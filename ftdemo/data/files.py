@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo.data import hub
-from ftdemo.data.opened import MOST_LINE_BYTES, as_far_as_text, as_text, first_bytes, lines
+from ftdemo.data.decode import MOST_LINE_BYTES, as_far_as_text, as_text, first_bytes, lines
 from ftdemo.errors import DataError
 
 SHAPES = (

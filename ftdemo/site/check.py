@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftdemo.errors import DataError
-from ftdemo.experiment import find_experiments
+from ftdemo.experiments.spec import find_experiments
 from ftdemo.site.glossary import POINTERS, RELATIONS, Glossary, Term, body, line_of, load_settings, load_terms
 from ftdemo.site.links import Linker
 from ftdemo.site.measured import NUMBER, Records, load_records, rewrite

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ftdemo import charts
 from ftdemo.errors import DataError
-from ftdemo.experiment import find_experiments
+from ftdemo.experiments.spec import find_experiments
 from ftdemo.site import feeds, lessons, parts
 from ftdemo.site.glossary import Glossary, Term, body, head, load_settings, load_terms
 from ftdemo.site.measured import Records, load_records, overview, panels

@@ -16,8 +16,8 @@ from ftdemo.data import Row
 from ftdemo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from ftdemo.encode import Examples
-    from ftdemo.methods import Learner
+    from ftdemo.data.tokenize import Examples
+    from ftdemo.training.methods import Learner
 
 MODEL = "nano"
 OF_THE_MODEL = (
@@ -40,7 +40,7 @@ def find_lessons(docs: Path) -> list[Path]:
 
 def model_folder() -> Path:
     """Where the files of the model lie."""
-    return Path(str(files("ftdemo") / "weights" / MODEL))
+    return Path(str(files("ftdemo.models") / "weights" / MODEL))
 
 
 def write_lesson(path: Path) -> dict[str, dict[str, float]]:
@@ -72,8 +72,8 @@ def as_pages_train(path: Path) -> dict[str, Any]:
 
 
 def _content(settings: dict[str, Any], learner: Learner) -> dict[str, Any]:
-    from ftdemo.generate import prompt_of
-    from ftdemo.train import plan_heldout, plan_run
+    from ftdemo.evaluation.generate import prompt_of
+    from ftdemo.training.loop import plan_heldout, plan_run
 
     return settings | {
         "recipe": learner.recipe.model_dump(mode="json"),
@@ -93,7 +93,7 @@ def _asked(learner: Learner) -> Sequence[Any]:
 
 def _learners(settings: dict[str, Any]) -> dict[str, Learner]:
     """A model for each start of a lesson, ready to be trained."""
-    from ftdemo.methods import prepare
+    from ftdemo.training.methods import prepare
 
     return {
         name: prepare(Recipe(**_USUAL | settings["recipe"] | {"method": method}))
@@ -103,9 +103,9 @@ def _learners(settings: dict[str, Any]) -> dict[str, Learner]:
 
 def _measure(learner: Learner, form: re.Pattern[str] | None) -> dict[str, float]:
     """What our own training of a lesson reaches, and the seconds that it takes."""
+    from ftdemo.evaluation.generate import answer_rows
     from ftdemo.events import Evaluated, Finished
-    from ftdemo.generate import answer_rows
-    from ftdemo.train import train
+    from ftdemo.training.loop import train
 
     recipe = learner.recipe
     events = list(train(recipe, learner))

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo import charts
-from ftdemo.advice import table as table_of
 from ftdemo.charts import Point
+from ftdemo.comparison.advice import table as table_of
 from ftdemo.errors import DataError
-from ftdemo.experiment import Chart, Experiment, find_experiments, look_up, number, over_seeds
+from ftdemo.experiments.spec import Chart, Experiment, find_experiments, look_up, number, over_seeds
 
 NUMBER = re.compile(r'<data value="(?P<key>[^"]+)">(?P<printed>[^<]*)</data>')
 _PRINTED = re.compile(r"^(?P<digits>-?[\d,?]+)(?:\.(?P<decimals>[\d?]+))?(?P<unit>%| [kMG]B| min|)$")

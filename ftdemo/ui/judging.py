@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo import abtest
+from ftdemo.comparison import ab_test
 from ftdemo.ui import panels
 from ftdemo.ui.lab import FOLLOWS, open_page
 
@@ -30,10 +30,10 @@ def build(folder: Path) -> gr.Blocks:
     Raises:
         UsageError: If there are no pairs.
     """
-    pairs = abtest.read_pairs(folder)
+    pairs = ab_test.read_pairs(folder)
 
     def show() -> tuple[Any, ...]:
-        judged = abtest.read_judgements(folder)
+        judged = ab_test.read_judgements(folder)
         left = [pair for pair in pairs if pair["number"] not in judged]
         told = f"{len(judged)} of {len(pairs)} pairs are judged."
         if not left:
@@ -43,8 +43,8 @@ def build(folder: Path) -> gr.Blocks:
         return (panels.status(told), _pair(left[0]), left[0]["number"], *buttons)
 
     def judge(better: str, number: int) -> tuple[Any, ...]:
-        if number >= 0 and number not in abtest.read_judgements(folder):
-            abtest.judge(folder, number, better)
+        if number >= 0 and number not in ab_test.read_judgements(folder):
+            ab_test.judge(folder, number, better)
         return show()
 
     with open_page("Which answer is better?") as page:

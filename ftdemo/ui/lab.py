@@ -16,11 +16,11 @@ import gradio as gr
 from ftdemo import charts
 from ftdemo.data import load_splits
 from ftdemo.errors import FtdemoError
+from ftdemo.estimate.forecast import memory_here
 from ftdemo.events import Finished, Sampled, Step
-from ftdemo.forecast import memory_here
-from ftdemo.hardware import pick_device
 from ftdemo.recipe import Recipe, named
-from ftdemo.run import Run
+from ftdemo.runs.run import Run
+from ftdemo.training.hardware import pick_device
 from ftdemo.ui import controls, limits, page_at, panels, session
 from ftdemo.ui.view import View, command
 from ftdemo.ui.visits import Shown, Stop, Visits, Work

@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo.check import Finding
-from ftdemo.check import check as look
 from ftdemo.data import faults
+from ftdemo.data.check import Finding
+from ftdemo.data.check import check as look
+from ftdemo.data.decode import PACKED
 from ftdemo.data.files import SUFFIXES, suffix_of
-from ftdemo.data.opened import PACKED
 from ftdemo.errors import DataError, FtdemoError
 from ftdemo.ui import limits, page_at, panels
 from ftdemo.ui.visits import pasted

@@ -10,17 +10,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ftdemo import measures, models, notebook, pace, run
-from ftdemo.approaches import Prompts, Reply, Task, Way
-from ftdemo.approaches import reply as reply_to
+from ftdemo.comparison.approaches import Prompts, Reply, Task, Way
+from ftdemo.comparison.approaches import reply as reply_to
 from ftdemo.data import BUILT_IN, Labelled, Turn
-from ftdemo.evaluate import classify
+from ftdemo.estimate import throughput
+from ftdemo.estimate.throughput import Pace
+from ftdemo.evaluation.evaluate import classify
+from ftdemo.evaluation.generate import stream_continuation, stream_reply
 from ftdemo.events import Event
-from ftdemo.generate import stream_continuation, stream_reply
-from ftdemo.methods import prepare
-from ftdemo.pace import Pace
+from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
-from ftdemo.run import Run, measure_baseline
+from ftdemo.runs import notebook, run, run_metrics
+from ftdemo.runs.run import Run, measure_baseline
+from ftdemo.training.methods import prepare
 from ftdemo.ui.accelerator import on_accelerator
 from ftdemo.ui.visits import LINE, Stop
 
@@ -72,7 +74,7 @@ def expected(recipe: Recipe) -> float:
     Raises:
         FtdemoError: If the recipe cannot be carried out.
     """
-    return pace.seconds(recipe, _pace_of(recipe), looks=1 if baseline(recipe) else 2)
+    return throughput.seconds(recipe, _pace_of(recipe), looks=1 if baseline(recipe) else 2)
 
 
 def _pace_of(recipe: Recipe) -> Pace:
@@ -83,7 +85,7 @@ def _pace_of(recipe: Recipe) -> Pace:
         with LINE.alone():
             _paces[settings] = _paces.get(settings) or measure_pace(dict(settings))
     found, plain = _paces[settings], Recipe(**dict(settings))
-    return replace(found, look_seconds=pace.look_when_tuned(*_before(plain))) if _is_known(plain) else found
+    return replace(found, look_seconds=throughput.look_when_tuned(*_before(plain))) if _is_known(plain) else found
 
 
 def _is_known(recipe: Recipe) -> bool:
@@ -95,7 +97,7 @@ def _is_known(recipe: Recipe) -> bool:
 def measure_pace(settings: dict[str, Any]) -> Pace:
     """Take a few steps of a recipe with these settings, and time them and a look at the held-out rows."""
     recipe = Recipe(**settings)
-    return pace.measure(recipe, looks=not _is_known(recipe))  # else `_before` times it
+    return throughput.measure(recipe, looks=not _is_known(recipe))  # else `_before` times it
 
 
 def _before(recipe: Recipe) -> tuple[tuple[Event, ...], float]:
@@ -165,18 +167,18 @@ def skill_kept(folder: Path) -> dict[str, Any]:
     return kept
 
 
-_old_skills: measures.Memory = {}
+_old_skills: run_metrics.Memory = {}
 
 
 @on_accelerator()
-def _skill_kept(folder: str, known: measures.Memory) -> tuple[dict[str, Any], measures.Memory]:
-    return measures.skill_kept(Run.load(Path(folder)), known), known
+def _skill_kept(folder: str, known: run_metrics.Memory) -> tuple[dict[str, Any], run_metrics.Memory]:
+    return run_metrics.skill_kept(Run.load(Path(folder)), known), known
 
 
 @on_accelerator()
 def spectrum(folder: str) -> dict[str, Any]:
-    """The singular values of what a run added to the weights: see `measures.spectrum`."""
-    return measures.spectrum(Run.load(Path(folder)), {})
+    """The singular values of what a run added to the weights: see `run_metrics.spectrum`."""
+    return run_metrics.spectrum(Run.load(Path(folder)), {})
 
 
 @on_accelerator()

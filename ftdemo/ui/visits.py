@@ -21,7 +21,7 @@ from typing import Any
 import gradio as gr
 
 from ftdemo.errors import FtdemoError
-from ftdemo.hardware import give_memory_back
+from ftdemo.training.hardware import give_memory_back
 
 Shown = tuple[Any, ...]
 """What a demo shows at one moment: a value for each of its outputs."""

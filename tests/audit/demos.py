@@ -18,7 +18,7 @@ from typing import Any
 from audit import CHROMIUM, SCREENS, axe
 from playwright.sync_api import sync_playwright
 
-from ftdemo.serve import STUDIO, demo_names
+from ftdemo.serving.server import STUDIO, demo_names
 
 COUNTS = ("serious", "critical")
 VIEWS = (("light", "desktop"), ("dark", "desktop"), ("light", "phone"), ("dark", "phone"))

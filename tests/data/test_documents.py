@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ftdemo.check import check
 from ftdemo.data import Text, load_splits
+from ftdemo.data.check import check
 from ftdemo.data.documents import read_documents
 from ftdemo.data.rows import read_changes
 from ftdemo.errors import DataError
-from ftdemo.models import load_tokenizer, resolve
+from ftdemo.models.load import load_tokenizer, resolve
 
 
 def test_a_folder_gives_the_paragraphs_of_its_text_files_in_the_order_of_their_names(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from load import start
 
-from ftdemo.serve import STUDIO, demo_names, load_demo
+from ftdemo.serving.server import STUDIO, demo_names, load_demo
 from ftdemo.ui.lab import Lab
 
 _MODELS = ("tiny", "smollm2")

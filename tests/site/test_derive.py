@@ -12,9 +12,9 @@ import yaml
 from conftest import STARTED
 
 from ftdemo import charts
-from ftdemo.cli import main
+from ftdemo.cli.main import main
 from ftdemo.errors import DataError
-from ftdemo.experiment import Spec, as_record, outcomes
+from ftdemo.experiments.spec import Spec, as_record, outcomes
 from ftdemo.site import mathml
 from ftdemo.site.check import check, fill
 from ftdemo.site.derive import derive

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ftdemo.cli import main
+from ftdemo.cli.main import main
 from ftdemo.errors import DataError
 from ftdemo.site import parts
 from ftdemo.site.check import check, fill

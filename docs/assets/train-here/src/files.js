@@ -13,7 +13,7 @@ export const asked = (/** @type {string} */ prompt) => `<|im_start|>user\n${prom
 
 /**
  * A reader's own rows: in each line a request, a bar and an answer, or where the lesson has no requests a text alone.
- * As in ftdemo/encode.py: what counts is the answer with its stop token, and of a text all of it.
+ * As in ftdemo/data/tokenize.py: what counts is the answer with its stop token, and of a text all of it.
  *
  * @returns {Example[]}
  */

@@ -1,5 +1,5 @@
 // The house's Llama: what it computes, what it loses on a batch, and a step of AdamW. One to one with transformers, peft
-// and ftdemo/train.py, in float32. Arrays are counted by hand: who is given one uses it up, and `.ref` makes one more.
+// and ftdemo/training/loop.py, in float32. Arrays are counted by hand: who is given one uses it up, and `.ref` makes one more.
 
 import { jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
 

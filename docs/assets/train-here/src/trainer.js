@@ -1,4 +1,4 @@
-// A run: ftdemo/train.py for the house's small model, step by step, in the reader's own browser.
+// A run: ftdemo/training/loop.py for the house's small model, step by step, in the reader's own browser.
 
 import { jit, numpy as np, tree } from "@jax-js/jax";
 import { BETAS, MATRICES, adapterName, logits, loss, reader, stepper, turnsAt } from "./model.js";
@@ -14,7 +14,7 @@ import { BETAS, MATRICES, adapterName, logits, loss, reader, stepper, turnsAt } 
 
 const FAR_BELOW = -1e9;
 
-/** The rows of a batch, packed, as arrays: see `collate_packed` in ftdemo/batches.py. */
+/** The rows of a batch, packed, as arrays: see `collate_packed` in ftdemo/data/batches.py. */
 export function collate(/** @type {Config} */ config, /** @type {Recipe} */ recipe, /** @type {Example[]} */ examples, /** @type {Packed} */ rows) {
   const length = recipe.max_length, size = length * Math.max(1, Math.floor(recipe.batch_tokens / length));
   const [ids, targets, text, places] = Array.from({ length: 4 }, () => new Int32Array(size));
@@ -43,7 +43,7 @@ export function collate(/** @type {Config} */ config, /** @type {Recipe} */ reci
   return { batch, count };
 }
 
-/** The learning rate of a step, from 1 on: see `learning_rate` in ftdemo/train.py. Halves are rounded as Python does. */
+/** The learning rate of a step, from 1 on: see `learning_rate` in ftdemo/training/loop.py. Halves are rounded as Python does. */
 export function learningRate(/** @type {Recipe} */ recipe, /** @type {number} */ step, /** @type {number} */ steps) {
   const share = recipe.warmup * steps, warm = share % 1 === 0.5 ? 2 * Math.round(share / 2) : Math.round(share);
   if (step <= warm) return (recipe.lr * step) / warm;

@@ -1,9 +1,0 @@
-"""Timings: our loop against others on the same batches, in alternating runs, each in a process of its own.
-
-Timings live here and not in tests: a busy machine is no failure.
-"""
-
-from ftdemo.bench.compare import compare
-from ftdemo.bench.works import WORKS
-
-__all__ = ["WORKS", "compare"]

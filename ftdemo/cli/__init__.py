@@ -1,0 +1,1 @@
+"""The shell: parses, draws and reports, and decides nothing."""

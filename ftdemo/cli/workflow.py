@@ -1,0 +1,92 @@
+"""The shell's commands from a file to a release: `ftdemo workflow` and `ftdemo judge`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftdemo.cli.terminal import ctrl_c_sets
+from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError
+
+if TYPE_CHECKING:
+    from ftdemo.comparison.workflow import Done
+
+_HOST, _PORT = "127.0.0.1", 7861
+
+
+@click.command()
+@click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
+@click.option("--step", metavar="NAME", help="This step alone: check, split, train, evaluate, ab or release.")
+@click.option("--again", is_flag=True, help="Do it again although nothing has changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print each step as a line of JSON.")
+def workflow(plan: Path, step: str | None, again: bool, as_json: bool) -> None:
+    """Go from a file to a release: check, split, train, evaluate, A/B test, release.
+
+    A plan is a YAML file with `data: FILE` at least. What has not changed since the last time is not done again. Ctrl-C
+    ends after what is in hand.
+    """
+    from rich.console import Console
+
+    from ftdemo.comparison import workflow as engine
+    from ftdemo.events import Step
+
+    if step is not None and step not in engine.STEPS:
+        raise UsageError(f"There is no step {step}.", f"The steps are: {', '.join(engine.STEPS)}.")
+    read, console = engine.Plan.from_yaml(plan), Console(stderr=True)
+    with ctrl_c_sets() as stop, console.status("reading") as status:
+        for event in engine.carry_out(read, only=step, again=again, stop=stop):
+            match event:
+                case Step(step=number, total_steps=total, loss=loss):
+                    status.update(f"training: step {number} of {total}, loss {loss:.3f}")
+                case engine.Done():
+                    click.echo(json.dumps(_as_dict(event), default=str)) if as_json else _tell(event, plan)
+                    status.update("working")
+    if stop.is_set():
+        sys.exit(STOPPED_BY_CTRL_C)
+
+
+def _as_dict(done: Done) -> dict[str, Any]:
+    return {"step": done.step, "again": done.again, **done.result}
+
+
+def _tell(done: Done, plan: Path) -> None:
+    when = "" if done.again else " (as before)"
+    if waiting := done.result.get("waiting"):
+        click.echo(f"{done.step:<9} {waiting.removesuffix('`')} {plan}`")
+        return
+    click.echo(f"{done.step:<9} {_in_short(done.result)}{when}")
+
+
+def _in_short(result: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in result.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({_in_short(value)})" if value else "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@click.command()
+@click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
+@click.option("--host", default=_HOST, show_default=True, help="Address to listen on.")
+@click.option("--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535))
+def judge(plan: Path, host: str, port: int) -> None:
+    """Open a page on which a person judges the answers of a plan's A/B test, pair by pair, in blinded order."""
+    from ftdemo.comparison import ab_test
+    from ftdemo.comparison.workflow import Plan
+    from ftdemo.serving.server import serve_page
+
+    folder = Plan.from_yaml(plan).out
+    ab_test.read_pairs(folder)  # refused before anything is loaded
+
+    def build() -> Any:
+        from ftdemo.ui.judging import build
+
+        return build(folder)
+
+    serve_page(build, host, port)

@@ -1,0 +1,135 @@
+"""What a comparison of approaches comes to: its table, its picture, and the advice that follows from the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ftdemo import charts
+from ftdemo.evaluation.evaluate import bootstrap
+
+if TYPE_CHECKING:
+    from ftdemo.comparison.compare import Measured
+
+_POOR = 0.5
+"""An approach that is right less often is not advised."""
+_FEW_ROWS = 30
+"""With so few questions, 95% intervals reach some 18 points to either side."""
+
+
+def advise(measured: Sequence[Measured], model: str) -> str:
+    """What the numbers say: the least effort that was not shown to be worse than the best, and at what price.
+
+    Approaches are compared pairwise, question by question: one is taken for worse where the whole 95% interval of the
+    mean difference, over resampled questions, lies below zero.
+    """
+    best = max(measured, key=lambda one: one.quality.value)
+    if best.quality.value < _POOR:
+        return (
+            f"None of these is good enough: the best, {best.way}, reaches {best.quality.value:.0%}. "
+            f"Try a larger model than {model}, or more examples."
+        )
+    chosen = next(one for one in measured if not _is_worse(one, best))
+    said = [f"Take {chosen.way}: it reaches {_percent(chosen)}."]
+    cheaper = list(measured)[: list(measured).index(chosen)]
+    if cheaper:
+        said.append(f"What takes less effort is worse: {_listed(cheaper)}.")
+    more = [one for one in measured if one not in cheaper and one is not chosen]
+    if more:
+        said.append(f"What takes more is not shown to be better: {_listed(more)}.")
+    said += _on_changes(measured, chosen)
+    said += _on_time(measured, chosen)
+    if chosen.quality.rows < _FEW_ROWS:
+        said.append(f"{chosen.quality.rows} questions show large differences only.")
+    return " ".join(said)
+
+
+def _percent(one: Measured) -> str:
+    return f"{one.quality.value:.0%} ({one.quality.low:.0%} to {one.quality.high:.0%})"
+
+
+def _listed(ways: Sequence[Measured]) -> str:
+    return ", ".join(f"{one.way} {one.quality.value:.0%}" for one in ways)
+
+
+def _is_worse(one: Measured, best: Measured) -> bool:
+    import numpy
+
+    if one is best:
+        return False
+    difference = numpy.array(one.each) - numpy.array(best.each)
+    return bootstrap(difference, lambda sample: float(sample.mean())).high < 0
+
+
+def _on_changes(measured: Sequence[Measured], chosen: Measured) -> list[str]:
+    """Who keeps up with facts that change."""
+    if chosen.up_to_date is None:
+        return []
+    known = [one for one in measured if one.up_to_date is not None]
+    fresh = max(known, key=lambda one: one.up_to_date or 0.0)
+    said = f"{chosen.way} answers {chosen.up_to_date:.0%} as things are now"
+    if fresh is not chosen and (fresh.up_to_date or 0) > chosen.up_to_date:
+        return [f"But once facts change, {said}, {fresh.way} {fresh.up_to_date:.0%}: where they do, take {fresh.way}."]
+    stale = [one for one in known if one.out_of_date and one is not chosen]
+    old = "; ".join(f"{one.way} still gives {one.out_of_date:.0%} as they were" for one in stale)
+    return [f"Once facts change, {said}{'; ' + old if old else ''}."]
+
+
+def _on_time(measured: Sequence[Measured], chosen: Measured) -> list[str]:
+    """From how many answers on training has paid for itself in time."""
+    tuned = next((one for one in measured if one.way == "fine-tuning"), None)
+    if tuned is None or tuned is chosen or _is_worse(tuned, chosen) or tuned.seconds >= chosen.seconds:
+        return []
+    answers = tuned.setup_seconds / (chosen.seconds - tuned.seconds)
+    return [f"Fine-tuning answers sooner, and has made up for its training after some {answers:,.0f} answers."]
+
+
+def table(ways: Mapping[str, Mapping[str, Any]], quality_is: str) -> tuple[list[str], list[list[str]]]:
+    """The approaches as shell, demo and page show them: a head, and a row each.
+
+    Args:
+        ways: The approaches by name, as `Comparison.as_dict` has them.
+        quality_is: The score that quality stands for.
+    """
+    others = [
+        name
+        for name in dict.fromkeys(name for one in ways.values() for name in one["scores"])
+        if name not in (quality_is, "stopped")
+    ]
+    columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
+        (quality_is.replace("_", " "), lambda one: _with_interval(one["quality"])),
+        *((name.replace("_", " "), partial(_score_of, name)) for name in others),
+        ("found", lambda one: _share(one["found"])),
+        ("after changes", lambda one: _share(one["up_to_date"])),
+        ("seconds", lambda one: f"{one['seconds']:.1f}"),
+        ("tokens read", lambda one: f"{one['prompt_tokens']:.0f}"),
+        ("written", lambda one: f"{one['answer_tokens']:.0f}"),
+        ("set-up, s", lambda one: f"{one['setup_seconds']:.1f}"),
+        ("stored, kB", lambda one: f"{one['stored_bytes'] / 1000:,.1f}"),
+    ]
+    rows = [[show(one) for _name, show in columns] for one in ways.values()]
+    used = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    head = ["", *(columns[place][0] for place in used)]
+    return head, [[name, *(row[place] for place in used)] for name, row in zip(ways, rows, strict=True)]
+
+
+def _with_interval(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.0%} ({estimate['low']:.0%} to {estimate['high']:.0%})"
+
+
+def _score_of(name: str, one: Mapping[str, Any]) -> str:
+    return _share(one["scores"][name]["value"]) if name in one["scores"] else ""
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def picture(ways: Mapping[str, Mapping[str, Any]], quality_is: str) -> str:
+    """The quality of each approach with its interval, as a chart."""
+    points = {
+        name: charts.Point(0.0, *(one["quality"][key] for key in ("value", "low", "high")))
+        for name, one in ways.items()
+    }
+    return charts.arms_chart(points, f"{quality_is.replace('_', ' ').capitalize()} of five approaches", "share right")

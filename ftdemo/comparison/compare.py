@@ -1,0 +1,272 @@
+"""Prompting, retrieval and fine-tuning on one task: the same model, questions and scoring; what each costs; advice."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ftdemo.comparison.advice import advise
+from ftdemo.comparison.approaches import (
+    SEARCHING,
+    TUNED,
+    WAYS,
+    Prompts,
+    Task,
+    Way,
+    after_changes,
+    refuse_too_long,
+    tokens_read,
+    tokens_written,
+    tuning,
+)
+from ftdemo.data import Row, constraints, load_splits
+from ftdemo.errors import UsageError
+from ftdemo.evaluation.evaluate import Estimate, deciding, estimates, score
+from ftdemo.evaluation.generate import answer_rows
+from ftdemo.evaluation.retrieval import make_search
+from ftdemo.events import Answer, Event
+from ftdemo.models import load as models
+from ftdemo.recipe import Recipe
+from ftdemo.runs.run import Run, Switch, perform
+
+_ALONE = 5
+"""Answers that are timed one at a time."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one approach came to."""
+
+    way: Way
+    quality: Estimate
+    scores: dict[str, Estimate]
+    each: tuple[float, ...]
+    """The quality of each answer."""
+    seconds: float
+    """For an answer by itself: the median of some."""
+    prompt_tokens: float
+    """Tokens that the model reads for an answer, on average."""
+    answer_tokens: float
+    """Tokens that it writes, on average."""
+    setup_seconds: float
+    """For training, or for building the index."""
+    stored_bytes: int
+    """Of what has to be kept besides the model: the adapter, the index with its passages, the examples."""
+    found: float | None
+    """Share of the questions for which what was found holds the words that the answer should have."""
+    up_to_date: float | None = None
+    """Once facts have changed: the share of questions about them that are answered as things are now."""
+    out_of_date: float | None = None
+    """And the share answered as they were."""
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All approaches on one task, and what follows from it."""
+
+    task: str
+    model: str
+    seed: int
+    rows: int
+    quality_is: str
+    """The score that quality stands for."""
+    measured: tuple[Measured, ...]
+    advice: str
+
+    def as_dict(self, answers: int = 3) -> dict[str, Any]:
+        """Plain values, each approach by its name, with its first answers."""
+        ways = {
+            measured.way: {
+                **{key: value for key, value in asdict(measured).items() if key not in ("way", "each", "answers")},
+                "answers": [asdict(answer) for answer in measured.answers[:answers]],
+            }
+            for measured in self.measured
+        }
+        return {**{key: value for key, value in vars(self).items() if key != "measured"}, "ways": ways}
+
+
+def compare(
+    task: Task,
+    out: Path,
+    *,
+    model: str = "smollm2",
+    seed: int = 0,
+    rows: int | None = None,
+    ways: Sequence[Way] = WAYS,
+    search: str = "bm25",
+    settings: Mapping[str, Any] | None = None,
+    stop: Switch | None = None,
+) -> Generator[Event | Measured | Comparison]:
+    """Put the same questions to one model in several ways, and weigh what comes of it.
+
+    Args:
+        task: What is asked.
+        out: A folder that does not exist yet, for the tuned model.
+        model: A model that answers, by name: see `ftdemo.models.load.resolve`.
+        seed: Decides the examples in prompts and the order of training.
+        rows: Use only the first N held-out rows.
+        ways: The approaches.
+        search: How passages are found: ``bm25`` or ``minilm``.
+        settings: Changes to the recipe that tunes.
+        stop: Set it to end after what is in hand.
+
+    Yields:
+        The events of the training, each approach as soon as it is measured, and the comparison last.
+
+    Raises:
+        FtdemoError: If the task has no held-out rows, or something cannot be loaded, trained or written.
+    """
+    recipe = tuning(task, model, {"seed": seed, "eval_every": None, "sample_prompts": 0} | dict(settings or {}))
+    asked = _Asked.of(task, recipe, rows, search)
+    measured: list[Measured] = []
+    untuned = [way for way in ways if way not in TUNED]
+    if untuned:
+        voice = models.load_ready(model)
+        for way in untuned:
+            if stop and stop.is_set():
+                break
+            measured.append(_measure(way, voice, asked, 0.0, 0))
+            yield measured[-1]
+        del voice
+    tuned = [way for way in ways if way in TUNED]
+    if tuned and not (stop and stop.is_set()):
+        began = time.perf_counter()
+        yield from perform(recipe, out, stop=stop)
+        seconds = time.perf_counter() - began
+        if out.exists() and (run := Run.load(out)).record["status"] == "completed":
+            saved = sum(path.stat().st_size for path in out.glob("*model.safetensors"))
+            voice = _merged(run)
+            for way in tuned:
+                measured.append(_measure(way, voice, asked, seconds, saved))
+                yield measured[-1]
+    if measured:
+        yield Comparison(
+            task.name, model, seed, len(asked.rows), asked.quality_is, tuple(measured), advise(measured, recipe.model)
+        )
+
+
+def _merged(run: Run) -> tuple[Any, Any]:
+    """The tuned model as it would be put to use: the update added to the weights, where that rounds nothing away."""
+    import torch
+
+    model, tokenizer = run.load_model()
+    if run.recipe.is_low_rank and model.dtype == torch.float32:
+        model = model.merge_and_unload()
+    return model, tokenizer
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What all approaches share: the questions, and how they are put."""
+
+    task: Task
+    recipe: Recipe
+    rows: tuple[Row, ...]
+    prompts: Prompts
+    search: str
+    quality_is: str
+
+    @classmethod
+    def of(cls, task: Task, recipe: Recipe, rows: int | None, search: str) -> _Asked:
+        splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
+        heldout = tuple(row for row in islice(splits.heldout, rows) if isinstance(row, Row))
+        if not heldout:
+            what = f"{task.name}: there are no held-out conversations to compare by."
+            raise UsageError(what, "Give ten rows or more with `prompt` and `completion`, or a folder with two files.")
+        kinds = score(Answer("", heldout[0].reference, heldout[0].reference, True), heldout[0], task.data)
+        return cls(task, recipe, heldout, Prompts.of(task, recipe), search, deciding(kinds))
+
+
+def _measure(way: Way, voice: tuple[Any, Any], asked: _Asked, setup: float, stored: int) -> Measured:
+    """One approach: its answers, what they are worth, and what they cost."""
+    model, tokenizer = voice
+    longest = asked.recipe.answer_tokens
+    passages, search = asked.prompts.passages, None
+    if way in SEARCHING:
+        began = time.perf_counter()
+        search = make_search(asked.search, passages)
+        setup += time.perf_counter() - began
+        stored += search.size + sum(len(passage.encode()) for passage in passages)
+    if way == "few-shot":
+        stored += sum(len(turn.content.encode()) for row in asked.prompts.shots for turn in row.turns)
+    prompts = [asked.prompts.put(way, row, search) for row in asked.rows]
+    refuse_too_long(way, prompts, model, tokenizer, longest)
+    answers = answer_rows(model, tokenizer, prompts, max_new_tokens=longest)
+    scores = [score(answer, row, asked.task.data) for answer, row in zip(answers, asked.rows, strict=True)]
+    found = estimates(answers, asked.rows, asked.task.data)
+    news = _after_changes(way, voice, asked) if asked.task.changes else (None, None)
+    return Measured(
+        way=way,
+        quality=found[asked.quality_is],
+        scores=found,
+        each=tuple(each[asked.quality_is] for each in scores),
+        seconds=_alone(model, tokenizer, prompts, longest),
+        prompt_tokens=statistics.fmean(tokens_read(tokenizer, prompt) for prompt in prompts),
+        answer_tokens=statistics.fmean(tokens_written(tokenizer, answer) for answer in answers),
+        setup_seconds=setup,
+        stored_bytes=stored,
+        found=_share_found(prompts, asked.rows) if search and asked.task.documents else None,
+        up_to_date=news[0],
+        out_of_date=news[1],
+        answers=answers,
+    )
+
+
+def _alone(model: Any, tokenizer: Any, prompts: Sequence[Row], longest: int) -> float:
+    """Seconds for an answer to somebody who asks alone."""
+    taken = []
+    for prompt in prompts[:_ALONE]:
+        began = time.perf_counter()
+        answer_rows(model, tokenizer, [prompt], max_new_tokens=longest)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def _share_found(prompts: Sequence[Row], rows: Sequence[Row]) -> float | None:
+    """For how many questions the notes hold what the answer should have."""
+    wanted = [row.constraints.get("contains") for row in rows]
+    if not all(wanted):
+        return None
+    pairs = zip(prompts, rows, strict=True)
+    return statistics.fmean(
+        float(constraints.satisfied(prompt.prompt[-1].content, {"contains": row.constraints["contains"]}) == 1)
+        for prompt, row in pairs
+    )
+
+
+def _after_changes(way: Way, voice: tuple[Any, Any], asked: _Asked) -> tuple[float, float]:
+    """Of the questions about facts that have changed: how many are answered as things are now, how many as they were.
+
+    Documents are corrected, for that takes a minute; nothing is trained again.
+    """
+    changes = asked.task.changes
+    prompts = replace(asked.prompts, task=after_changes(asked.task))
+    search = make_search(asked.search, prompts.passages) if way in SEARCHING else None
+    rows = [change.row for change in changes]
+    put = [prompts.put(way, row, search) for row in rows]
+    answers = answer_rows(*voice, put, max_new_tokens=asked.recipe.answer_tokens)
+    current = [_keeps(answer.text, row) for answer, row in zip(answers, rows, strict=True)]
+    before = {row.prompt[-1].content: row for row in asked.rows}
+    known = [
+        (answer, before[row.prompt[-1].content])
+        for answer, row in zip(answers, rows, strict=True)
+        if row.prompt[-1].content in before
+    ]
+    former = [_keeps(answer.text, row) for answer, row in known]
+    return statistics.fmean(current), statistics.fmean(former) if former else 0.0
+
+
+def _keeps(text: str, row: Row) -> float:
+    return float(constraints.satisfied(text, row.constraints) == 1)
+
+
+def as_json(comparison: Comparison) -> str:
+    """A comparison as a file keeps it."""
+    return json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False) + "\n"

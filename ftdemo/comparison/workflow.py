@@ -1,0 +1,332 @@
+"""From a file to a release, as one plan: check, split, train, evaluate, A/B test, release.
+
+Each step leaves files in one folder and a line in ``workflow.json``. It is done again where its inputs have changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ftdemo.comparison import ab_test
+from ftdemo.data import Row, examine, stream_rows
+from ftdemo.data.check import CHANGES, check
+from ftdemo.data.split import choose
+from ftdemo.errors import DataError, RecipeError, UsageError
+from ftdemo.evaluation.evaluate import as_dict as evaluations
+from ftdemo.evaluation.evaluate import compare, deciding, score
+from ftdemo.evaluation.generate import answer_rows
+from ftdemo.events import Answer, Event
+from ftdemo.models import load as models
+from ftdemo.recipe import Recipe, named
+from ftdemo.runs.publish import release
+from ftdemo.runs.run import Run, Switch, perform
+
+Step = Literal["check", "split", "train", "evaluate", "ab", "release"]
+STEPS: tuple[Step, ...] = ("check", "split", "train", "evaluate", "ab", "release")
+STATE = "workflow.json"
+
+
+class Plan(BaseModel):
+    """What a workflow's file holds. Paths are read from where the file lies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path = Field(description="the rows, in any of the forms that are read")
+    out: Path = Field(Path("workflow"), description="the folder for all that comes of it")
+    columns: dict[str, str] = Field(default_factory=dict, description="our names for the file's own columns")
+    heldout: float = Field(0.1, gt=0, le=0.5, description="share of the rows that is held out")
+    benchmark: Path | None = Field(None, description="rows to judge by, with `constraints`; else the held-out ones")
+    train: dict[str, Any] = Field(default_factory=dict, description="keys of the training recipe")
+    judge: Literal["checkers", "person"] = Field("checkers", description="who says which answer is better")
+    difference: float = Field(0.1, gt=0, le=0.5, description="the smallest lead in the win rate that matters")
+    purpose: str = Field("", description="what the model is for, and what not: goes into its card")
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> Plan:
+        """Read a plan.
+
+        Raises:
+            RecipeError: If the file cannot be read, or a key is unknown or has a wrong value.
+        """
+        try:
+            plan = cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            key = ".".join(map(str, problem["loc"]))
+            raise RecipeError(f"{path}: `{key}`: {problem['msg']}.", f"Keys: {', '.join(cls.model_fields)}.") from None
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            told = getattr(error, "strerror", None) or "not a YAML mapping"
+            raise RecipeError(f"{path}: {told}.", "A plan has `data: FILE` at least, one key a line.") from None
+        places = {key: path.parent / value for key, value in plan if isinstance(value, Path)}
+        return plan.model_copy(update=places)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The training recipe."""
+        settings = {"examples": None, "seed": self.seed, **self.train, "data": str(self.out / "data")}
+        return named(settings.pop("method", "lora"), settings.get("model")).with_settings(settings)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step, done now or before."""
+
+    step: Step
+    result: dict[str, Any]
+    """What came of it, in a few figures."""
+    again: bool
+    """Whether it was done now."""
+
+
+def carry_out(
+    plan: Plan, *, only: Step | None = None, again: bool = False, stop: Switch | None = None
+) -> Iterator[Event | Done]:
+    """Carry out a plan's steps, or one of them.
+
+    Args:
+        plan: What is to be done.
+        only: This step alone; those before it have to be done.
+        again: Whether a step is done although nothing has changed.
+        stop: Set it to end after what is in hand.
+
+    Yields:
+        Each step that is done, and the events of the training.
+
+    Raises:
+        FtdemoError: If a step cannot be done.
+    """
+    plan.out.mkdir(parents=True, exist_ok=True)
+    state = _state(plan)
+    key = _fingerprint(str(plan.seed))
+    for step in STEPS:
+        key = _fingerprint(key, *_decides(plan, step))
+        before = state.get(step, {})
+        current = before.get("key") == key
+        if current and not (again and only in (None, step)):
+            if only in (None, step):
+                yield Done(step, before["result"], again=False)
+            continue
+        if only is not None and step != only:
+            if STEPS.index(step) < STEPS.index(only):
+                raise UsageError(f"The step {step} comes before {only} and is not done.", "Leave out `--step`.")
+            return
+        if stop and stop.is_set():
+            return
+        result: dict[str, Any] | None = None
+        for event in _STEPS[step](plan, stop):
+            if isinstance(event, dict):
+                result = event
+            else:
+                yield event
+        if result is None:  # stopped
+            return
+        if result.get("waiting"):
+            yield Done(step, result, again=True)
+            return
+        state[step] = {"key": key, "result": result}
+        (plan.out / STATE).write_text(json.dumps(state, indent=2, default=str) + "\n", encoding="utf-8")
+        yield Done(step, result, again=True)
+        if step == only:
+            return
+
+
+def _state(plan: Plan) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads((plan.out / STATE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        raise UsageError(f"{plan.out / STATE} cannot be read.", "Remove it, and all steps are done anew.") from None
+    return state
+
+
+def _decides(plan: Plan, step: Step) -> Iterator[str]:
+    """All that a step depends on, besides those before it."""
+    if step == "check":
+        yield from (_of_file(plan.data), json.dumps(plan.columns, sort_keys=True))
+        yield from (_of_file(plan.benchmark), plan.recipe.model)
+    elif step == "split":
+        yield str(plan.heldout)
+    elif step == "train":
+        yield plan.recipe.to_yaml()
+    elif step == "ab":
+        yield plan.judge
+        yield _of_file(plan.out / ab_test.JUDGEMENTS if plan.judge == "person" else None)
+    elif step == "release":
+        yield from (plan.purpose, str(plan.difference))
+
+
+def _of_file(path: Path | None) -> str:
+    if path is None or not path.exists():
+        return ""
+    if path.is_dir():
+        return _fingerprint(*(_of_file(file) for file in sorted(path.rglob("*")) if file.is_file()))
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fingerprint(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _check(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+    cleaned = plan.out / "cleaned.jsonl"
+    for old in (cleaned, cleaned.with_name(cleaned.name + CHANGES)):
+        old.unlink(missing_ok=True)
+    recipe = plan.recipe
+    report = check(
+        plan.data,
+        models.load_tokenizer(models.resolve(recipe.model)),
+        model=recipe.model,
+        max_length=recipe.max_length,
+        against=plan.benchmark,
+        columns={theirs: ours for ours, theirs in plan.columns.items()},
+        fix=cleaned,
+    )
+    (plan.out / "check.json").write_text(json.dumps(report.as_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
+    if report.rows == report.left_out:
+        raise DataError(f"{plan.data}: no row can be trained on.", f"See {plan.out / 'check.json'}.")
+    yield {"rows": report.rows, "left_out": report.left_out, "findings": {f.name: f.count for f in report.findings}}
+
+
+def _split(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+    cleaned = plan.out / "cleaned.jsonl"
+    rows = [seen.row for seen in examine(cleaned)]
+    if not all(isinstance(row, Row) for row in rows):
+        raise DataError(f"{plan.data}: conversations are expected.", 'Give rows like {"prompt": …, "completion": …}.')
+    texts = (("\n".join(turn.content for turn in row.turns), "") for row in rows if isinstance(row, Row))
+    held = max(1, round(plan.heldout * len(rows)))
+    chosen = choose(texts, held=held, seed=plan.seed)
+    if not chosen or len(chosen) == len(rows):
+        raise DataError(f"{plan.data}: {len(rows)} rows cannot be parted.", "Give some hundred, no two of them alike.")
+    folder = plan.out / "data"
+    folder.mkdir(exist_ok=True)
+    lines = cleaned.read_text(encoding="utf-8").splitlines(keepends=True)
+    for name, heldout in (("train", False), ("heldout", True)):
+        part = [line for place, line in enumerate(lines) if (place in chosen) == heldout]
+        (folder / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")
+    yield {"train": len(rows) - len(chosen), "heldout": len(chosen)}
+
+
+def _train(plan: Plan, stop: Switch | None) -> Iterator[Event | dict[str, Any]]:
+    folder = plan.out / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    yield from perform(plan.recipe, folder, stop=stop)
+    if folder.exists() and (run := Run.load(folder)).record["status"] == "completed":
+        losses = run.record["heldout_loss"]
+        yield {"steps": run.record["steps"], "seconds": round(run.record["seconds"], 1), "heldout_loss": losses}
+
+
+def _judged_by(plan: Plan) -> tuple[Row, ...]:
+    path = plan.benchmark or plan.out / "data" / "heldout.jsonl"
+    rows = tuple(row for row in stream_rows(path) if isinstance(row, Row))
+    if not rows:
+        raise DataError(f"{path}: conversations are expected.", 'Give rows like {"prompt": …, "completion": …}.')
+    return rows
+
+
+def _evaluate(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+    found = evaluations(compare(Run.load(plan.out / "run"), _judged_by(plan), data=str(plan.benchmark or plan.data)))
+    (plan.out / "evaluation.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    yield {when: {name: round(figure["value"], 4) for name, figure in found[when]["heldout"].items()} for when in found}
+
+
+def _ab(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+    rows = _judged_by(plan)
+    pairs = plan.out / ab_test.PAIRS
+    if not pairs.exists() or not _is_of(pairs, plan):
+        run = Run.load(plan.out / "run")
+        tuned = answer_rows(*run.load_model(), rows, max_new_tokens=run.recipe.answer_tokens)
+        base = run.load_base()
+        assert base is not None  # a plan tunes what has learned something
+        untuned = answer_rows(*base, rows, max_new_tokens=run.recipe.answer_tokens)
+        ab_test.write_pairs(plan.out, untuned, tuned, seed=plan.seed, of=_of_file(plan.out / "run" / "run.json"))
+    if plan.judge == "person":
+        judged = ab_test.read_judgements(plan.out)
+        if len(judged) < len(rows):
+            yield {"waiting": f"{len(judged)} of {len(rows)} pairs are judged: `ftdemo judge`"}
+            return
+        wins = [judged[number] for number in sorted(judged)]
+    else:
+        wins = _by_checkers(rows, ab_test.read_answers(plan.out), str(plan.benchmark or plan.data))
+    result = ab_test.result(wins, plan.difference)
+    (plan.out / "ab.json").write_text(json.dumps(asdict(result), indent=2), encoding="utf-8")
+    yield asdict(result)
+
+
+def _is_of(pairs: Path, plan: Plan) -> bool:
+    return ab_test.of_run(pairs.parent) == _of_file(plan.out / "run" / "run.json")
+
+
+def _by_checkers(rows: Sequence[Row], answers: Sequence[tuple[Answer, Answer]], data: str) -> list[float]:
+    """Of each pair: 1 where the tuned answer scores higher, 0 where it scores lower, a half where they are even."""
+    wins = []
+    for row, (base, tuned) in zip(rows, answers, strict=True):
+        scores = [score(answer, row, data) for answer in (base, tuned)]
+        name = deciding(scores[0])
+        lead = scores[1][name] - scores[0][name]
+        wins.append(0.5 + 0.5 * ((lead > 0) - (lead < 0)))
+    return wins
+
+
+def _release(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+    folder = plan.out / "release"
+    shutil.rmtree(folder, ignore_errors=True)
+    run = Run.load(plan.out / "run")
+    model = release(run, folder / "model", "adapter" if run.recipe.is_low_rank else "merged", judged=True)
+    files = {name: json.loads((plan.out / f"{name}.json").read_text(encoding="utf-8")) for name in ("check", "ab")}
+    evaluation = json.loads((plan.out / "evaluation.json").read_text(encoding="utf-8"))
+    state = _state(plan)
+    card = folder / "model" / "README.md"
+    if plan.purpose:
+        card.write_text(card.read_text(encoding="utf-8") + f"\n## What it is for\n\n{plan.purpose}\n", encoding="utf-8")
+    decided = ab_test.decision(ab_test.Result(**files["ab"]))
+    (folder / "data-card.md").write_text(_data_card(plan, files["check"], state["split"]["result"]), encoding="utf-8")
+    (folder / "evaluation.md").write_text(_report(evaluation, files["ab"]), encoding="utf-8")
+    (folder / "decision.md").write_text(f"# Decision\n\n{decided}\n", encoding="utf-8")
+    yield {"decision": decided, "folder": str(folder), "largest_difference": model.largest_difference}
+
+
+def _data_card(plan: Plan, report: dict[str, Any], split: dict[str, int]) -> str:
+    lines = [f"# Data: {plan.data.name}", "", f"SHA-256 `{_of_file(plan.data)}`.", ""]
+    lines += [f"- {report['rows']:,} rows, {report['left_out']:,} of them left out: see `cleaned.jsonl{CHANGES}`."]
+    parted = f"{split['train']:,} to train on, {split['heldout']:,} held out, seed {plan.seed}"
+    lines += [f"- {parted}; no near-twin on both sides."]
+    lines += [f"- {report['tokens']:,} tokens of {report['model']}."]
+    lines += [f"- {each['count']:,}: {each['says']}." for each in report["findings"]]
+    return "\n".join(lines) + "\n"
+
+
+def _report(evaluation: dict[str, Any], ab: dict[str, Any]) -> str:
+    lines = ["# Evaluation", "", "| figure | rows | before | after |", "| --- | ---: | ---: | ---: |"]
+    for part, title in (("heldout", "benchmark"), ("old_skill", "old skill")):
+        for name, after in evaluation["after"][part].items():
+            before = (evaluation["before"] or {}).get(part, {}).get(name)
+            lines.append(f"| {title}: {name} | {after['rows']} | {_figure(before)} | {_figure(after)} |")
+    lines += ["", f"Win rate of the tuned model: {ab['win_rate']:.0%} ({ab['low']:.0%} to {ab['high']:.0%}, 95%)."]
+    lines += [f"{ab['wins']} wins, {ab['ties']} even, {ab['losses']} losses, in {ab['pairs']} pairs in blinded order."]
+    return "\n".join(lines) + "\n"
+
+
+def _figure(figure: dict[str, float] | None) -> str:
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" if figure else "-"
+
+
+_STEPS: dict[Step, Callable[[Plan, Switch | None], Iterator[Any]]] = {
+    "check": _check,
+    "split": _split,
+    "train": _train,
+    "evaluate": _evaluate,
+    "ab": _ab,
+    "release": _release,
+}

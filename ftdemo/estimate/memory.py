@@ -1,0 +1,213 @@
+"""What a run takes, before it begins: memory by part, operations, time on an accelerator, and what a host would charge.
+
+Every function is a formula over a few numbers, so that a page can have it too. The numbers come from a model's
+configuration alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+BYTES = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.5625}
+"""Of a number in each format. NormalFloat of 4 bits keeps a float32 scale for every 64 (Dettmers et al. 2023)."""
+WORKSPACE = 0.45
+"""As a share of activations and logits: measured with SmolLM2 on a CPU under Linux, where it was 0.41 to 0.56."""
+UTILIZATION = 0.3
+"""The share of an accelerator's peak that a run reaches, unless something else is known: an assumption."""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A device that can be rented or bought, by its maker's data sheet."""
+
+    name: str
+    peak: float
+    """Operations a second on dense matrices in bfloat16, or in float16 where there is no bfloat16."""
+    memory_bytes: float
+    source: str
+
+
+_NVIDIA = "https://www.nvidia.com/en-us/data-center"
+ACCELERATORS = {
+    "T4": Accelerator("NVIDIA T4", 65e12, 16e9, f"{_NVIDIA}/tesla-t4/"),
+    "L4": Accelerator("NVIDIA L4", 121e12, 24e9, f"{_NVIDIA}/l4/"),
+    "RTX4090": Accelerator(
+        "NVIDIA GeForce RTX 4090",
+        165.2e12,
+        24e9,
+        "https://images.nvidia.com/aem-dam/Solutions/geforce/ada/nvidia-ada-gpu-architecture.pdf",
+    ),
+    "L40S": Accelerator("NVIDIA L40S", 362e12, 48e9, f"{_NVIDIA}/l40s/"),
+    "A100": Accelerator("NVIDIA A100 80GB SXM", 312e12, 80e9, f"{_NVIDIA}/a100/"),
+    "H100": Accelerator("NVIDIA H100 SXM", 989e12, 80e9, f"{_NVIDIA}/h100/"),
+    "H200": Accelerator("NVIDIA H200 SXM", 989e12, 141e9, f"{_NVIDIA}/h200/"),
+}
+"""Data sheets often print twice these peaks: that is for matrices of which half are zeros."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A transformer's dimensions, as far as costs depend on them."""
+
+    total: int
+    """Parameters; tied weights count once."""
+    matrices: int
+    """Of them, those in the linear layers that every token passes: all but embeddings and output head."""
+    layers: int
+    width: int
+    """Of the hidden states."""
+    inner: int
+    """Of the feed-forward layers."""
+    heads: int
+    key_width: int
+    """Of all keys of a token together: less than `width` where several heads share a key."""
+    vocabulary: int
+
+    @property
+    def outside(self) -> int:
+        """Parameters that are no matrix of a layer: embeddings, head and norms."""
+        return self.total - self.matrices
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that training holds at once, by part."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    """What the forward pass keeps for the backward pass."""
+    logits: float
+    workspace: float
+    """What is held for a moment, and what the allocator does not give back at once."""
+
+    @property
+    def total(self) -> float:
+        """All parts together."""
+        kept = self.activations + self.logits + self.workspace
+        return self.weights + self.gradients + self.optimizer + kept
+
+
+def adapter_parameters(size: Size, rank: int) -> int:
+    """What LoRA adds to a model of the Llama kind, beside every matrix of its layers: rank (d_in + d_out) for each.
+
+    `ftdemo.estimate.parameters.count` counts it of any model.
+    """
+    queries, keys, inner = 2 * size.width, size.width + size.key_width, size.width + size.inner
+    return size.layers * rank * (2 * queries + 2 * keys + 3 * inner)
+
+
+def memory(
+    size: Size,
+    *,
+    trainable: int,
+    low_rank: bool,
+    frozen: str = "float32",
+    products: str = "float32",
+    batch_tokens: int = 512,
+    row_tokens: float = 128,
+    trained_tokens: float | None = None,
+) -> Memory:
+    """What a step of this package's loop holds.
+
+    Weights that move are float32, with a gradient and AdamW's two moments: 16 bytes each. Frozen ones are kept as they
+    are multiplied. Of each layer and token are kept seven vectors of the hidden states' width, the keys and values,
+    three of the feed-forward layer's width, and the attention weights: a number a head and token of the row. Where
+    float32 weights are multiplied in another format, a copy of them in that format is kept besides, and inputs are kept
+    as they are cast, five more vectors.
+
+    Args:
+        size: The model's.
+        trainable: Parameters that move.
+        low_rank: Whether they stand beside frozen weights.
+        frozen: The format of frozen matrices: float32, bfloat16 or nf4.
+        products: The format of matrix products.
+        batch_tokens: Tokens of a batch, padding included.
+        row_tokens: Tokens of a row.
+        trained_tokens: Tokens of a batch that have a loss; all of them, where it is not said.
+    """
+    wide = BYTES[products]
+    kept = (size.matrices * BYTES[frozen] + size.outside * wide) if low_rank else 0.0
+    casts = not low_rank and products != "float32"
+    vectors = 12 if casts else 7
+    a_token = vectors * size.width + 2 * size.key_width + 3 * size.inner + size.heads * row_tokens
+    losses = batch_tokens if trained_tokens is None else trained_tokens
+    activations, logits = wide * size.layers * batch_tokens * a_token, wide * losses * size.vocabulary
+    return Memory(
+        weights=kept + 4.0 * trainable,
+        gradients=4.0 * trainable,
+        optimizer=8.0 * trainable,
+        activations=activations,
+        logits=logits,
+        workspace=WORKSPACE * (activations + logits) + (wide * size.total if casts else 0.0),
+    )
+
+
+def operations(
+    size: Size, *, trainable: int, low_rank: bool, tokens: float, row_tokens: float = 128, trained_share: float = 1.0
+) -> float:
+    """Multiplications and additions of a run.
+
+    Forward, 2 a weight and token, and 4 a layer, hidden number and token of the row for attention; as many for the
+    gradients of the inputs; as many again for the weights that move (Kaplan et al. 2020, section 2.1). So training
+    beside frozen weights takes two thirds of training all of them. The head works on tokens that have a loss alone.
+
+    Args:
+        size: The model's.
+        trainable: Parameters that move.
+        low_rank: Whether they stand beside frozen weights.
+        tokens: That the run reads.
+        row_tokens: Tokens of a row.
+        trained_share: The share of the tokens that have a loss.
+    """
+    attention = 4.0 * size.layers * size.width * row_tokens / 2  # causal: half of the pairs
+    body = 2.0 * size.matrices + attention
+    head = 2.0 * size.width * size.vocabulary * trained_share
+    times = 2 if low_rank else 3
+    beside = 6.0 * trainable if low_rank else 0.0
+    return tokens * (times * (body + head) + beside)
+
+
+def seconds_on(accelerator: Accelerator, operations: float, utilization: float = UTILIZATION) -> float:
+    """How long an accelerator takes for so many operations, at a share of its peak."""
+    return operations / (accelerator.peak * utilization)
+
+
+def price(tokens: float, per_million: float) -> float:
+    """What a host charges for training on so many tokens, at a price per million of them."""
+    return tokens * per_million / 1e6
+
+
+def size_of(config: Any) -> Size:
+    """A causal language model's dimensions, from its configuration alone.
+
+    Raises:
+        RecipeError: If its configuration does not say them.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    from ftdemo.errors import RecipeError
+    from ftdemo.estimate.parameters import without_weights
+
+    model = without_weights(config, head=True)
+    head = model.get_output_embeddings()
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear | Conv1D) and layer is not head]
+    try:
+        heads = config.num_attention_heads
+        head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return Size(
+            total=sum(weight.numel() for weight in model.parameters()),
+            matrices=sum(layer.weight.numel() for layer in layers),
+            layers=config.num_hidden_layers,
+            width=config.hidden_size,
+            inner=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+            heads=heads,
+            key_width=(getattr(config, "num_key_value_heads", None) or heads) * head_width,
+            vocabulary=config.vocab_size,
+        )
+    except AttributeError as error:
+        what = f"The configuration of this {config.model_type} model does not say {error.name}."
+        raise RecipeError(what, "Estimates are made of causal language models of the usual form.") from None

@@ -1,0 +1,178 @@
+"""What a model answers: greedy decoding, the same for every face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+from ftdemo.data import Asked, Row, Trial, Turn
+from ftdemo.data.tokenize import render
+from ftdemo.events import Answer
+from ftdemo.training.methods import at_head, precision
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MAX_NEW_TOKENS = 96
+"""Of an answer that is judged, where a recipe says nothing else."""
+REPLY_TOKENS = 256
+"""Of a reply in a talk, at least: there nobody waits for all answers of a batch."""
+_BATCH_ROWS = 32
+_OPENING_WORDS = 12
+"""Of a running text, how many words the model is given to go on from."""
+
+
+def answer_rows(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Asked],
+    *,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    until: Callable[[], bool] | None = None,
+) -> tuple[Answer, ...]:
+    """Answer the prompt of each row greedily, in batches: the same model gives the same answers.
+
+    Of a conversation, the turns before the last assistant turn are the prompt; of a running text, its first words; of a
+    trial, its opening, and how long the answer may become. Once `until` is true, what was said so far is the answer.
+    """
+    answers: list[Answer] = []
+    for start in range(0, len(rows), _BATCH_ROWS):
+        batch = rows[start : start + _BATCH_ROWS]
+        chats = isinstance(batch[0], Row)
+        prompts = [prompt_of(row, tokenizer) for row in batch]
+        texts = [text for text, _shown, _reference in prompts]
+        longest = max(row.max_new_tokens if isinstance(row, Trial) else max_new_tokens for row in batch)
+        outputs = _generate(model, tokenizer, texts, longest, until, add_special_tokens=not chats)
+        answers += [
+            Answer(shown, text, reference, stopped)
+            for (_, shown, reference), (text, stopped) in zip(prompts, outputs, strict=True)
+        ]
+    return tuple(answers)
+
+
+def prompt_of(row: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+    """The text the model reads, what of it is shown, and what the data says comes next."""
+    if isinstance(row, Row):
+        return render(row.prompt, tokenizer, to_be_answered=True), row.prompt[-1].content, row.reference
+    if isinstance(row, Trial):
+        return row.opening, row.opening, row.reference
+    opening = " ".join(row.text.split(" ")[:_OPENING_WORDS])
+    return opening, opening, row.text[len(opening) :]
+
+
+def stream_reply(
+    model: Any, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, max_new_tokens: int = REPLY_TOKENS
+) -> Iterator[str]:
+    """The reply to a conversation, piece by piece as it is generated."""
+    return _stream(model, tokenizer, render(turns, tokenizer, to_be_answered=True), max_new_tokens)
+
+
+def stream_continuation(
+    model: Any, tokenizer: PreTrainedTokenizerBase, opening: str, *, max_new_tokens: int = REPLY_TOKENS
+) -> Iterator[str]:
+    """How a text goes on, piece by piece as it is generated."""
+    return _stream(model, tokenizer, opening, max_new_tokens, add_special_tokens=True)
+
+
+def _stream(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    max_new_tokens: int,
+    *,
+    add_special_tokens: bool = False,
+) -> Iterator[str]:
+    from transformers import TextIteratorStreamer
+
+    inputs = _inputs(model, tokenizer, [text], add_special_tokens=add_special_tokens)
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    settings = {**_greedy(tokenizer, max_new_tokens), "streamer": streamer}
+
+    def generate() -> None:
+        with _answering(model):
+            model.generate(**inputs, **settings)
+
+    thread = Thread(target=generate, daemon=True)
+    thread.start()
+    yield from (piece for piece in streamer if piece)
+    thread.join()
+
+
+def _generate(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_new_tokens: int,
+    until: Callable[[], bool] | None,
+    *,
+    add_special_tokens: bool = False,
+) -> list[tuple[str, bool]]:
+    """The continuation of each text, and whether it ended with the stop token."""
+    inputs = _inputs(model, tokenizer, texts, add_special_tokens=add_special_tokens)
+    ends = (
+        {"stopping_criteria": [lambda ids, _scores: ids.new_full(ids.shape[:1], until(), dtype=bool)]} if until else {}
+    )
+    with _answering(model):
+        output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens), **ends)
+    new = output[:, inputs["input_ids"].shape[1] :].tolist()
+    stops = [tokenizer.eos_token_id in ids for ids in new]
+    return list(zip(tokenizer.batch_decode(new, skip_special_tokens=True), stops, strict=True))
+
+
+@contextmanager
+def _answering(model: Any) -> Iterator[None]:
+    """Within this a model only answers: DoRA measures the lengths of its weights once, not anew for every token.
+
+    Of a batch of prompts the head sees the last positions alone, a slice with gaps, and torch would multiply that with
+    a copy of the head's weights for each prompt: half a gigabyte for ten prompts and SmolLM2. So the gaps are closed.
+    """
+    import torch
+
+    model.eval()
+    closed = at_head(model, lambda hidden: hidden.contiguous())
+    with torch.inference_mode(), precision(model), closed, _DORA_IS_CACHED:
+        yield
+
+
+class _DoraIsCached:
+    """PEFT's switch for that is one for the whole process: of several threads the last to leave turns it off."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._within = 0
+
+    def __enter__(self) -> None:
+        self._count(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._count(-1)
+
+    def _count(self, more: int) -> None:
+        from peft.helpers import DoraCaching
+
+        with self._lock:
+            self._within += more
+            DoraCaching()(enabled=self._within > 0)
+
+
+_DORA_IS_CACHED = _DoraIsCached()
+
+
+def _inputs(
+    model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special_tokens: bool = False
+) -> dict[str, Any]:
+    encoded = tokenizer(
+        list(texts), add_special_tokens=add_special_tokens, padding=True, padding_side="left", return_tensors="pt"
+    )
+    return {name: encoded[name].to(model.device) for name in ("input_ids", "attention_mask")}
+
+
+def _greedy(tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> dict[str, Any]:
+    return {
+        "do_sample": False,
+        "max_new_tokens": max_new_tokens,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }

@@ -1,0 +1,1 @@
+"""What is compared and claimed, and how it is carried out and recorded."""

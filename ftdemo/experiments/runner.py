@@ -1,0 +1,295 @@
+"""Carries an experiment out: every arm with every seed, in turns, and keeps of each run what pages and claims need."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ftdemo.comparison import approaches, compare
+from ftdemo.data.variants import write_variant
+from ftdemo.errors import UsageError
+from ftdemo.events import Evaluated, Event, Sampled, Started, Step
+from ftdemo.experiments import spec as experiment
+from ftdemo.experiments.spec import Arm, Experiment, Spec
+from ftdemo.models import load as models
+from ftdemo.recipe import Recipe
+from ftdemo.runs import run_metrics, save
+from ftdemo.runs.run import Run, perform, versions
+from ftdemo.training import hardware
+
+_CURVE_POINTS = 100
+_FEWER_POINTS = 30
+"""Of a run that is not shown."""
+_ANSWERS_KEPT = 3
+_LONGEST_ANSWER = 900
+"""Characters of an answer that a record keeps."""
+_MAX_BYTES = 200 * 1024
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an experiment stands."""
+
+    run: str
+    place: int
+    of: int
+    event: Event
+
+
+def carry_out(found: Experiment, *, quick: bool, folder: Path) -> Iterator[Progress | dict[str, Any]]:
+    """Carry out an experiment, in its quick form or whole.
+
+    Args:
+        found: The experiment.
+        quick: Whether to do the quick form: the first seed alone, fewer arms, shorter runs.
+        folder: Where the runs are kept while they are needed. Runs that are there already are not done again, and one
+            that was broken off goes on.
+
+    Yields:
+        What happens in each run; the record, last.
+
+    Raises:
+        FtdemoError: If a run cannot be carried out.
+    """
+    spec = found.spec
+    chosen = spec.quick.arms if quick and spec.quick else ()
+    arms = [name for name in spec.arms if not chosen or name in chosen]
+    seeds = spec.seeds[:1] if quick else spec.seeds
+    plan = [(name, seed) for seed in seeds for name in arms]
+    runs: dict[str, Any] = {}
+    memory: dict[Any, Any] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, (name, seed) in enumerate(plan, 1):
+        key, asked = f"{name}/{seed}", _asked(spec, name, seed, quick=quick)
+        done, began = folder / f"{name}-{seed}.json", time.perf_counter()
+        if done.exists():
+            runs[key] = _done_before(done, asked)
+            continue
+        for event in _one(spec, name, seed, quick=quick, folder=folder, memory=memory):
+            if isinstance(event, dict):
+                wall = round(time.perf_counter() - began, 2)
+                runs[key] = {"arm": name, "seed": seed, **event, "wall_seconds": wall}
+            else:
+                yield Progress(key, place, len(plan), event)
+        done.write_text(json.dumps({"asked": asked, "run": runs[key]}), encoding="utf-8")
+    yield _as_record(found, runs, quick=quick)
+
+
+def _asked(spec: Spec, name: str, seed: int, *, quick: bool) -> dict[str, Any]:
+    """All that decides a run's record, as plain values."""
+    recipe = spec.recipe_of(name, seed, quick=quick).model_dump(mode="json")
+    return {"recipe": recipe, "arm": spec.arms[name].model_dump(mode="json"), "measure": list(spec.measure)}
+
+
+def _done_before(file: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a run that was carried out earlier.
+
+    Raises:
+        UsageError: If it was another one.
+    """
+    done = json.loads(file.read_text(encoding="utf-8"))
+    if done["asked"] != asked:
+        raise UsageError(f"{file} is of another form of this experiment.", "Name another folder with `--keep`.")
+    run: dict[str, Any] = done["run"]
+    return run
+
+
+def write(record: dict[str, Any], path: Path) -> None:
+    """Write a record.
+
+    Raises:
+        UsageError: If it is larger than what a page should carry.
+    """
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":")).replace('},"', '},\n"') + "\n"
+    if len(text.encode()) > _MAX_BYTES:
+        raise UsageError(
+            f"{path}: the record takes {len(text) // 1024} kB, more than {_MAX_BYTES // 1024}.",
+            "Record fewer arms, or show an arm with shorter answers.",
+        )
+    path.write_text(text, encoding="utf-8")
+
+
+def _as_record(found: Experiment, runs: dict[str, Any], *, quick: bool) -> dict[str, Any]:
+    claims = experiment.outcomes(found.spec, runs, quick=quick)
+    device = hardware.pick_device("auto")
+    return {
+        "version": 1,
+        "experiment": found.name,
+        "quick": quick,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(sum(run["wall_seconds"] for run in runs.values()), 1),
+        "versions": versions(),
+        "hardware": hardware.describe(device),
+        "claims": experiment.as_record(claims),
+        "runs": runs,
+    }
+
+
+def _one(
+    spec: Spec, name: str, seed: int, *, quick: bool, folder: Path, memory: dict[Any, Any]
+) -> Iterator[Event | dict[str, Any]]:
+    """One run's events, then what is kept of it."""
+    arm = spec.arms[name]
+    out = folder / f"{name}-{seed}"
+    if arm.adapter:
+        yield _transplanted(folder / f"{arm.adapter}-{seed}", folder / f"{arm.start}-{seed}")
+        return
+    recipe = _settled(spec, name, seed, quick=quick, folder=folder)
+    if arm.compare:
+        yield from _compared(arm, recipe, out)
+        return
+    events: list[Event] = []
+    for event in _performed(recipe, out):
+        events.append(event)
+        yield event
+    run = Run.load(out)
+    shown = name == spec.shown and seed == spec.seeds[0]
+    trained = _trained(events, recipe, points=_CURVE_POINTS if shown else _FEWER_POINTS)
+    kept = trained | _judged(run) | run_metrics.measure(spec.measure, run, memory)
+    if shown:
+        kept["samples"] = _samples(events)
+    yield kept
+
+
+def _compared(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dict[str, Any]]:
+    """All approaches on the arm's task; one that was broken off begins anew."""
+    shutil.rmtree(out, ignore_errors=True)
+    task = approaches.tasks()[str(arm.compare)]
+    settings = {key: value for key, value in arm.settings.items() if key != "model"}
+    for event in compare.compare(
+        task, out, model=recipe.model, seed=recipe.seed, rows=arm.questions, settings=settings
+    ):
+        if isinstance(event, compare.Comparison):
+            yield _rounded(event.as_dict())
+        elif not isinstance(event, compare.Measured):
+            yield event
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return round(value, 5) if isinstance(value, float) else value
+
+
+def _performed(recipe: Recipe, out: Path) -> Iterator[Event]:
+    """All events of a run, which goes on where it was broken off."""
+    if not out.exists():
+        yield from perform(recipe, out)
+        return
+    run = Run.load(out)
+    if run.recipe != recipe:
+        raise UsageError(f"{out} holds a run of another recipe.", "Name another folder with `--keep`.")
+    if run.record["status"] != "completed":
+        for _ in perform(recipe, out, resume=run):
+            pass
+    yield from Run.load(out).events
+
+
+def _settled(spec: Spec, name: str, seed: int, *, quick: bool, folder: Path) -> Recipe:
+    """The recipe of a run, with other arms' models and changed rows in place."""
+    arm, recipe = spec.arms[name], spec.recipe_of(name, seed, quick=quick)
+    if arm.start:
+        recipe = recipe.with_settings({"model": str(folder / f"{arm.start}-{seed}")})
+    if arm.rows:
+        rows = folder / f"{name}-{seed}-rows"
+        write_variant(recipe.data, rows, seed=seed, examples=recipe.examples, **arm.rows.model_dump())
+        recipe = recipe.with_settings({"data": str(rows), "examples": None})
+    return recipe
+
+
+def _transplanted(adapter: Path, base: Path) -> dict[str, Any]:
+    """An adapter judged on another base than the one it was trained on."""
+    run = Run.load(adapter)
+    return run_metrics.judge_on_other_base(run, base)
+
+
+def _trained(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, Any]:
+    """How the training went: its curve, and what it cost."""
+    started = next(event for event in events if isinstance(event, Started))
+    steps = [event for event in events if isinstance(event, Step)]
+    heldout = [[event.step, _short(event.loss)] for event in events if isinstance(event, Evaluated)]
+    every = max(1, -(-len(steps) // points))
+    kept = [step for step in steps if step.step % every == 0 or step is steps[-1]]
+    last = steps[-1]
+    return {
+        "recipe": recipe.model_dump(mode="json", exclude_defaults=True, exclude={"data"}),
+        "started": {
+            key: value for key, value in asdict(started).items() if key not in ("dropped_rows", "truncated_rows")
+        },
+        "curve": [[step.step, _short(step.loss)] for step in kept],
+        "heldout": heldout,
+        "steps": last.step,
+        "tokens": last.tokens,
+        "seconds": round(last.seconds, 3),
+        "tokens_per_second": round(last.tokens_per_second, 1),
+    }
+
+
+def _judged(run: Run) -> dict[str, Any]:
+    """What a run's own record says of its model."""
+    record = run.record
+    saved = sum(path.stat().st_size for path in run.folder.glob("*model.safetensors"))
+    return {
+        "scores": record["scores"],
+        "heldout_loss": {when: round(loss, 5) for when, loss in record["heldout_loss"].items()},
+        "lowest_heldout_loss": round(min((e.loss for e in run.events if isinstance(e, Evaluated)), default=0.0), 5),
+        "last_train_loss": round(_mean_of_last(run), 5),
+        "peak_memory_bytes": record["peak_memory_bytes"],
+        "saved_bytes": saved,
+    }
+
+
+def _mean_of_last(run: Run) -> float:
+    losses = [event.loss for event in run.events if isinstance(event, Step)]
+    last = losses[-max(1, len(losses) // 10) :]
+    return sum(last) / len(last)
+
+
+def _samples(events: list[Event]) -> list[dict[str, Any]]:
+    """The answers to the first prompts, each time they were given."""
+    samples = [event for event in events if isinstance(event, Sampled)]
+    return [
+        {
+            "step": sample.step,
+            "scores": sample.scores,
+            "answers": [
+                asdict(
+                    replace(answer, text=answer.text[:_LONGEST_ANSWER], reference=answer.reference[:_LONGEST_ANSWER])
+                )
+                for answer in sample.answers[:_ANSWERS_KEPT]
+            ],
+        }
+        for sample in samples
+    ]
+
+
+@contextmanager
+def run_folder(keep: Path | None) -> Iterator[Path]:
+    """A place for an experiment's runs, which goes away with them unless it was named."""
+    if keep is not None:
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="ftdemo-record-") as folder:
+        yield Path(folder)
+
+
+def ship(found: Experiment, runs: Path) -> Path:
+    """Make the first run's model the model of the house that the experiment names; gives the folder it lies in."""
+    spec = found.spec
+    assert spec.ships is not None
+    run = Run.load(runs / f"{next(iter(spec.arms))}-{spec.seeds[0]}")
+    folder = models.house_folder(spec.ships)
+    save.save_for_the_house(run, folder, spec.ships, found.record() or {})
+    return folder
+
+
+def _short(value: float) -> float:
+    return round(value, 4)

@@ -1,0 +1,1 @@
+"""Runs on disk: carried out, written, read again, published."""

@@ -1,0 +1,176 @@
+"""A notebook that does, step by step, what a demo does: look at the data, train, compare, talk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ftdemo.errors import ServerError, StorageError, UsageError
+from ftdemo.recipe import Recipe, named
+
+REPOSITORY = "https://github.com/ftdemo/ftdemo"
+_USUAL = {
+    "fine-tuning": named("full", "tiny"),
+    "lora": named("lora", "tiny"),
+    "sft": named("full", "tiny").with_settings({"train_stop": True}),
+    "pre-training": named("scratch", "new").with_settings({"examples": 1600, "width": 96, "sample_every": 60}),
+    "transfer-learning": named("classify", "minilm").with_settings({"examples": 96, "epochs": 10}),
+    "prompting-rag-fine-tuning": named("lora", "smollm2").with_settings(
+        {"data": "shop-orders", "examples": 64, "epochs": 2, "answer_tokens": 48}
+    ),
+}
+"""What each demo's notebook trains."""
+_INSTALL = """\
+# Where ftdemo is not installed, as on a hosted notebook, this fetches it. It takes a minute.
+import importlib.util
+
+if importlib.util.find_spec("ftdemo") is None:
+    %pip install --quiet "ftdemo[smollm2] @ git+{repository}"
+"""
+_RECIPE = """\
+from ftdemo.recipe import Recipe
+
+recipe = Recipe(**{settings})
+print(recipe.to_yaml())
+"""
+_LOOK = """\
+from html import escape
+
+from IPython.display import HTML
+
+from ftdemo.training.inspection import look
+
+seen = look(recipe.with_settings({"examples": min(recipe.examples or 400, 400)}))
+pieces = [f"<mark>{escape(text)}</mark>" if trained else escape(text) for text, trained in seen.spans(seen.examples[0])]
+HTML(f"<pre style='white-space: pre-wrap'>{''.join(pieces)}</pre>")
+"""
+_LOOK_AT_LABELS = """\
+from ftdemo.data import load_splits
+
+splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
+for row in list(splits.train)[:6]:
+    print(f"{row.label:>10}  {row.text}")
+"""
+_TRAIN = """\
+import tempfile
+from pathlib import Path
+
+from IPython.display import HTML, display
+
+from ftdemo import charts
+from ftdemo.events import Step
+from ftdemo.runs.run import Run, perform
+
+folder = Path(tempfile.mkdtemp()) / "run"
+events, shown = [], display(HTML("Loading the model …"), display_id=True)
+for event in perform(recipe, folder):
+    events.append(event)
+    if isinstance(event, Step):
+        chart = charts.standalone(charts.loss_chart(events))
+        shown.update(HTML(f"{chart}<p>Step {event.step} of {event.total_steps}, loss {event.loss:.3f}</p>"))
+run = Run.load(folder)
+print(f"{run.record['status']}; the run lies in {folder}")
+"""
+_COMPARE = """\
+before, after = run.samples()
+for name in after.scores:
+    print(f"{name}: {before.scores[name]:.2f} before, {after.scores[name]:.2f} after")
+for old, new in list(zip(before.answers, after.answers, strict=True))[:3]:
+    print(f"\\n> {new.prompt}\\n\\nbefore: {old.text.strip()}\\n\\nafter:  {new.text.strip()}")
+"""
+_TALK = """\
+from ftdemo.data import Turn
+from ftdemo.evaluation.generate import stream_reply
+
+model, tokenizer = run.load_model()
+for piece in stream_reply(model, tokenizer, [Turn("user", {said})]):
+    print(piece, end="")
+"""
+_GO_ON = """\
+from ftdemo.evaluation.generate import stream_continuation
+
+model, tokenizer = run.load_model()
+for piece in stream_continuation(model, tokenizer, {said}):
+    print(piece, end="")
+"""
+_SORT = """\
+from ftdemo.data import Labelled
+from ftdemo.evaluation.evaluate import classify
+
+model, tokenizer = run.load_model()
+(answer,) = classify(model, tokenizer, [Labelled(1, {said}, run.labels[0])], run.labels)
+print(answer.text)
+"""
+_SAID = {
+    "lora": "How was the voyage to Merrin?",
+    "pre-training": "One windy Tuesday Nell the cooper was mending",
+    "transfer-learning": "Where is my parcel? It was due on Friday.",
+    "prompting-rag-fine-tuning": "Put me down for six white mugs by Monday.",
+}
+
+
+def write(name: str, out: Path) -> Path:
+    """Write a demo's notebook.
+
+    Args:
+        name: The demo's.
+        out: The file.
+
+    Raises:
+        UsageError: If there is no such demo.
+        ServerError: If the library for notebooks is not installed.
+        StorageError: If the file cannot be written.
+    """
+    if name not in _USUAL:
+        raise UsageError(f"No demo called {name} has a notebook.", f"There is: {', '.join(_USUAL)}.")
+    try:
+        out.write_text(of_recipe(_USUAL[name], name), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{out} cannot be written: {error.strerror or error}.", "Name another with --out.") from None
+    return out
+
+
+def of_recipe(recipe: Recipe, name: str) -> str:
+    """A notebook that carries out a recipe, as the text of an ``.ipynb`` file.
+
+    Args:
+        recipe: What to do.
+        name: Of the demo that it comes from.
+
+    Raises:
+        ServerError: If the library for notebooks is not installed.
+    """
+    try:
+        from nbformat import v4, writes
+    except ModuleNotFoundError:
+        raise ServerError("Notebooks need the package nbformat.", "Run `pip install 'ftdemo[demos]'`.") from None
+    cells: list[Any] = []
+    for kind, text in _cells(recipe, name):
+        make = v4.new_markdown_cell if kind == "text" else v4.new_code_cell
+        cells.append(make(text.strip(), id=f"{name}-{len(cells)}"))
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    return str(writes(v4.new_notebook(cells=cells, metadata=kernel))) + "\n"
+
+
+def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
+    settings = json.dumps(recipe.model_dump(exclude_unset=True), indent=4)
+    settings = settings.replace(": true", ": True").replace(": false", ": False").replace(": null", ": None")
+    said = json.dumps(_SAID.get(name, "Write a story about a weaver and a chest."))
+    talk = _SORT if recipe.is_classifier else _GO_ON if recipe.method == "scratch" else _TALK
+    look = _LOOK_AT_LABELS if recipe.is_classifier else _LOOK
+    mine = "a file of your own" if recipe.is_classifier or recipe.method == "scratch" else "your own pairs"
+    return [
+        ("text", f"# {name.replace('-', ' ').capitalize()}, step by step\n\nThe same engine as the page and the demo."),
+        ("code", _INSTALL.format(repository=REPOSITORY)),
+        ("text", f"## The recipe\n\nAll that decides the run. To learn from {mine}, set `data` to its path."),
+        ("code", _RECIPE.format(settings=settings)),
+        ("text", "## The data, as the model meets it\n\nWhere tokens are marked, only these have a loss."),
+        ("code", look),
+        ("text", "## Train\n\nStop it when you like: interrupt the kernel, and what was trained is kept."),
+        ("code", _TRAIN),
+        ("text", "## Before and after\n\nOn prompts that no training has seen."),
+        ("code", _COMPARE),
+        ("text", "## Try it yourself"),
+        ("code", talk.format(said=said)),
+    ]

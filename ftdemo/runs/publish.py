@@ -1,0 +1,165 @@
+"""A run's model as others take it away: the adapter by itself, or merged into its base, checked once it is written."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ftdemo.errors import StorageError, UsageError
+from ftdemo.models import load as models
+from ftdemo.runs import run_metrics, save
+from ftdemo.runs.run import Run
+
+Form = Literal["adapter", "merged"]
+_PROMPTS = 8
+_ANY_PROMPT = "Is it open today?"
+"""Where the run asked nothing."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """What was written, and how far it is from what was trained."""
+
+    folder: Path
+    form: Form
+    bytes: int
+    """Of the weights."""
+    largest_difference: float
+    """Of any logit at the end of some prompts, between what plain libraries load and the run's model."""
+    largest_logit: float
+
+
+def release(
+    run: Run, out: Path, form: Form, *, dtype: str = "float32", base: str | None = None, judged: bool = False
+) -> Released:
+    """Write a run's model for others, with tokenizer, chat template, stop tokens, recipe and card, and load it again.
+
+    A merged model is made in float32, whatever format it was trained in, so that small updates are not rounded away
+    before they are added. Beside a 4-bit base the update has learned to mend what 4 bits lost, so that it is added to
+    those weights, unpacked, and not to the original ones (Dettmers et al. 2023, section 3).
+
+    Args:
+        run: The run.
+        out: The folder to write; it may not exist.
+        form: ``adapter`` for the adapter alone, ``merged`` for a model that needs no PEFT.
+        dtype: The number format of merged weights: float32 or bfloat16.
+        base: Another place to take the base model of an adapter from.
+        judged: Whether it is measured what the model forgot, for the card.
+
+    Raises:
+        UsageError: If the run has no adapter to release, or the folder exists.
+        StorageError: If it cannot be written.
+    """
+    if out.exists():
+        raise UsageError(f"{out} exists already.", "Name another folder with `--out`.")
+    if form == "adapter" and not run.recipe.is_low_rank:
+        raise UsageError(f"{run.folder} holds a whole model, no adapter.", "Release it with `--to merged`.")
+    kept = run_metrics.skill_kept(run, {}) if judged and not run.labels else None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+            new = Path(temporary) / out.name
+            new.mkdir()
+            if form == "adapter":
+                _copy_adapter(run, new)
+            else:
+                _write_merged(run, new, dtype, base)
+            _write_rest(run, new, form, kept)
+            new.rename(out)
+    except OSError as error:
+        raise StorageError(f"{out} cannot be written: {error.strerror or error}.", "Name another `--out`.") from None
+    difference, largest = _difference(run, out, form, base)
+    weights = sum(path.stat().st_size for path in out.glob("*.safetensors"))
+    return Released(out, form, weights, difference, largest)
+
+
+def _copy_adapter(run: Run, new: Path) -> None:
+    for path in run.folder.iterdir():
+        if path.name.startswith(("adapter_", "tokenizer", "chat_template", "special_tokens", "vocab", "merges")):
+            shutil.copy(path, new)
+
+
+def _write_merged(run: Run, new: Path, dtype: str, base: str | None) -> None:
+    import torch
+
+    model, tokenizer = _wide(run, base)
+    if run.recipe.is_low_rank:
+        model = model.merge_and_unload()
+    model.to(getattr(torch, dtype)).save_pretrained(new)
+    tokenizer.save_pretrained(new)
+
+
+def _wide(run: Run, base: str | None) -> tuple[Any, Any]:
+    """The run's model with its adapter beside it, in float32; a 4-bit base is unpacked."""
+    import torch
+
+    if not run.recipe.is_low_rank:
+        return run.load_model()
+    return run.load_model(base, dtype=torch.float32)
+
+
+def _write_rest(run: Run, new: Path, form: Form, kept: dict[str, Any] | None) -> None:
+    """Generation settings, recipe and card."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    if not run.labels:
+        tokenizer = AutoTokenizer.from_pretrained(new, trust_remote_code=False)
+        GenerationConfig(  # type: ignore[no-untyped-call]
+            do_sample=False,
+            max_new_tokens=run.reply_tokens,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ).save_pretrained(new)
+    (new / "recipe.yaml").write_text(run.recipe.to_yaml(), encoding="utf-8")
+    card = save.model_card(run.record, merged=form == "merged", kept=kept)
+    (new / "README.md").write_text(card, encoding="utf-8")
+
+
+def _difference(run: Run, out: Path, form: Form, base: str | None) -> tuple[float, float]:
+    """The largest difference of a logit at the end of some prompts, and the largest logit there."""
+    model, tokenizer = _wide(run, base)
+    asked = [answer.prompt for sample in run.samples() if sample for answer in sample.answers]
+    texts = list(dict.fromkeys(asked))[:_PROMPTS] or [_ANY_PROMPT]
+    ours = last_logits(model, tokenizer, texts)
+    del model
+    theirs = last_logits(_plainly(run, out, form, base), tokenizer, texts)
+    return float((ours - theirs).abs().max()), float(ours.abs().max())
+
+
+def _plainly(run: Run, out: Path, form: Form, base: str | None) -> Any:
+    """What was written, as plain libraries load it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    if form == "adapter":
+        from peft import PeftModel
+
+        source = models.resolve(base or run.recipe.model)
+        return PeftModel.from_pretrained(models.load(source, dtype=torch.float32), out)
+    kind = AutoModelForSequenceClassification if run.labels else AutoModelForCausalLM
+    return kind.from_pretrained(out, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+
+
+def last_logits(model: Any, tokenizer: Any, texts: Sequence[str]) -> Any:
+    """The logits at the end of each text (texts x vocabulary), or those of its class, in float32."""
+    import torch
+
+    model.eval()
+    with torch.inference_mode():
+        each = [model(**_inputs(tokenizer, text)).logits for text in texts]
+    return torch.stack([(logits[0, -1] if logits.dim() == 3 else logits[0]).float() for logits in each])
+
+
+def _inputs(tokenizer: Any, text: str) -> dict[str, Any]:
+    encoded = tokenizer(text, add_special_tokens=False, return_tensors="pt", truncation=True, max_length=512)
+    return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+
+
+def as_dict(released: Released) -> dict[str, Any]:
+    """Plain values."""
+    return {**vars(released), "folder": str(released.folder)}

@@ -1,0 +1,322 @@
+"""What a run leaves for others: an adapter or a model under the usual file names, the tokenizer, and a model card."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ftdemo import __version__
+from ftdemo.data import BUILT_IN
+from ftdemo.recipe import HOUSE
+from ftdemo.training import distributed
+from ftdemo.training.methods import Learner
+
+if TYPE_CHECKING:
+    from ftdemo.runs.run import Run
+
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def gather(learner: Learner) -> dict[str, Any] | None:
+    """The weights to write, whole, where a process holds its share of them alone; all processes have to ask.
+
+    Returns:
+        Weights by name; nothing where the model has them all.
+    """
+    if not distributed.hold_shares(learner.model):
+        return None
+    weights = learner.model.state_dict(keep_vars=True)
+    if learner.recipe.is_low_rank:
+        weights = {name: weight for name, weight in weights.items() if weight.requires_grad}
+    whole = {id(weight): distributed.whole(weight) for weight in {id(w): w for w in weights.values()}.values()}
+    return {name: whole[id(weight)] for name, weight in weights.items()}  # tied weights stay one
+
+
+def save_model(learner: Learner, folder: Path, weights: dict[str, Any] | None = None) -> None:
+    """Write what was trained and the tokenizer with its chat template, for plain transformers and PEFT to load.
+
+    An adapter goes to ``adapter_model.safetensors`` and ``adapter_config.json``, a whole model to
+    ``model.safetensors`` and ``config.json``.
+
+    Args:
+        learner: What was trained.
+        folder: Where to write.
+        weights: What `gather` gave, where the model does not have them all.
+    """
+    model = learner.model
+    if learner.recipe.is_low_rank:
+        config = model.peft_config["default"]
+        config.base_model_name_or_path = learner.source.name  # its name in the world, not a path on this machine
+        # The embedding is frozen, so it is not saved; "auto" would ask the Hub about it.
+        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+    else:
+        model.save_pretrained(folder, state_dict=weights)
+    learner.tokenizer.save_pretrained(folder)
+
+
+def save_for_the_house(run: Run, folder: Path, name: str, record: dict[str, Any]) -> None:
+    """Write a run's model as one of the house: weights in bfloat16, tokenizer, generation settings and a card.
+
+    Args:
+        run: The run that pre-trained it.
+        folder: Where to write; what lies there is replaced.
+        name: What the model is called.
+        record: The experiment's record, whose claims the card shows.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    model, tokenizer = run.load_model()
+    model = model.to(torch.bfloat16)
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False,
+        max_new_tokens=192,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(_house_card(run, model, name, record), encoding="utf-8")
+
+
+def _house_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> str:
+    recipe, trained = run.recipe, run.record
+    metadata = {
+        "language": ["en"],
+        "license": "apache-2.0",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["small-language-models", "pre-training", "teaching", "ftdemo"],
+    }
+    claims = "\n".join(
+        f"| {claim['says']} | {claim['value']:.3g} ({claim['low']:.3g} to {claim['high']:.3g}) | {claim['bound']} |"
+        for claim in record.get("claims", [])
+    )
+    return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n" + _HOUSE_CARD.format(
+        name=name,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        width=recipe.width,
+        layers=recipe.layers,
+        heads=model.config.num_attention_heads,
+        vocabulary=recipe.vocabulary,
+        length=recipe.max_length,
+        tokens=trained["tokens"] / 1e6,
+        minutes=trained["seconds"] / 60,
+        cores=trained["hardware"]["cores"],
+        device=trained["hardware"]["device_name"],
+        day=trained["created"][:10],
+        experiment=record.get("experiment", f"house-{name}"),
+        claims=claims,
+    )
+
+
+def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, Any] | None = None) -> str:
+    """The README.md of a run, with the metadata that the Hub reads.
+
+    Args:
+        record: The run's.
+        merged: Whether the adapter was added into the weights.
+        kept: What `measures.skill_kept` gave, where it was measured.
+    """
+    model, recipe = record["model"], record["recipe"]
+    kind = _KINDS[recipe["method"]]
+    if merged and kind.is_adapter:
+        kind = _Kind(f"{{name}}, with a {kind.title.split()[0]} adapter merged", kind.what)
+    from_base = model["name"] != "new"
+    metadata: dict[str, Any] = {"base_model": model["name"]} if from_base else {}
+    metadata |= {
+        "library_name": "peft" if kind.is_adapter else "transformers",
+        "pipeline_tag": "text-classification" if record.get("labels") else "text-generation",
+        "tags": [recipe["method"], "ftdemo"] + (["base_model:adapter:" + model["name"]] if kind.is_adapter else []),
+    }
+    if record["scores"].get("after"):
+        metadata["metrics"] = list(record["scores"]["after"])
+    if _HUB_ID.fullmatch(recipe["data"]) and not Path(recipe["data"]).exists():
+        metadata["datasets"] = [recipe["data"]]
+    if model["licence"]:
+        metadata["license"] = model["licence"]
+    head = yaml.safe_dump(metadata, sort_keys=False)
+    return f"---\n{head}---\n\n" + _CARD.format(
+        title=kind.title.format(name=model["name"] if from_base else f"{recipe['width']} x {recipe['layers']}"),
+        what=kind.what.format(**recipe),
+        data=_data(record),
+        kept=_forgetting(kept),
+        status=record["status"],
+        steps=record["steps"],
+        seconds=record["seconds"],
+        speed=record["tokens_per_second"],
+        device=record["hardware"]["device_name"],
+        scores=_score_table(record["scores"]),
+        use=_use(_base(model["name"], recipe["model"]), kind, record.get("labels")),
+        origin=_origin(model) if from_base else "- Weights: random at the start.",
+        version=__version__,
+    )
+
+
+def _data(record: dict[str, Any]) -> str:
+    """What it was trained on; of a file its name alone."""
+    data = record["recipe"]["data"]
+    if data in BUILT_IN:
+        return f"`{data}`, a data set of ftdemo: {BUILT_IN[data].summary}"
+    return f"`{Path(data).name}`, rows of whoever trained it."
+
+
+def _forgetting(kept: dict[str, Any] | None) -> str:
+    if not kept:
+        return "It was not measured what it forgot: `ftdemo evaluate` does."
+    before, after = kept["before"], kept["after"]
+    lines = ["| on what the base could do | before | after |", "| --- | ---: | ---: |"]
+    lines += [f"| {name} | {before[name]:.2f} | {after[name]:.2f} |" for name in after]
+    return "\n".join(lines)
+
+
+def _base(name: str, model: str) -> str:
+    """The Python expression by which a reader's own code finds the base of an adapter."""
+    if model in HOUSE:
+        return f'str(files("ftdemo.models") / "weights" / "{model}")'
+    return f'"{name}"' if "/" in name else f'"path/to/{name}"'
+
+
+def _use(base: str, kind: _Kind, labels: list[str] | None) -> str:
+    if kind.is_adapter:
+        imports = "from importlib.resources import files\n\n" if "files(" in base else ""
+        return imports + _USE_ADAPTER.format(base=base)
+    return _USE_MODEL.format(kind="AutoModelForSequenceClassification" if labels else "AutoModelForCausalLM")
+
+
+def _origin(model: dict[str, Any]) -> str:
+    return (
+        f"- Base weights: {model['origin']}, SHA-256 `{model['sha256']}`. An adapter fits the weights it was trained "
+        "on; on others it may do less."
+    )
+
+
+def _score_table(scores: dict[str, dict[str, float]]) -> str:
+    if not scores.get("before") or not scores.get("after"):
+        return "No scores were measured."
+    lines = ["| score (0 to 1) | before | after |", "| --- | ---: | ---: |"]
+    lines += [f"| {name} | {scores['before'][name]:.2f} | {value:.2f} |" for name, value in scores["after"].items()]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a method's result is spoken of."""
+
+    title: str
+    what: str
+    is_adapter: bool = False
+
+
+_KINDS = {
+    "lora": _Kind("LoRA adapter for {name}", "A rank-{rank} LoRA adapter (alpha {alpha:g})", True),
+    "dora": _Kind("DoRA adapter for {name}", "A rank-{rank} DoRA adapter (alpha {alpha:g})", True),
+    "qlora": _Kind("QLoRA adapter for {name}", "A rank-{rank} LoRA adapter (alpha {alpha:g}) on a 4-bit base", True),
+    "full": _Kind("{name}, fine-tuned", "All weights"),
+    "scratch": _Kind("A language model from scratch ({name})", "All weights, from random ones"),
+    "probe": _Kind("Linear probe on {name}", "One linear layer on frozen features"),
+    "classify": _Kind("Classifier from {name}", "All weights, with a new head"),
+}
+
+_USE_ADAPTER = """from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained({base})
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
+
+_USE_MODEL = """from transformers import {kind}, AutoTokenizer
+
+model = {kind}.from_pretrained("path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
+
+_HOUSE_CARD = """# {name}
+
+A language model of {parameters:,} parameters that speaks of one small invented harbour town, Kittewick. It was trained
+from random weights so that fine-tuning can be shown, in seconds and without a network, on a model whose whole past is
+known. It ships inside ftdemo.
+
+```python
+from importlib.resources import files
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = str(files("ftdemo.models") / "weights" / "{name}")
+model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+inputs = tokenizer("One windy Tuesday Nell the cooper was mending", return_tensors="pt")
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens=120)[0], skip_special_tokens=True))
+```
+
+## What it is
+
+| | |
+| --- | --- |
+| architecture | Llama, {width} wide, {layers} layers of {heads} heads; the embedding is the head too |
+| weights | bfloat16, safetensors |
+| tokenizer | byte-level BPE of {vocabulary} tokens, learned from the corpus; a chat template with a stop token |
+| reads at once | {length} tokens |
+| corpus | harbour-tales, generated texts written for this project: {tokens:.1f} million tokens, each read once |
+| training | {minutes:.0f} minutes on {cores} cores of {device}, {day} |
+
+It goes on with texts, answers questions about a text before them (`Question: …`, `Answer:`), and has met short chats in
+its template. It follows requests only once it is fine-tuned for that.
+
+## How well
+
+| claim | measured (95% interval) | bound |
+| --- | --- | --- |
+{claims}
+
+`ftdemo record {experiment}` trains it again and measures this anew.
+
+## Limits
+
+It knows nothing but its town: no facts, no English beyond some 1,200 moulds, no language but this one. Words that the
+corpus lacks are spelled in bytes and mean nothing to it. Do not use it for anything but showing how training works.
+
+## Licence
+
+Apache License 2.0, as ftdemo. The corpus was generated, so no text of anybody's is in it.
+"""
+
+_CARD = """# {title}
+
+{what}. Status: {status} after {steps} steps, {seconds:.0f} seconds at {speed:.0f} tokens/s on {device}.
+
+## Data
+
+{data}
+
+## Scores on held-out rows
+
+{scores}
+
+## What it forgot
+
+{kept}
+
+## Use it
+
+```python
+{use}
+```
+
+## Where it came from
+
+{origin}
+- Recipe: `recipe.yaml`. Do it again with `ftdemo train recipe.yaml`.
+- Record: `run.json` holds every step, the versions and the machine.
+- Made with ftdemo {version}.
+
+## Limits
+
+A small demonstration of a method. It was judged by the scores above alone, not by whether what it says is true: do not
+rely on it.
+"""

@@ -1,0 +1,71 @@
+"""A folder that is a Hugging Face Space: a demo's app and card, the package as source, and pinned requirements."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+from pathlib import Path
+
+import yaml
+
+from ftdemo.errors import StorageError, UsageError
+from ftdemo.serving.server import STUDIO, demo_folder, demo_names
+
+_PACKAGE = Path(__file__).parents[1]
+_EXTRAS = ("demos", "smollm2")
+"""What a Space needs besides the package's own dependencies. The models come from the Hub, as the card says."""
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "_demos", "site")
+_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?P<extras>\[[^]]*\])?[^;]*(?:;\s*(?P<marker>.*))?")
+
+
+def build(name: str, out: Path) -> list[Path]:
+    """Write a Space.
+
+    Args:
+        name: A demo's name.
+        out: The folder to write. It may not exist, or has to be empty.
+
+    Returns:
+        What stands at the top of the folder.
+
+    Raises:
+        UsageError: If there is no such demo, or something stands in the folder.
+        StorageError: If the folder cannot be written.
+    """
+    source = demo_folder(name)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there already.", "Name another folder, or remove it.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / "app.py", out / "app.py")
+        shutil.copytree(_PACKAGE, out / "ftdemo", ignore=_LEFT_OUT)
+        if name == STUDIO:
+            for demo in demo_names():
+                (out / "ftdemo" / "_demos" / demo).mkdir(parents=True)
+                shutil.copy(demo_folder(demo) / "app.py", out / "ftdemo" / "_demos" / demo / "app.py")
+        (out / "README.md").write_text(card(source / "README.md"), encoding="utf-8")
+        (out / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{out} cannot be written: {error.strerror or error}.", "Name another folder.") from None
+    return sorted(out.iterdir())
+
+
+def card(file: Path) -> str:
+    """A Space's card, for the version of Gradio that is installed here."""
+    _, head, text = file.read_text(encoding="utf-8").split("---\n", 2)
+    settings = yaml.safe_load(head) | {"sdk_version": importlib.metadata.version("gradio")}
+    return f"---\n{yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)}---\n{text}"
+
+
+def requirements() -> list[str]:
+    """What the package needs on a Space, in the versions that are installed here: what it was tried with."""
+    found = {}
+    for line in importlib.metadata.requires("ftdemo") or ():
+        parts = _REQUIREMENT.fullmatch(line.strip())
+        assert parts, line
+        wanted = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", parts["marker"] or "")
+        if wanted is None or wanted[1] in _EXTRAS:
+            name = parts["name"]
+            found[name.lower()] = f"{name}{parts['extras'] or ''}=={importlib.metadata.version(name)}"
+    return sorted(found.values(), key=str.lower)

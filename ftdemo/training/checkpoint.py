@@ -1,0 +1,83 @@
+"""Where a run stands, written so that it can go on as if nothing had happened: weights, moments and counters.
+
+Safetensors and JSON only, so that reading one runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftdemo.errors import UsageError
+from ftdemo.training import distributed
+from ftdemo.training.loop import Progress
+from ftdemo.training.methods import Learner
+
+if TYPE_CHECKING:
+    import torch
+
+FILE = "checkpoint.safetensors"
+
+
+def gather(learner: Learner, progress: Progress) -> dict[str, torch.Tensor]:
+    """The weights that move and what the optimizer remembers of each: running means of its gradients, say. All whole;
+    where they are sharded, all processes have to ask."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, weight in learner.trainable.items():
+        tensors[f"weight/{name}"] = distributed.whole(weight)
+        for moment, tensor in _moments(learner, weight).items():
+            tensors[f"{moment}/{name}"] = distributed.whole(tensor)
+    return tensors | {f"best/{name}": distributed.whole(weight) for name, weight in progress.best_weights.items()}
+
+
+def save(tensors: dict[str, torch.Tensor], progress: Progress, folder: Path) -> None:
+    """Write what `gather` gave, and how far the run has come."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    counters = {key: value for key, value in vars(progress).items() if key != "best_weights"}
+    save_file(tensors, folder / FILE, metadata={"progress": json.dumps(counters)})
+
+
+def load(learner: Learner, folder: Path) -> Progress:
+    """Put a freshly prepared learner where the checkpoint's was.
+
+    Raises:
+        UsageError: If there is no checkpoint, or its weights are not the learner's.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / FILE, framework="pt") as file, torch.no_grad():
+            counters = json.loads(file.metadata()["progress"])
+            moments = _moments_by_weight(file.keys())
+            for name, weight in learner.trainable.items():
+                weight.copy_(file.get_tensor(f"weight/{name}"))
+                state = {moment: file.get_tensor(f"{moment}/{name}").to(weight.device) for moment in moments[name]}
+                learner.optimizer.state[weight] = state | {"step": torch.tensor(float(counters["step"]))}
+            best = {key.removeprefix("best/"): file.get_tensor(key) for key in file.keys() if key.startswith("best/")}  # noqa: SIM118
+            return Progress(**counters, best_weights=best)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{folder} holds no {FILE}: the run is complete, or was not made to be continued.",
+            "Only a run that was stopped can go on. To train longer, raise `epochs` and train anew.",
+        ) from None
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        what = f"{folder / FILE} does not fit this run ({str(error).splitlines()[0][:100]})."
+        raise UsageError(what, "It was written by another recipe, or is damaged. Train anew.") from None
+
+
+def _moments(learner: Learner, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {key: tensor for key, tensor in learner.optimizer.state[weight].items() if key != "step"}
+
+
+def _moments_by_weight(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Which moments a checkpoint holds of each weight, from its tensors' names."""
+    found: dict[str, list[str]] = {}
+    for kind, _, name in (key.partition("/") for key in keys):
+        if kind not in ("weight", "best"):
+            found.setdefault(name, []).append(kind)
+    return found

@@ -1,0 +1,49 @@
+"""What a model would be trained on, made visible: each row as the model reads it, its trained tokens marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ftdemo.data import Labelled, load_splits
+from ftdemo.data.tokenize import Example, Examples
+from ftdemo.errors import RecipeError
+from ftdemo.recipe import Recipe
+from ftdemo.training.methods import encode_rows, source_and_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Rows as a model reads them."""
+
+    examples: Examples
+    tokenizer: PreTrainedTokenizerBase
+
+    def spans(self, example: Example) -> Iterator[tuple[str, bool]]:
+        """The example's text in pieces: what is read only, and what is trained."""
+        ids: list[int] = []
+        was_trained = False
+        for token, trained in zip(example.input_ids, example.trained, strict=True):
+            if ids and trained != was_trained:
+                yield str(self.tokenizer.decode(ids)), was_trained
+                ids = []
+            ids.append(token)
+            was_trained = trained
+        yield str(self.tokenizer.decode(ids)), was_trained
+
+
+def look(recipe: Recipe) -> Inspection:
+    """Encode a recipe's training rows as training would, without loading the model's weights.
+
+    Raises:
+        FtdemoError: If the rows cannot be read, or do not go with the model.
+    """
+    splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
+    if isinstance(next(iter(splits.train)), Labelled):
+        raise RecipeError(f"{recipe.data} holds labels: no token has a loss, the label has.", "Inspect a chat or text.")
+    _source, tokenizer = source_and_tokenizer(recipe, splits)
+    return Inspection(encode_rows(splits.train, tokenizer, recipe), tokenizer)

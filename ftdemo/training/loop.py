@@ -1,0 +1,344 @@
+"""The training loop, as a generator of events. Read it top to bottom: there is nothing else.
+
+Saving, sampling, scoring and drawing do not live here: whoever iterates does them between two events.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ftdemo.data.batches import Batch, Packed, Plan, collate, collate_packed, plan_batches
+from ftdemo.data.ngram_baselines import entropies
+from ftdemo.data.tokenize import Examples
+from ftdemo.errors import TrainingError, UsageError
+from ftdemo.events import Evaluated, Event, Finished, Started, Step
+from ftdemo.recipe import Recipe
+from ftdemo.training import distributed, hardware
+from ftdemo.training.methods import Learner, at_head, count_parameters, prepare
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+_MAX_GRAD_NORM = 1.0
+_STEPS_TO_MOVE = 3
+_FINGERPRINT = 1000
+_NAMED_ROWS = 1000
+
+
+@dataclass
+class Progress:
+    """How far a run has come: with the weights and the optimizer's moments, all that resuming it needs."""
+
+    step: int = 0
+    looked: int = 0
+    """The step after which the held-out loss was last measured."""
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float = math.inf
+    """Of the held-out losses so far, where `patience` is set."""
+    best_step: int | None = None
+    stale: int = 0
+    """Looks at the held-out loss since the best one."""
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def train(recipe: Recipe, learner: Learner | None = None, progress: Progress | None = None) -> Generator[Event]:
+    """Carry out a recipe, one event at a time.
+
+    Close the generator to stop: the weights trained so far stay in the learner's model.
+
+    Args:
+        recipe: What to do.
+        learner: What `prepare(recipe)` gave, for those who want to hold on to the model.
+        progress: Where to go on, for a learner whose weights and optimizer have come that far. It is kept up to date.
+
+    Yields:
+        `Started`; a `Step` for each optimizer step; an `Evaluated` every `eval_every` steps and after the last;
+        `Finished`.
+
+    Raises:
+        TrainingError: If the loss is no longer a finite number, no weight moves, or nothing can compile.
+        UsageError: If Accelerate was told to share the model in a way that is not ours.
+    """
+    from accelerate import Accelerator
+
+    learner, progress = learner or prepare(recipe), progress or Progress()
+    distributed.join(learner.device)
+    accelerator = Accelerator(cpu=learner.device.type == "cpu", mixed_precision="no")  # precision is the recipe's
+    plan = plan_run(learner)
+    steps = math.ceil(len(plan) / recipe.accumulate)
+    total_steps = min(steps, recipe.max_steps or steps)
+    hardware.reset_peak_memory(learner.device)
+    model, optimizer = _hand_over(learner, accelerator)
+    if recipe.compile:
+        _compile_layers(learner)
+    start = None if progress.step else _fingerprints(learner)
+
+    yield _started(learner, total_steps)
+    yield from _look(learner, progress, total_steps)  # a run that was broken off may have missed one
+    for step in range(progress.step + 1, total_steps + 1):
+        if progress.stale >= (recipe.patience or math.inf):
+            break
+        began = time.perf_counter()
+        model.train()
+        lr = learning_rate(recipe, step, total_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["factor"]
+        loss, tokens = _forward_and_backward(accelerator, model, learner, plan, step)
+        _refuse_broken(loss, step, lr)
+        grad_norm = float(accelerator.clip_grad_norm_(list(learner.trainable.values()), _MAX_GRAD_NORM))
+        optimizer.step()
+        optimizer.zero_grad()
+        if step == min(_STEPS_TO_MOVE, total_steps) and _fingerprints(learner) == start:
+            raise _nothing_moved(step, lr, grad_norm)
+        progress.step, progress.tokens = step, progress.tokens + tokens
+        progress.seconds += time.perf_counter() - began
+        yield Step(
+            step, total_steps, step / steps * recipe.epochs, loss, lr, grad_norm, progress.tokens, progress.seconds
+        )
+        yield from _look(learner, progress, total_steps)
+    if progress.best_weights:
+        _put_back(progress.best_weights, learner)
+    yield finished("completed", learner, progress)
+
+
+def plan_run(learner: Learner) -> Plan:
+    """The batches of a whole run, in order."""
+    return _plan(learner.recipe, learner.train, epochs=learner.recipe.epochs, seed=learner.recipe.seed)
+
+
+def plan_heldout(learner: Learner) -> Plan:
+    """The batches by which a run is judged, in order."""
+    return _plan(learner.recipe, learner.heldout, epochs=1, seed=0)
+
+
+def _plan(recipe: Recipe, examples: Examples, *, epochs: float, seed: int) -> Plan:
+    packed_length = recipe.max_length if recipe.packing else None
+    return plan_batches(
+        examples.lengths, batch_tokens=recipe.batch_tokens, epochs=epochs, seed=seed, packed_length=packed_length
+    )
+
+
+def _hand_over(learner: Learner, accelerator: Accelerator) -> tuple[Any, Any]:
+    """Let Accelerate prepare model and optimizer for their processes.
+
+    Under FSDP, shares take the place of the weights, so that what the optimizer remembers of them has to be shared too.
+
+    Raises:
+        UsageError: If they are to be shared in a way that replaces the model, not its weights.
+    """
+    kind = accelerator.distributed_type.value
+    if kind in ("DEEPSPEED", "MEGATRON_LM") or (kind == "FSDP" and not accelerator.is_fsdp2):
+        raise UsageError(
+            f"Accelerate is set up for {kind}, which puts another model in the place of ours.",
+            "To shard a model over GPUs, use FSDP with `fsdp_version: 2`.",
+        )
+    if kind == "FSDP" and learner.recipe.optimizer == "muon":
+        raise UsageError("Muon needs whole matrices, and FSDP shares them out.", "Set `optimizer: adamw`.")
+    moments = {name: learner.optimizer.state.pop(weight, {}) for name, weight in learner.trainable.items()}
+    prepared = accelerator.prepare(learner.model, learner.optimizer)
+    for name, weight in learner.trainable.items():
+        for key, moment in moments[name].items():
+            learner.optimizer.state[weight][key] = distributed.shard_like(moment, weight)
+    model, optimizer = prepared
+    return model, optimizer
+
+
+def _compile_layers(learner: Learner) -> None:
+    """Compile one layer for all: they are alike, and what surrounds them sees batches of changing shape.
+
+    Raises:
+        TrainingError: If there is no compiler.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer  # what every layer of transformers is
+
+    if learner.device.type == "cpu" and not hardware.has_cpp_compiler():
+        raise TrainingError("`compile` is true, but there is no C++ compiler.", "Install g++, or set `compile: false`.")
+    for layer in learner.model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.compile()
+
+
+def _forward_and_backward(
+    accelerator: Accelerator, model: Any, learner: Learner, plan: Plan, step: int
+) -> tuple[float, int]:
+    """Add up the gradients of a step: of its batches, and of the processes that share them.
+
+    Each loss is divided by the trained tokens of the *whole* step. So every token weighs the same, in however many
+    uneven batches and processes it is computed.
+
+    Returns:
+        The mean loss a trained token, in nats, and the number of tokens read.
+    """
+    import torch
+
+    size = learner.recipe.accumulate
+    places = [plan[place] for place in range((step - 1) * size, min(step * size, len(plan)))]
+    batches = [_share(learner, learner.train, batch) for batch in places]
+    total = torch.zeros((), device=learner.device)
+    trained, tokens = distributed.total(
+        sum(len(batch.targets) for batch in batches), sum(batch.tokens for batch in batches)
+    )
+    for batch in batches:
+        with nullcontext() if batch is batches[-1] else accelerator.no_sync(model):
+            loss = loss_sum(model, batch, learner) / trained
+            accelerator.backward(loss * accelerator.num_processes)  # processes average their gradients
+        total += loss.detach()
+    return distributed.total(total.item())[0], int(tokens)
+
+
+def _share(learner: Learner, examples: Examples, batch: Packed) -> Batch:
+    """The rows of a batch that fall to this process; where there are none, a row without anything to predict."""
+    mine = batch[distributed.place() :: distributed.count()]
+    collated = assemble(learner, examples, mine or batch[:1]).to(learner.device)
+    return collated if mine else collated.without_targets()
+
+
+def assemble(learner: Learner, examples: Examples, batch: Packed) -> Batch:
+    """The tensors of a planned batch."""
+    recipe, pad_token_id = learner.recipe, learner.tokenizer.pad_token_id
+    rows = [[examples[place] for place in row] for row in batch]
+    if recipe.packing:
+        count = max(1, recipe.batch_tokens // recipe.max_length) if recipe.compile else len(rows)
+        return collate_packed(rows, pad_token_id, length=recipe.max_length, count=count)
+    return collate([row[0] for row in rows], pad_token_id)
+
+
+def loss_sum(model: Any, batch: Batch, learner: Learner) -> torch.Tensor:
+    """Sum of the cross-entropies of a batch's targets, trained tokens or labels, in nats: a scalar in float32."""
+    from ftdemo.models.kernels import cross_entropy_sum
+
+    inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    with learner.precision():
+        if learner.labels:
+            return cross_entropy_sum(model(**inputs).logits[: len(batch.targets)], batch.targets)
+        if batch.position_ids is not None:
+            inputs["position_ids"] = batch.position_ids
+        with logits_only_at(learner.model, batch.predict):
+            return cross_entropy_sum(model(**inputs, use_cache=False).logits, batch.targets)
+
+
+def logits_only_at(model: Any, positions: torch.Tensor) -> AbstractContextManager[None]:
+    """Within this, the model's head sees the hidden states at `positions` (bool, rows x length) alone.
+
+    The head turns each hidden state into one logit a word of the vocabulary, a fifth of all work where the vocabulary
+    is large and the model small. Logits that no loss reads are not computed: they come out as (trained, vocabulary).
+    """
+    return at_head(model, lambda hidden: hidden[positions])
+
+
+def evaluate_heldout(learner: Learner, step: int) -> Evaluated:
+    """Mean cross-entropy over all targets of the held-out rows; of running text, also in bits a byte."""
+    import torch
+
+    total, count = 0.0, 0.0
+    learner.model.eval()
+    with torch.no_grad():
+        for batch in plan_heldout(learner):
+            collated = _share(learner, learner.heldout, batch)
+            total += loss_sum(learner.model, collated, learner).item()
+            count += len(collated.targets)
+    total, count = distributed.total(total, count)
+    text_bytes = learner.heldout.text_bytes
+    return Evaluated(step, total / count, total / math.log(2) / text_bytes if text_bytes else None)
+
+
+def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
+    """The learning rate of a step (from 1): a linear rise during warm-up, then the schedule's fall towards zero."""
+    warmup_steps = round(recipe.warmup * total_steps)
+    if step <= warmup_steps:
+        return recipe.lr * step / warmup_steps
+    left = (total_steps - step + 1) / (total_steps - warmup_steps)
+    falls = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}
+    return recipe.lr * falls[recipe.schedule]
+
+
+def finished(status: Any, learner: Learner, progress: Progress) -> Finished:
+    """How a run ended."""
+    speed = progress.tokens / progress.seconds if progress.seconds else 0.0
+    peak = hardware.peak_memory(learner.device)
+    kept = progress.best_step if status == "completed" else None  # a stopped run keeps its last weights
+    return Finished(status, progress.step, progress.tokens, progress.seconds, speed, peak, kept)
+
+
+def _look(learner: Learner, progress: Progress, total_steps: int) -> Iterator[Evaluated]:
+    """The held-out loss, where it is due after the step that was taken last and was not measured there yet."""
+    recipe, step = learner.recipe, progress.step
+    is_due = step == total_steps or (recipe.eval_every and step % recipe.eval_every == 0)
+    if not learner.heldout or not is_due or progress.looked == step:
+        return
+    evaluated = evaluate_heldout(learner, step)
+    progress.looked = step
+    if recipe.patience:
+        _note_best(evaluated, learner, progress)
+    yield evaluated
+
+
+def _note_best(evaluated: Evaluated, learner: Learner, progress: Progress) -> None:
+    """Early stopping (Prechelt 1998): keep the best weights, and count the looks since."""
+    if evaluated.loss < progress.best_loss:
+        progress.best_loss, progress.best_step, progress.stale = evaluated.loss, evaluated.step, 0
+        progress.best_weights = {name: distributed.copied(weight) for name, weight in learner.trainable.items()}
+    else:
+        progress.stale += 1
+
+
+def _put_back(weights: dict[str, torch.Tensor], learner: Learner) -> None:
+    import torch
+
+    with torch.no_grad():
+        for name, weight in learner.trainable.items():
+            weight.copy_(distributed.shard_like(weights[name], weight))
+
+
+def _fingerprints(learner: Learner) -> list[list[float]]:
+    """Numbers spread over each weight that moves, which change when the weight does."""
+    local = [getattr(weight, "to_local", lambda w=weight: w)() for weight in learner.trainable.values()]
+    return [weight.detach().flatten()[:: 1 + weight.numel() // _FINGERPRINT].tolist() for weight in local]
+
+
+def _refuse_broken(loss: float, step: int, lr: float) -> None:
+    if math.isfinite(loss):
+        return
+    if step == 1:
+        raise TrainingError(
+            "The loss of step 1 is nan or infinite, before any weight was moved: the model itself gives no numbers.",
+            "Its weights may be damaged, or too large for the number format: try `dtype: float32`, or fetch it anew.",
+        )
+    raise TrainingError(
+        f"The loss of step {step} is {loss}: training has diverged.",
+        f"Lower the learning rate (it was {lr:.1e}), to a third say, or lengthen `warmup`.",
+    )
+
+
+def _nothing_moved(step: int, lr: float, grad_norm: float) -> TrainingError:
+    return TrainingError(
+        f"After {step} steps no weight has moved (learning rate {lr:.1e}, gradient norm {grad_norm:.1e}).",
+        "Raise `lr` if it is tiny. If the gradient is 0, no trained weight has a part in the loss: check `targets`.",
+    )
+
+
+def _started(learner: Learner, total_steps: int) -> Started:
+    examples = learner.train
+    trainable = sum(weight.numel() for weight in learner.trainable.values())
+    return Started(
+        examples=len(examples),
+        heldout_examples=len(learner.heldout),
+        dropped_rows=tuple(examples.dropped[:_NAMED_ROWS]),
+        truncated_rows=tuple(examples.truncated[:_NAMED_ROWS]),
+        trained_tokens=examples.trained_tokens,
+        total_steps=total_steps,
+        trainable_parameters=trainable,
+        total_parameters=count_parameters(learner.model),
+        adapter_bytes=4 * trainable,
+        device=str(learner.device),
+        dtype=str(learner.dtype).removeprefix("torch."),
+        attention=learner.attention,
+        baselines=entropies(examples, len(learner.tokenizer)) if examples.text_bytes else {},
+    )

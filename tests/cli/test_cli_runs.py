@@ -1,0 +1,415 @@
+"""The shell on tiny models: train, Ctrl-C, go on, look at the data, judge, chat."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import write_rows
+
+from ftdemo.cli.main import main
+from ftdemo.data import Turn
+from ftdemo.evaluation.generate import stream_reply
+from ftdemo.events import Sampled
+from ftdemo.models.load import load_ready
+from ftdemo.recipe import Recipe
+from ftdemo.runs.run import Run
+
+TINY = (
+    *("examples=60", "width=64", "layers=2", "vocabulary=512", "max_length=64", "batch_tokens=512"),
+    *("dtype=float32", "sample_prompts=1", "max_steps=4", "epochs=200", "eval_every=null"),
+)
+
+
+def command(*arguments: str, settings: tuple[str, ...] = ()) -> list[str]:
+    sets = [part for setting in settings for part in ("--set", setting)]
+    return [sys.executable, "-m", "ftdemo", *arguments, *sets]
+
+
+def start(out: Path, *settings: str) -> subprocess.Popen[str]:
+    line = command("train", "scratch", "--json", "--out", str(out), settings=(*TINY, *settings))
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process: subprocess.Popen[str], event: str, step: int = 0) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        said = json.loads(line)
+        if said["event"] == event and said.get("step", 0) >= step:
+            return
+    raise AssertionError(f"there was no {event}")
+
+
+def shell(*arguments: object) -> Result:
+    """A command that needs no process of its own."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+# Train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run made by the shell, and what the shell said."""
+    out = tmp_path_factory.mktemp("shell") / "run"
+    line = command("train", "scratch", "--out", str(out), settings=TINY)
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return out, done.stdout
+
+
+def test_train_shows_loss_speed_and_scores_and_where_the_run_is(trained: tuple[Path, str]) -> None:
+    out, said = trained
+    record = Run.load(out).record
+    assert "127,296 of 127,296 parameters move (100.0%)" in said
+    assert "loss " in said
+    assert "tokens/s" in said
+    assert f"held-out loss after step 4: {record['heldout_loss']['after']:.3f}, " in said
+    assert "bits a byte" in said
+    assert "parsed" in said
+    assert "ftdemo chat" in said
+    assert "ftdemo evaluate" in said
+    assert record["status"] == "completed"
+
+
+def test_train_tells_what_a_model_that_only_counts_would_reach(trained: tuple[Path, str]) -> None:
+    said = " ".join(trained[1].split())
+    assert "to compare the loss with, in nats a token: uniform 6.24, unigram" in said  # ln 512 = 6.24
+
+
+def test_train_of_an_adapter_shows_how_little_moves(lora_recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(lora_recipe.to_yaml(), encoding="utf-8")
+    line = command("train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"))
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "18,944 of 133,952 parameters move (14.1%)" in done.stdout
+    assert "before:" in done.stdout
+    assert "after:" in done.stdout
+
+
+def test_json_gives_every_event_on_a_line_of_its_own(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", "max_steps=2")
+    output, errors = process.communicate(timeout=300)
+    kinds = [json.loads(line)["event"] for line in output.splitlines()]
+    assert kinds == ["started", "evaluated", "sampled", "step", "step", "evaluated", "sampled", "finished", "saved"]
+    assert errors == ""
+
+
+def test_train_without_prompts_to_answer_ends_as_well(tmp_path: Path) -> None:
+    line = command("train", "scratch", "--out", str(tmp_path / "run"), settings=(*TINY, "sample_prompts=0"))
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "completed" in done.stdout
+    assert Run.load(tmp_path / "run").record["scores"] == {"before": {}, "after": {}}
+
+
+# Ctrl-C and on
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
+    """A run of 60 steps that Ctrl-C ended, its exit code, and what was said about it."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    process = start(out, "max_steps=60")
+    wait_for(process, "step")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    return out, process.returncode, errors
+
+
+def test_ctrl_c_in_mid_run_keeps_what_was_trained(stopped: tuple[Path, int, str]) -> None:
+    out, code, errors = stopped
+    record = Run.load(out).record
+    assert code == 130
+    assert f"is kept in {out}. Go on with: ftdemo train --resume {out}" in errors
+    assert "Traceback" not in errors
+    assert record["status"] == "stopped"
+    assert record["steps"] < 60
+    assert record["scores"]["after"]
+
+
+def test_resume_goes_on_with_a_run_that_was_stopped_and_only_once(stopped: tuple[Path, int, str]) -> None:
+    out = stopped[0]
+    steps = Run.load(out).record["steps"]
+    done = subprocess.run(command("train", "--resume", str(out)), capture_output=True, text=True, check=True)
+    run = Run.load(out)
+    assert done.stderr == ""
+    assert "60/60" in done.stdout
+    assert run.record["status"] == "completed"
+    assert steps < run.record["steps"] == 60
+    again = shell("train", "--resume", out)
+    assert again.exit_code == 2
+    assert "the run is complete" in again.stderr
+    assert Run.load(out).record == run.record
+
+
+def test_a_second_ctrl_c_interrupts_at_once_and_keeps_what_was_trained(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", "max_steps=5000", "sample_prompts=60")
+    wait_for(process, "step")
+    process.send_signal(signal.SIGINT)
+    wait_for(process, "evaluated")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert Run.load(tmp_path / "run").record["status"] == "stopped"
+
+
+def test_ctrl_c_before_the_first_step_leaves_nothing(tmp_path: Path) -> None:
+    process = start(tmp_path / "run")
+    wait_for(process, "started")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "nothing to keep" in errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_after_the_last_step_offers_no_way_to_go_on(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", "sample_prompts=8")
+    wait_for(process, "evaluated", step=4)  # the answers are still to come
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "What was trained is kept in" in errors
+    assert "--resume" not in errors
+    assert Run.load(tmp_path / "run").record["status"] == "completed"
+
+
+# Inspect
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three chats: one short, one whose answer is long, one whose prompt is."""
+    rows = [
+        {"prompt": "Is it open?", "completion": "Aye."},
+        {"prompt": "Why?", "completion": "Because " + "of the tide " * 30},
+        {"prompt": "Well " + "then and " * 60, "completion": "No."},
+    ]
+    file: Path = write_rows(tmp_path_factory.mktemp("data") / "letters.jsonl", rows)
+    return file
+
+
+def test_inspect_marks_what_is_trained(letters: Path) -> None:
+    done = shell("inspect", letters, "--rows", 1, "--set", "model=smollm2")
+    assert done.exit_code == 0, done.output
+    assert "<|im_start|>user\nIs it open?<|im_end|>\n<|im_start|>assistant\n⟦Aye.<|im_end|>⟧\n" in done.stdout
+    assert "row 1: 39 tokens, 4 trained" in done.stdout
+    assert "row 2" not in done.stdout
+    assert "3 examples" in done.stdout
+
+
+def test_inspect_tells_which_rows_are_cut_and_which_are_dropped(letters: Path) -> None:
+    done = shell("inspect", letters, "--set", "max_length=64")
+    assert "trained, cut at 64" in done.stdout
+    assert "max_length 64 cuts rows 2" in done.stdout
+    assert "max_length 64 leaves nothing to train in rows 3: dropped" in done.stdout
+    assert "row 3:" not in done.stdout
+    assert "2 examples" in done.stdout
+
+
+def test_inspect_shows_all_of_a_running_text_as_trained_but_its_first_token(tmp_path: Path) -> None:
+    recipe = Recipe(method="scratch", examples=60, vocabulary=512, max_length=1024, batch_tokens=1024)
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    done = shell("inspect", tmp_path / "recipe.yaml", "--rows", 1)
+    assert done.exit_code == 0, done.output
+    assert "<|endoftext|>⟦" in done.stdout
+    assert "<|im_end|>⟧" in done.stdout
+
+
+def test_inspect_refuses_labels_of_which_no_token_is_trained() -> None:
+    done = shell("inspect", "shop-mail")
+    assert done.exit_code == 2
+    assert "shop-mail holds labels: no token has a loss" in done.stderr
+
+
+# Evaluate
+
+
+def test_evaluate_as_json_judges_a_run_before_and_after_on_its_heldout_rows(lora_run: Run) -> None:
+    done = shell("evaluate", lora_run.folder, "--json")
+    assert done.exit_code == 0, done.output
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert result.keys() == {"before", "after"}
+    for when in ("before", "after"):
+        assert result[when].keys() == {"heldout", "old_skill"}
+        assert result[when]["heldout"]["loss"]["value"] == pytest.approx(
+            lora_run.record["heldout_loss"][when], abs=1e-5
+        )
+        scores = {name: round(result[when]["heldout"][name]["value"], 4) for name in lora_run.record["scores"][when]}
+        assert scores == lora_run.record["scores"][when]
+        assert result[when]["old_skill"]["accuracy"]["rows"] == 100
+
+
+def test_evaluate_prints_each_figure_with_its_interval(probe_run: Run) -> None:
+    done = shell("evaluate", probe_run.folder)
+    assert done.exit_code == 0, done.output
+    assert "held-out rows: accuracy" in done.stdout
+    after = Run.load(probe_run.folder).record["scores"]["after"]["accuracy"]
+    assert f"{after:.3f} (" in done.stdout
+    assert "old skill" not in done.stdout
+
+
+def test_evaluate_takes_other_rows_and_as_many_as_are_asked_for(lora_run: Run, letters: Path) -> None:
+    done = shell("evaluate", lora_run.folder, "--data", letters, "--rows", 2, "--json")
+    assert done.exit_code == 0, done.output
+    heldout = json.loads(done.stdout)["after"]["heldout"]
+    assert {figure["rows"] for figure in heldout.values()} == {2}
+    assert heldout.keys() == {"loss", "perplexity", "stopped", "exact_match"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        ([{"text": "Where is it?", "label": "stock"}], "holds texts with labels, but the model is no classifier"),
+        ([{"prompt": "word " * 300, "completion": "Aye."}], "no row has a trained token within its first 128 tokens"),
+    ],
+)
+def test_evaluate_refuses_rows_that_say_nothing_about_the_model(
+    rows: list[dict[str, Any]], what: str, lora_run: Run, tmp_path: Path
+) -> None:
+    done = shell("evaluate", lora_run.folder, "--data", write_rows(tmp_path / "mine.jsonl", rows))
+    assert done.exit_code == 2, done.output
+    assert what in done.stderr
+
+
+def test_evaluate_of_a_run_that_held_nothing_out_asks_for_rows(lora_run: Run, letters: Path) -> None:
+    record = {**lora_run.record, "recipe": {**lora_run.record["recipe"], "data": str(letters)}}
+    folder = lora_run.folder.with_name("short")
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    done = shell("evaluate", folder)
+    assert done.exit_code == 2
+    assert "has no held-out rows" in done.stderr
+    assert "--data" in done.stderr
+
+
+# Chat
+
+
+def test_chat_answers_each_line_of_its_input(chat_run: Run) -> None:
+    done = subprocess.run(
+        command("chat", str(chat_run.folder)),
+        input="Where is my rope?\nAnd my oar?\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert len([block for block in done.stdout.split("\n\n") if block.strip()]) >= 2
+
+
+def test_chat_with_an_adapter_says_nothing_but_its_answers(lora_run: Run) -> None:
+    done = subprocess.run(
+        command("chat", str(lora_run.folder)), input="Where is my rope?\n", capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+
+
+def test_chat_says_what_the_run_recorded(chat_run: Run) -> None:
+    answer = [event for event in chat_run.events if isinstance(event, Sampled)][-1].answers[0]
+    done = CliRunner().invoke(main, ["chat", str(chat_run.folder)], input=answer.prompt + "\n")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(answer.text[:40])
+
+
+@pytest.mark.parametrize(("asked", "longest"), [(40, 256), (400, 400)])
+def test_a_reply_may_become_as_long_as_the_recipe_says(
+    chat_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int, longest: int
+) -> None:
+    given = []
+
+    def reply(*_: object, max_new_tokens: int) -> list[str]:
+        given.append(max_new_tokens)
+        return ["Aye."]
+
+    monkeypatch.setattr("ftdemo.evaluation.generate.stream_reply", reply)
+    folder = shutil.copytree(chat_run.folder, tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    record["recipe"]["answer_tokens"] = asked
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    done = CliRunner().invoke(main, ["chat", str(folder)], input="Is it open?\n")
+    assert done.exit_code == 0, done.output
+    assert given == [longest]
+
+
+def test_chat_talks_to_a_model_as_it_is() -> None:
+    done = CliRunner().invoke(main, ["chat", "nano"], input="How was the voyage to Merrin?\n")
+    assert done.exit_code == 0, done.output
+    assert len(done.stdout.removeprefix("you> ").strip()) > 20
+
+
+def test_chat_shows_the_answers_of_a_run_and_of_its_base_side_by_side(
+    lora_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lora_run.folder.parent)
+    name = lora_run.folder.name
+    done = CliRunner().invoke(main, ["chat", name, "--against", "base"], input="Where is my rope?\n")
+    assert done.exit_code == 0, done.output
+    heading, *lines = done.stdout.splitlines()
+    assert heading.split() == ["base", name]
+    turns = [Turn("user", "Where is my rope?")]
+    shown = (slice(0, heading.index(name)), slice(heading.index(name), None))
+    for column, voice in zip(shown, (load_ready(lora_run.recipe.model), lora_run.load_model()), strict=True):
+        said = "".join(stream_reply(*voice, turns, max_new_tokens=lora_run.reply_tokens))
+        assert "".join(line[column] for line in lines).replace(" ", "") == "".join(said.split())
+
+
+def test_chat_with_what_began_with_nothing_has_no_base_beside_it(chat_run: Run) -> None:
+    done = shell("chat", chat_run.folder, "--against", "base")
+    assert done.exit_code == 2
+    assert "began with random weights, which have nothing to say" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(("nano", "--against", "base"), "nano is no run"), (("nano", "--against", "nowhere"), "nowhere holds no run")],
+)
+def test_chat_refuses_to_compare_with_what_is_not_there(arguments: tuple[str, ...], told: str) -> None:
+    done = shell("chat", *arguments)
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+def test_chat_refuses_what_is_neither_a_run_nor_a_model(tmp_path: Path) -> None:
+    done = shell("chat", tmp_path / "none")
+    assert done.exit_code == 2
+    assert "none" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_chat_refuses_a_classifier(probe_run: Run) -> None:
+    done = shell("chat", probe_run.folder)
+    assert done.exit_code == 2
+    assert "holds a classifier, which does not talk" in done.stderr
+    assert f"ftdemo evaluate {probe_run.folder}" in done.stderr
+
+
+# Chart
+
+
+def test_chart_draws_a_runs_loss_and_its_scores(chat_run: Run, tmp_path: Path) -> None:
+    for what, name in (("loss", "loss.png"), ("scores", "scores.svg")):
+        done = shell("chart", chat_run.folder, "--of", what, "--out", tmp_path / name)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "scores.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--out", "loss.gif"), "neither .png nor .svg"), (("--out", "no/where/loss.svg"), "cannot be written")],
+)
+def test_chart_refuses_a_file_that_it_cannot_write(arguments: tuple[str, str], said: str, chat_run: Run) -> None:
+    done = shell("chart", chat_run.folder, *arguments)
+    assert done.exit_code == 2
+    assert said in done.output

@@ -1,0 +1,297 @@
+"""Five approaches are put to the same questions: real answers, a real training, and advice that the numbers bear."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ftdemo.cli.main import main
+from ftdemo.comparison.advice import advise, picture, table
+from ftdemo.comparison.approaches import WAYS, Way, own_task, tasks
+from ftdemo.comparison.compare import Comparison, Measured, compare
+from ftdemo.data import Row, Turn
+from ftdemo.errors import UsageError
+from ftdemo.evaluation.evaluate import Estimate, estimates, score
+from ftdemo.events import Answer, Step
+from ftdemo.runs.run import Run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten facts with their questions, as a folder of the user's own; one of them changes."""
+    folder = tmp_path_factory.mktemp("own")
+    goods = ["lamp", "rope", "stove", "net", "oar", "mug", "flag", "bell", "sail", "knife"]
+
+    def write(name: str, rows: list[dict[str, Any]]) -> None:
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def asked(words: str, good: str, price: int) -> dict[str, Any]:
+        return {
+            "prompt": words.format(good),
+            "completion": f"{price} crowns.",
+            "constraints": {"contains": [f"{price} crowns"]},
+        }
+
+    prices = list(enumerate(goods, 11))
+    write("documents.jsonl", [{"text": f"The {good} costs {price} crowns."} for price, good in prices])
+    write("train.jsonl", [asked("How much is the {}?", good, price) for price, good in prices])
+    write("heldout.jsonl", [asked("What does the {} cost?", good, price) for price, good in prices])
+    change = {"old": "The lamp costs 11 crowns.", "new": "The lamp costs 90 crowns."}
+    write("changes.jsonl", [change | asked("What does the {} cost?", "lamp", 90)])
+    return folder
+
+
+SETTINGS = {"max_steps": 40, "epochs": 100, "answer_tokens": 8, "lr": 0.01, "warmup": 0.1, "dtype": "float32"}
+
+
+@pytest.fixture(scope="module")
+def compared(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Path]:
+    """All approaches with the small model of the house, which learns the ten prices by heart."""
+    out = tmp_path_factory.mktemp("compared") / "tuned"
+    return list(compare(own_task(folder, instruction="Be brief."), out, model="tiny", settings=SETTINGS)), out
+
+
+@pytest.fixture(scope="module")
+def comparison(compared: tuple[list[Any], Path]) -> Comparison:
+    last: Comparison = compared[0][-1]
+    return last
+
+
+def way(comparison: Comparison, name: str) -> Measured:
+    return next(one for one in comparison.measured if one.way == name)
+
+
+def test_all_approaches_are_measured_in_their_order_and_the_tuned_model_is_kept(
+    compared: tuple[list[Any], Path],
+) -> None:
+    events, out = compared
+    assert [event.way for event in events if isinstance(event, Measured)] == list(WAYS)
+    assert sum(isinstance(event, Step) for event in events) == 40
+    assert Run.load(out).record["status"] == "completed"
+
+
+def test_each_approach_asks_the_same_questions_and_quality_is_what_the_rows_ask_for(comparison: Comparison) -> None:
+    assert (comparison.rows, comparison.quality_is) == (10, "constraints")
+    for one in comparison.measured:
+        assert one.quality.rows == len(one.each) == len(one.answers) == 10
+        assert one.quality.value == pytest.approx(sum(one.each) / 10)
+
+
+def test_only_tuning_teaches_the_small_model_the_prices(comparison: Comparison) -> None:
+    """By chance, a price of ten is right once; a model of 3 million weights makes nothing of notes in its prompt."""
+    assert way(comparison, "zero-shot").quality.value <= 0.1
+    assert way(comparison, "fine-tuning").quality.value >= 0.8
+
+
+def test_what_each_approach_costs_is_counted(comparison: Comparison) -> None:
+    tokens = {one.way: one.prompt_tokens for one in comparison.measured}
+    assert tokens["fine-tuning"] < tokens["zero-shot"] < tokens["few-shot"]
+    assert tokens["fine-tuning"] < tokens["fine-tuning+rag"] < tokens["rag"]
+    stored = {one.way: one.stored_bytes for one in comparison.measured}
+    assert stored["zero-shot"] == 0
+    assert 0 < stored["few-shot"] < stored["rag"] < stored["fine-tuning"] < stored["fine-tuning+rag"]
+    setup = {one.way: one.setup_seconds for one in comparison.measured}
+    assert setup["zero-shot"] == setup["few-shot"] == 0 < setup["rag"] < setup["fine-tuning"]
+    assert all(one.seconds > 0 and 0 < one.answer_tokens <= 9 for one in comparison.measured)
+
+
+def test_the_passages_that_are_found_reach_the_prompt(comparison: Comparison) -> None:
+    assert way(comparison, "rag").found == way(comparison, "fine-tuning+rag").found == 1.0
+    assert way(comparison, "fine-tuning").found is None
+    asked = way(comparison, "rag").answers[0].prompt
+    assert asked.startswith("Notes:\n- ")
+    assert asked.endswith("- The lamp costs 11 crowns.\n\nQuestion: What does the lamp cost?")
+
+
+def test_a_tuned_model_goes_on_giving_the_fact_as_it_was(comparison: Comparison) -> None:
+    tuned = way(comparison, "fine-tuning")
+    assert (tuned.up_to_date, tuned.out_of_date) == (0.0, tuned.each[0])
+
+
+def test_the_advice_names_what_reached_most(comparison: Comparison) -> None:
+    assert comparison.advice.startswith("Take fine-tuning: it reaches ")
+    assert "What takes less effort is worse: zero-shot" in comparison.advice
+    assert "10 questions show large differences only." in comparison.advice
+
+
+def test_table_picture_and_plain_values_say_the_same(comparison: Comparison) -> None:
+    ways = comparison.as_dict()["ways"]
+    head, rows = table(ways, comparison.quality_is)
+    assert [row[0] for row in rows] == list(WAYS)
+    assert head[:2] == ["", "constraints"]
+    assert "after changes" in head
+    assert rows[3][1].startswith(f"{way(comparison, 'fine-tuning').quality.value:.0%} (")
+    drawn = picture(ways, comparison.quality_is)
+    assert all(name in drawn for name in WAYS)
+    assert json.loads(json.dumps(comparison.as_dict())) == comparison.as_dict()
+
+
+def test_without_documents_solved_examples_are_searched_for(folder: Path, tmp_path: Path) -> None:
+    task = own_task(folder / "train.jsonl")
+    [measured, _] = compare(task, tmp_path / "no", model="tiny", ways=["rag"], settings={"answer_tokens": 4})
+    assert isinstance(measured, Measured)
+    assert measured.found is None
+    assert not measured.answers[0].prompt.startswith("Notes:")
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_stop_keeps_what_was_measured(folder: Path, tmp_path: Path) -> None:
+    class AfterOne:
+        asked = 0
+
+        def is_set(self) -> bool:
+            self.asked += 1
+            return self.asked > 1
+
+        def set(self) -> None: ...
+
+    settings = {"answer_tokens": 4}
+    events = list(compare(own_task(folder), tmp_path / "no", model="tiny", stop=AfterOne(), settings=settings))
+    assert [type(event) for event in events] == [Measured, Comparison]
+
+
+def test_a_prompt_that_the_model_cannot_read_whole_is_refused(tmp_path: Path) -> None:
+    rows = tmp_path / "long.jsonl"
+    asked = [{"prompt": f"{'ropes and lamps ' * 500}{letter}", "completion": "Aye."} for letter in "abcdefghijkl"]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"few-shot: a prompt has [\d]+ tokens and its answer up to 4"):
+        list(compare(own_task(rows), tmp_path / "no", model="tiny", ways=["few-shot"], settings={"answer_tokens": 4}))
+
+
+def test_rows_that_hold_nothing_back_are_refused(tmp_path: Path) -> None:
+    rows = tmp_path / "few.jsonl"
+    rows.write_text('{"prompt": "?", "completion": "!"}\n' * 3, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"few\.jsonl: there are no held-out conversations"):
+        list(compare(own_task(rows), tmp_path / "no", model="tiny"))
+
+
+# The real small model
+
+
+def test_smollm2_answers_from_the_notes_that_it_is_given_and_keeps_up_with_changes(tmp_path: Path) -> None:
+    """On all hundred facts it is right in 77 of 100 with notes and in none without; eight of them, here."""
+    ways: list[Way] = ["zero-shot", "rag"]
+    *measured, comparison = compare(tasks()["facts"], tmp_path / "no", rows=8, ways=ways)
+    alone, noted = (one for one in measured if isinstance(one, Measured))
+    assert alone.quality.value == 0.0
+    assert noted.quality.value >= 0.5
+    assert noted.up_to_date is not None
+    assert noted.up_to_date >= 0.4 > (noted.out_of_date or 0.0)
+    assert isinstance(comparison, Comparison)
+    assert comparison.advice.startswith("Take rag: ")
+
+
+# Scores of JSON
+
+
+def scores(said: str, wanted: str = '{"item": "lamp", "quantity": 2}') -> dict[str, float]:
+    row = Row(1, (Turn("user", "?"), Turn("assistant", wanted)))
+    return score(Answer("?", said, wanted, True), row, "mine.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("said", "valid", "fields"),
+    [
+        ('{"quantity": 2, "item": "lamp"}', 1.0, 1.0),
+        ('{"item": "lamp", "quantity": "2"}', 1.0, 0.5),
+        ('{"item": "lamp"}', 1.0, 0.5),
+        ('{"item": "lamp", "quantity": 2, "day": null, "colour": null}', 1.0, 0.5),
+        ('```json\n{"item": "lamp", "quantity": 2}\n```', 0.0, 0.0),
+        ('Order: {"item": "lamp", "quantity": 2}', 0.0, 0.0),
+        ('["lamp", 2]', 0.0, 0.0),
+        ("[" * 100_000, 0.0, 0.0),
+        ("", 0.0, 0.0),
+    ],
+)
+def test_an_answer_that_should_be_an_object_is_scored_field_by_field(said: str, valid: float, fields: float) -> None:
+    found = scores(said)
+    assert (found["valid_json"], found["fields"]) == (valid, fields)
+
+
+def test_other_answers_have_no_fields() -> None:
+    assert scores('{"item": "lamp"}', "A lamp.").keys() == {"stopped", "exact_match"}
+    rows = [Row(1, (Turn("user", "?"), Turn("assistant", wanted))) for wanted in ('{"a": 1}', "A lamp.")]
+    answers = [Answer("?", row.reference, row.reference, True) for row in rows]
+    assert estimates(answers, rows, "mine.jsonl")["fields"].rows == 1
+
+
+# Advice
+
+
+def measured(name: Way, each: Sequence[float], **more: Any) -> Measured:
+    mean = sum(each) / len(each)
+    values: dict[str, Any] = {
+        "seconds": 1.0,
+        "prompt_tokens": 10.0,
+        "answer_tokens": 5.0,
+        "setup_seconds": 0.0,
+        "stored_bytes": 0,
+        "found": None,
+    }
+    return Measured(name, Estimate(mean, mean, mean, len(each)), {}, tuple(each), **{**values, **more})
+
+
+def test_of_approaches_that_cannot_be_told_apart_the_one_of_least_effort_is_advised() -> None:
+    even, odd = [1.0] * 32 + [0.0] * 8, [1.0] * 30 + [0.0, 1.0] * 5
+    said = advise([measured("zero-shot", [0.0] * 40), measured("few-shot", even), measured("rag", odd)], "tiny")
+    assert said.startswith("Take few-shot: it reaches 80%")
+    assert "worse: zero-shot 0%." in said
+    assert "not shown to be better: rag 88%." in said
+
+
+def test_nothing_is_advised_where_nothing_is_good_enough() -> None:
+    said = advise([measured("zero-shot", [0.0] * 40), measured("rag", [1.0] * 10 + [0.0] * 30)], "tiny")
+    assert said == (
+        "None of these is good enough: the best, rag, reaches 25%. Try a larger model than tiny, or more examples."
+    )
+
+
+def test_it_is_told_who_keeps_up_and_when_training_has_paid_for_itself() -> None:
+    ways = [
+        measured("rag", [1.0] * 40, seconds=3.0, up_to_date=0.9, out_of_date=0.0),
+        measured("fine-tuning", [1.0] * 40, seconds=1.0, setup_seconds=200.0, up_to_date=0.0, out_of_date=1.0),
+    ]
+    said = advise(ways, "tiny")
+    assert "Once facts change, rag answers 90% as things are now; fine-tuning still gives 100% as they were." in said
+    assert "has made up for its training after some 100 answers." in said
+
+
+# The shell
+
+
+def test_the_shell_prints_a_table_and_advice_and_writes_the_result(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "result"
+    arguments = ["compare", str(folder), "--model", "tiny", "--out", str(out), "--ways", "fine-tuning,zero-shot"]
+    for key in ("max_steps=2", "answer_tokens=4", "dtype=float32"):
+        arguments += ["--set", key]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "zero-shot" in result.stdout
+    assert "None of these is good enough" in result.stdout.replace("\n", " ")
+    assert sorted(path.name for path in out.iterdir()) == ["comparison.json", "fine-tuned", "quality.svg"]
+    assert list(json.loads((out / "comparison.json").read_text(encoding="utf-8"))["ways"]) == [
+        "zero-shot",
+        "fine-tuning",
+    ]
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere.jsonl"], "There is no task and no file nowhere.jsonl. Name facts or form, or rows of your own."),
+        (["facts", "--instruction", "Hm."], "facts brings its own instruction and documents."),
+        (["facts", "--ways", "luck"], "There is no approach 'luck'. There are: zero-shot, few-shot, rag, fine-tuning"),
+    ],
+)
+def test_the_shell_refuses_what_it_does_not_know(arguments: list[str], told: str) -> None:
+    result = CliRunner().invoke(main, ["compare", *arguments])
+    assert result.exit_code == 2
+    assert told in result.stderr.replace("\n", " ")

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import torch
+from peft.tuners.lora import dora
+
+from ftdemo.data import BUILT_IN, Row, Text, Turn, read_rows
+from ftdemo.evaluation import generate
+from ftdemo.evaluation.evaluate import judge
+from ftdemo.evaluation.generate import answer_rows, stream_reply
+from ftdemo.models.load import Source, load_causal_lm
+from ftdemo.recipe import Recipe
+from ftdemo.runs.run import Run
+from ftdemo.training.loop import train
+from ftdemo.training.methods import prepare
+
+
+@pytest.fixture(scope="module")
+def model(smollm2: Source) -> Any:
+    return load_causal_lm(smollm2, torch.float32)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return [row for row in read_rows(BUILT_IN["support-voice"].heldout)[:3] if isinstance(row, Row)]
+
+
+def test_answers_in_a_batch_are_those_given_alone(model: Any, tokenizer: Any, rows: list[Row]) -> None:
+    together = answer_rows(model, tokenizer, rows, max_new_tokens=12)
+    alone = [answer_rows(model, tokenizer, [row], max_new_tokens=12)[0] for row in rows]
+    assert list(together) == alone
+
+
+def test_a_streamed_reply_is_the_answer_in_pieces(model: Any, tokenizer: Any, rows: list[Row]) -> None:
+    pieces = list(stream_reply(model, tokenizer, rows[0].prompt, max_new_tokens=12))
+    assert len(pieces) > 1
+    assert "".join(pieces) == answer_rows(model, tokenizer, rows[:1], max_new_tokens=12)[0].text
+
+
+def test_an_answer_says_whether_the_model_stopped_by_itself(model: Any, tokenizer: Any) -> None:
+    row = Row(1, (Turn("user", "Say yes. Only that one word."), Turn("assistant", "Yes.")))
+    (cut,) = answer_rows(model, tokenizer, [row], max_new_tokens=1)
+    (whole,) = answer_rows(model, tokenizer, [row], max_new_tokens=80)
+    assert not cut.stopped
+    assert whole.stopped
+    assert (cut.prompt, cut.reference) == ("Say yes. Only that one word.", "Yes.")
+
+
+def test_the_base_model_does_not_know_the_format(model: Any, tokenizer: Any, rows: list[Row]) -> None:
+    sampled = judge(model, tokenizer, rows, data="support-voice")
+    assert sampled.scores["format"] == 0
+    assert sampled.scores.keys() == {"stopped", "format", "voice"}
+    assert sampled.step == 0
+
+
+def test_a_running_text_is_gone_on_with_from_its_first_words(chat_run: Run) -> None:
+    tiny, its_tokenizer = chat_run.load_model()
+    text = Text(1, "One two three four five six seven eight nine ten eleven twelve thirteen fourteen.")
+    (answer,) = answer_rows(tiny, its_tokenizer, [text], max_new_tokens=4)
+    assert answer.prompt == "One two three four five six seven eight nine ten eleven twelve"
+    assert answer.reference == " thirteen fourteen."
+    assert answer.text
+
+
+def test_the_last_assistant_turn_of_a_talk_is_asked_for(chat_run: Run) -> None:
+    tiny, its_tokenizer = chat_run.load_model()
+    turns = (Turn("user", "One?"), Turn("assistant", "Two."), Turn("user", "Three?"), Turn("assistant", "Four."))
+    (answer,) = answer_rows(tiny, its_tokenizer, [Row(1, turns)], max_new_tokens=4)
+    (alone,) = answer_rows(tiny, its_tokenizer, [Row(1, turns[2:])], max_new_tokens=4)
+    assert (answer.prompt, answer.reference) == ("Three?", "Four.")
+    assert (alone.prompt, alone.reference) == ("Three?", "Four.")
+
+
+def test_more_rows_than_fit_a_batch_are_all_answered_in_their_order(chat_run: Run) -> None:
+    tiny, its_tokenizer = chat_run.load_model()
+    rows = [Row(n, (Turn("user", f"Order {n}?"), Turn("assistant", f"{n}."))) for n in range(1, 41)]
+    answers = answer_rows(tiny, its_tokenizer, rows, max_new_tokens=2)
+    assert [answer.reference for answer in answers] == [f"{n}." for n in range(1, 41)]
+    assert answers[35:36] == answer_rows(tiny, its_tokenizer, rows[35:36], max_new_tokens=2)
+
+
+def test_of_two_who_answer_at_once_the_last_to_leave_switches_dora_s_cache_off(model: Any) -> None:
+    came, may_leave = [Event(), Event()], [Event(), Event()]
+
+    def answer(who: int) -> None:
+        with generate._answering(model):
+            came[who].set()
+            may_leave[who].wait(10)
+
+    threads = [Thread(target=answer, args=(who,)) for who in (0, 1)]
+    for thread, arrived in zip(threads, came, strict=True):
+        thread.start()
+        assert arrived.wait(10)
+    seen = []
+    for thread, leave in zip(threads, may_leave, strict=True):
+        seen.append(dora.ENABLE_DORA_CACHING)
+        leave.set()
+        thread.join()
+    assert [*seen, dora.ENABLE_DORA_CACHING] == [True, True, False]
+
+
+def test_dora_measures_its_weights_once_for_all_tokens_and_anew_once_they_have_moved(
+    chat_run: Run, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(method="dora", model=str(chat_run.folder), examples=4, dtype="float32", lr=0.1, max_steps=1)
+    learner = prepare(recipe)
+    norm, measured = torch.linalg.norm, list[int]()
+
+    def noted(*args: Any, **settings: Any) -> Any:
+        measured.append(1)
+        return norm(*args, **settings)
+
+    monkeypatch.setattr(torch.linalg, "norm", noted)
+    before = answer_rows(learner.model, learner.tokenizer, rows, max_new_tokens=6)
+    adapted = sum(name.endswith("lora_magnitude_vector") for name, _ in learner.model.named_modules())
+    assert len(measured) == adapted
+    for _ in train(recipe, learner):
+        pass
+    measured.clear()
+    assert answer_rows(learner.model, learner.tokenizer, rows, max_new_tokens=6) != before
+    assert len(measured) == adapted
+
+
+def test_the_head_is_never_copied_for_each_prompt(model: Any, tokenizer: Any, rows: list[Row]) -> None:
+    seen: list[bool] = []
+    head = model.get_output_embeddings()
+    hook = head.register_forward_hook(lambda _head, inputs, _output: seen.append(inputs[0].is_contiguous()))
+    try:
+        answer_rows(model, tokenizer, rows, max_new_tokens=2)
+    finally:
+        hook.remove()
+    assert seen == [True, True]  # without the copy that closes the gaps the first one would be a slice with gaps
+    assert not head._forward_pre_hooks

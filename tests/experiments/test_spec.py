@@ -1,0 +1,173 @@
+"""Experiments as data: what is asked for, how a claim is decided, and what is refused."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ftdemo.errors import DataError, RecipeError
+from ftdemo.experiments.spec import (
+    Claim,
+    Experiment,
+    Outcome,
+    Spec,
+    as_record,
+    find_experiments,
+    look_up,
+    outcomes,
+    over_seeds,
+)
+
+EXPERIMENTS = Path(__file__).parents[2] / "docs" / "experiments"
+SPEC: dict[str, Any] = {
+    "title": "Two arms",
+    "question": "Which is better?",
+    "recipe": {"model": "smollm2", "examples": 8},
+    "arms": {"low": {"set": {"rank": 1}}, "high": {"set": {"rank": 64}}},
+    "quick": {"set": {"max_steps": 2}, "arms": ["low"]},
+    "claims": [
+        {"id": "good", "says": "Good.", "value": "low:scores.after.format", "at_least": 0.5, "quick": True},
+        {"id": "better", "says": "Better.", "value": "high:loss", "minus": "low:loss", "at_most": 0},
+        {"id": "twice", "says": "Twice.", "value": "high:loss", "over": "low:loss", "at_least": 2},
+    ],
+}
+
+
+def runs(low: list[float], high: list[float]) -> dict[str, Any]:
+    """Records of runs with these losses, one a seed."""
+    return {
+        f"{arm}/{seed}": {"arm": arm, "seed": seed, "loss": loss, "scores": {"after": {"format": loss}}}
+        for arm, losses in (("low", low), ("high", high))
+        for seed, loss in enumerate(losses)
+    }
+
+
+def claim(**settings: Any) -> Claim:
+    return Claim(id="one", says="So it is.", value="low:loss", **settings)
+
+
+def decided(bound: Claim, low: list[float], high: list[float] | None = None) -> Outcome:
+    spec = Spec(**{**SPEC, "claims": [bound.model_dump(exclude_none=True)]})
+    return outcomes(spec, runs(low, high or low))[0]
+
+
+def write_spec(folder: Path, **changes: Any) -> Experiment:
+    folder.mkdir()
+    (folder / "experiment.yaml").write_text(yaml.safe_dump({**SPEC, **changes}, sort_keys=False), encoding="utf-8")
+    return Experiment(folder)
+
+
+def test_an_arms_recipe_is_the_common_one_with_its_own_settings_and_the_seed() -> None:
+    spec = Spec(**SPEC)
+    recipe = spec.recipe_of("high", 2, quick=False)
+    assert (recipe.rank, recipe.seed, recipe.examples, recipe.max_steps) == (64, 2, 8, None)
+    assert spec.recipe_of("high", 2, quick=True).max_steps == 2
+
+
+def test_the_interval_of_three_seeds_is_students_t() -> None:
+    values = [0.5, 0.6, 0.9]
+    mean, low, high = over_seeds(values)
+    half = 4.302653 * statistics.stdev(values) / math.sqrt(3)  # t with 2 degrees of freedom, from a table
+    assert mean == pytest.approx(2 / 3)
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [([0.90, 0.91, 0.92], "holds"), ([0.1, 0.11, 0.12], "does not hold"), ([0.4, 0.6, 0.8], "not shown")],
+)
+def test_a_claim_is_decided_by_its_whole_interval(values: list[float], verdict: str) -> None:
+    found = decided(claim(at_least=0.5), values)
+    assert found.verdict == verdict
+    assert found.statistic == "t interval over 3 seeds"
+
+
+def test_a_difference_is_taken_seed_by_seed() -> None:
+    # The seeds differ by far more than the arms do.
+    found = decided(claim(minus="high:loss", at_least=0.05), [1.1, 2.1, 3.1], [1.0, 2.0, 3.0])
+    assert found.value == pytest.approx(0.1)
+    assert found.verdict == "holds"
+
+
+def test_a_ratio_is_taken_seed_by_seed() -> None:
+    found = decided(claim(over="high:loss", at_least=1.5, at_most=2.5), [2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert found.value == pytest.approx(2)
+    assert found.bound == "at least 1.5 and at most 2.5"
+    assert found.verdict == "holds"
+
+
+def test_an_estimate_of_one_run_brings_its_own_interval() -> None:
+    estimate = {"value": 0.8, "low": 0.65, "high": 0.9, "rows": 100}
+    records = {"low/0": {"arm": "low", "seed": 0, "loss": estimate}}
+    spec = Spec(**{**SPEC, "claims": [claim(at_least=0.7).model_dump(exclude_none=True)]})
+    (found,) = outcomes(spec, records)
+    assert (found.value, found.low, found.high) == (0.8, 0.65, 0.9)
+    assert (found.verdict, found.statistic) == ("not shown", "bootstrap over 100 rows")
+
+
+def test_the_quick_form_decides_the_claims_that_it_can() -> None:
+    spec = Spec(**SPEC)
+    assert [found.id for found in outcomes(spec, runs([0.6], [0.6]), quick=True)] == ["good"]
+    assert [found.id for found in outcomes(spec, runs([0.6], [0.6]))] == ["good", "better", "twice"]
+
+
+def test_recorded_outcomes_are_plain_and_short() -> None:
+    (recorded,) = as_record([decided(claim(at_least=0.5), [1 / 3, 2 / 3, 0.1])])
+    assert recorded["value"] == 0.36667
+    assert set(recorded) == {"id", "says", "value", "low", "high", "bound", "statistic", "verdict"}
+
+
+@pytest.mark.parametrize("key", ["low:nothing", "middle:loss", "low/7:loss", "low:scores", "low"])
+def test_a_number_that_is_not_recorded_is_refused_by_its_name(key: str) -> None:
+    with pytest.raises(DataError, match=f"No recorded number `{key}`"):
+        look_up(runs([1.0], [1.0]), key)
+
+
+def test_a_number_can_be_taken_of_one_seed() -> None:
+    assert look_up(runs([1.0, 2.0], [3.0, 4.0]), "high/1:loss") == [4.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"arms": {"low": {"set": {}}}}, "there is no arm `high`"),
+        ({"shown": "middle"}, "there is no arm `middle`"),
+        ({"title": None}, "`title`"),
+        ({"aim": "fame"}, "`aim`"),
+        ({"arms": {"low": {"setting": {}}, "high": {}}}, "`arms.low.setting`"),
+        ({"arms": {"low": {"start": "base"}, "high": {}}}, "there is no arm `base`"),
+    ],
+)
+def test_what_is_wrong_with_an_experiment_is_said(changes: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=problem):
+        _ = write_spec(tmp_path / "one", **changes).spec
+
+
+def test_a_file_that_is_no_experiment_is_named(tmp_path: Path) -> None:
+    (tmp_path / "experiment.yaml").write_text("- one\n- two\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"experiment\.yaml"):
+        _ = Experiment(tmp_path).spec
+
+
+def test_experiments_are_found_by_their_folders(tmp_path: Path) -> None:
+    write_spec(tmp_path / "b")
+    write_spec(tmp_path / "a")
+    (tmp_path / "notes").mkdir()
+    assert list(find_experiments(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", list(find_experiments(EXPERIMENTS)))
+def test_every_experiment_of_the_site_can_be_carried_out_as_it_is_written(name: str) -> None:
+    """Every recipe of every arm is valid, whole and quick, and every claim has a bound."""
+    spec = find_experiments(EXPERIMENTS)[name].spec
+    for arm in spec.arms:
+        for quick in (False, True):
+            spec.recipe_of(arm, spec.seeds[0], quick=quick)
+    assert spec.claims
+    assert all(found.bound for found in spec.claims)
+    assert len(spec.seeds) >= 3 or spec.ships

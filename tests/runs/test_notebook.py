@@ -1,0 +1,44 @@
+"""The notebooks are what the package writes, and each runs from its first cell to its last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from ftdemo.errors import UsageError
+from ftdemo.runs.notebook import write
+from ftdemo.serving.server import STUDIO, demo_names
+
+SHIPPED = Path(__file__).parents[2] / "docs" / "notebooks"
+NAMES = [name for name in demo_names() if name != STUDIO]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_notebook_that_a_page_offers_is_the_one_that_is_written_now(name: str, tmp_path: Path) -> None:
+    fresh = write(name, tmp_path / f"{name}.ipynb").read_text(encoding="utf-8")
+    told = f"Run `ftdemo notebook {name} --out docs/notebooks/{name}.ipynb`."
+    assert (SHIPPED / f"{name}.ipynb").read_text(encoding="utf-8") == fresh, told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs_to_its_end(name: str) -> None:
+    notebook = nbformat.read(SHIPPED / f"{name}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:  # the same cells, on fewer rows
+        if "recipe = Recipe(" in cell.source:
+            less = '"max_steps": 6, "sample_prompts": 6, "answer_tokens": 24'
+            cell.source = cell.source.replace("recipe.to_yaml()", "recipe.method").replace(
+                "print(", f"recipe = recipe.with_settings({{{less}}})\nprint("
+            )
+    NotebookClient(notebook, timeout=240, kernel_name="python3").execute()
+    said = "".join(str(output.get("text", "")) for cell in notebook.cells for output in cell.get("outputs", ()))
+    assert "completed" in said
+    assert "before" in said
+
+
+def test_an_unknown_demo_has_no_notebook(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"There is: .*lora"):
+        write("rola", tmp_path / "rola.ipynb")

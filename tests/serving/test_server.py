@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from served import START_SECONDS, Server, start
+
+from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError
+from ftdemo.runs.run import Run
+from ftdemo.serving.server import demo_names, load_demo
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    running = start("demo", "lora")
+    yield running
+    running.process.terminate()
+    running.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Any:
+    from gradio_client import Client
+
+    return Client(f"{server.url}/demos/lora/", verbose=False)
+
+
+def submit(client: Any, model: str, rank: float, lr: float, examples: float, visit: str = "") -> Any:
+    return client.submit(model, rank, f"{lr:g}", examples, False, None, "", visit, api_name="/train_lora")
+
+
+def unpacked(result: Any, folder: Path) -> Run:
+    """The run that a demo gave to download."""
+    archive = result[5]["value"] if isinstance(result[5], dict) else result[5]
+    zipfile.ZipFile(archive).extractall(folder)
+    return Run.load(folder / "run")
+
+
+def test_the_demo_trains_through_its_api(client: Any, tmp_path: Path) -> None:
+    result = submit(client, "smollm2", 8, 4e-3, 16).result(timeout=300)
+    status, chart, numbers, more, answers, _archive, command, _visit = result
+    assert "weights moved" in status
+    assert "were expected" in status
+    assert chart.count("<circle") > 5  # a dot a step, two or more for the held-out loss, and the legend's two
+    assert "2,442,240" in numbers
+    assert "Singular values" in more
+    assert "--set model=smollm2" in str(command)
+    assert "After" in answers
+    assert "Press Train" not in answers
+    run = unpacked(result, tmp_path)
+    assert run.record["status"] == "completed"
+    assert (run.folder / "notebook.ipynb").exists()
+    assert "--set examples=16" in str(command)
+
+
+def test_each_step_is_seen_as_it_happens(client: Any) -> None:
+    job = submit(client, "tiny", 4, 1e-2, 64)
+    statuses = [output[0] for output in job]
+    assert len({status for status in statuses if re.search(r"Step \d+ of", status)}) >= 3
+
+
+def test_stop_ends_a_run_within_a_step_and_keeps_the_adapter(client: Any, tmp_path: Path) -> None:
+    job = submit(client, "smollm2", 8, 4e-3, 336)
+    deadline = time.monotonic() + 120
+    while not any("Step" in output[0] for output in job.outputs()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    client.predict(job.outputs()[-1][-1], api_name="/stop_lora")
+    result = job.result(timeout=120)
+    assert "Stopped early" in result[0]
+    assert unpacked(result, tmp_path).record["status"] == "stopped"
+
+
+@pytest.mark.parametrize(("rank", "examples"), [(0, 8), (10_000, 8), (8, 0)])
+def test_a_value_out_of_range_is_refused_with_a_sentence(client: Any, rank: int, examples: int) -> None:
+    with pytest.raises(Exception, match=r"(?i)minimum|maximum|it should be"):
+        submit(client, "tiny", rank, 4e-3, examples).result(timeout=60)
+
+
+def test_a_model_that_cannot_be_had_is_reported_in_the_demo(tmp_path: Path) -> None:
+    from gradio_client import Client
+
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    running = start("demo", "lora", FTDEMO_CACHE=str(blocked))
+    try:
+        visitor = Client(f"{running.url}/demos/lora/", verbose=False)
+        with pytest.raises(Exception, match=r"(?s)could not be converted.*FTDEMO_CACHE"):
+            submit(visitor, "smollm2", 8, 4e-3, 8).result(timeout=120)
+    finally:
+        running.process.terminate()
+        running.process.wait(30)
+
+
+def test_adapters_are_switched_on_one_base_and_merging_changes_hardly_a_logit(server: Server) -> None:
+    from gradio_client import Client
+
+    client = Client(f"{server.url}/demos/lora/", verbose=False)
+    visit = submit(client, "tiny", 4, 1e-2, 64).result(timeout=120)[-1]
+    with pytest.raises(Exception, match="one adapter only"):
+        client.predict("How was the voyage?", "the adapter before", visit, api_name="/ask_lora")
+    submit(client, "tiny", 16, 1e-2, 120, visit).result(timeout=120)
+    asked = {
+        which: client.predict("How was the voyage to Merrin?", which, visit, api_name="/ask_lora")
+        for which in ("the base alone", "the adapter before", "the latest adapter", "the base alone")
+    }
+    assert len(set(asked.values())) == 3
+    merged = client.predict(visit, api_name="/merge_lora")
+    assert "answers are the same" in merged
+
+
+def test_full_fine_tuning_is_set_beside_lora_from_the_same_start(server: Server) -> None:
+    from gradio_client import Client
+
+    client = Client(f"{server.url}/demos/lora/", verbose=False)
+    job = client.submit("tiny", 8, "0.006", 8, True, None, "", "", api_name="/train_lora")
+    status, _, _, more, *_ = job.result(timeout=180)
+    assert "weights moved" in status
+    assert '<th scope="col">LoRA</th><th scope="col">Full fine-tuning</th>' in more
+    assert '<th scope="row">Weights that move</th><td>175,104</td><td>3,049,920</td>' in more
+    assert more.count("<svg") == 1
+    assert "Old questions" in more
+
+
+def test_visitors_who_train_at_once_see_their_place_and_get_their_own_run(server: Server) -> None:
+    from gradio_client import Client
+
+    visitors = [Client(f"{server.url}/demos/lora/", verbose=False) for _ in range(3)]
+    jobs = [submit(visitor, "tiny", rank, 4e-3, 8) for rank, visitor in enumerate(visitors, 1)]
+    results = [job.result(timeout=300) for job in jobs]
+    for rank, result in enumerate(results, 1):
+        assert "weights moved" in result[0]
+        assert re.search(rf"rank={rank}\b", str(result[6]))
+    assert len({result[7] for result in results}) == 3
+    waited = [any("Waiting" in output[0] for output in job.outputs()) for job in jobs]
+    assert waited.count(False) <= 1  # whose request arrived first
+    for visitor in visitors:
+        visitor.close()
+
+
+def test_a_visit_cannot_be_entered_without_its_key(client: Any, server: Server) -> None:
+    from gradio_client import Client
+
+    visit = submit(client, "tiny", 4, 1e-2, 8).result(timeout=120)[-1]
+    stranger = Client(f"{server.url}/demos/lora/", verbose=False)
+    for guess in ("", visit[:-1], "../" + visit, "*"):
+        with pytest.raises(Exception, match="no tuned model yet"):
+            stranger.predict("Hello?", "the latest adapter", guess, api_name="/ask_lora")
+    assert client.predict("Hello?", "the latest adapter", visit, api_name="/ask_lora")
+
+
+def test_a_model_that_is_a_path_or_an_address_is_refused(client: Any) -> None:
+    for model in ("/etc", "../tiny", "https://elsewhere.example/model", "owner/model"):
+        with pytest.raises(Exception, match=r"(?i)choices|no choice called"):
+            submit(client, model, 8, 4e-3, 8).result(timeout=60)
+
+
+def test_a_message_of_a_million_letters_is_refused(client: Any) -> None:
+    submit(client, "tiny", 4, 1e-2, 8).result(timeout=120)
+    with pytest.raises(Exception, match=r"1,000,000 letters"):
+        client.predict("a" * 1_000_000, "the latest adapter", "", api_name="/ask_lora")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("bad.jsonl", b'{"prompt": "Open?", "completion": "Aye."}\n{"prompt": "Open?"}\n', r"bad\.jsonl:2"),
+        ("wide.csv", b"prompt,completion\nOpen?,Aye.,Late\n", r"wide\.csv:2.*3 cells"),
+        ("odd.exe", b"MZ", r"(?i)file type|invalid"),
+        ("bomb.jsonl", b"\x1f\x8b\x08" + bytes(2000), "Packed files and Parquet are not taken here"),
+        ("script.jsonl", b"<script>alert(1)</script>\n", r"script\.jsonl:1.*not valid JSON"),
+    ],
+)
+def test_an_upload_that_is_no_good_is_refused_by_name(
+    client: Any, tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    from gradio_client import handle_file
+
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(Exception, match=told) as caught:
+        client.predict("tiny", 8, "0.004", 8, False, handle_file(str(file)), "", "", api_name="/train_lora")
+    assert "Traceback" not in str(caught.value)
+    assert "/tmp/" not in str(caught.value)
+
+
+def test_an_upload_of_a_hundred_megabytes_is_refused_and_the_server_stays_well(server: Server) -> None:
+    import httpx
+
+    body = bytes(100_000_000)
+    try:
+        answer = httpx.post(
+            f"{server.url}/demos/lora/gradio_api/upload", files={"files": ("big.jsonl", body)}, timeout=60
+        )
+        assert answer.status_code == 413
+    except httpx.TransportError:
+        pass  # it hung up before all was sent
+    assert httpx.get(f"{server.url}/demos/lora/").status_code == 200
+
+
+def test_an_agent_trains_and_reads_the_result_through_mcp(server: Server) -> None:
+    import asyncio
+
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def use() -> tuple[set[str], str]:
+        address = f"{server.url}/demos/lora/gradio_api/mcp/"
+        async with streamablehttp_client(address) as (read, write, _), ClientSession(read, write) as session:
+            await session.initialize()
+            tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+            name = next(name for name in tools if "train" in name)
+            assert "adapter" in (tools[name].description or "")
+            settings = {"model": "tiny", "rank": 4, "lr": "0.01", "examples": 16, "compare": False}
+            result = await session.call_tool(name, {**settings, "pasted": "", "visit": ""})
+            return set(tools), " ".join(getattr(part, "text", "") for part in result.content)
+
+    tools, told = asyncio.run(use())
+    assert any("stop" in name for name in tools)
+    assert "weights moved" in told
+
+
+def test_only_the_demo_is_served(server: Server) -> None:
+    for path in ("/demos/lora/gradio_api/file=/etc/passwd", "/demos/lora/file=/etc/passwd", "/../pyproject.toml"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(server.url + path)
+        assert caught.value.code in (403, 404)
+
+
+def test_the_root_leads_to_the_demo(server: Server) -> None:
+    with urllib.request.urlopen(server.url) as answer:
+        assert answer.url == f"{server.url}/demos/lora/"
+
+
+def test_a_page_that_gives_itself_our_address_is_refused(server: Server) -> None:
+    request = urllib.request.Request(server.url, headers={"Host": "elsewhere.example"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    assert caught.value.code == 400
+
+
+def test_a_port_in_use_is_reported_and_another_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "ftdemo", "demo", "lora", "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port} cannot be listened on" in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_the_server_quietly_while_a_visitor_trains() -> None:
+    from gradio_client import Client
+
+    running = start("demo", "lora")
+    job = submit(Client(f"{running.url}/demos/lora/", verbose=False), "tiny", 4, 1e-2, 64)
+    deadline = time.monotonic() + 120
+    while not any("Step" in output[0] for output in job.outputs()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    running.process.send_signal(signal.SIGINT)
+    running.process.wait(60)
+    assert running.said().splitlines() == [f"Ready at {running.url}/ (Ctrl-C stops it)", "Stopped."]
+    assert running.process.returncode == STOPPED_BY_CTRL_C
+
+
+def test_an_unknown_demo_is_refused_with_those_there_are() -> None:
+    assert "lora" in demo_names()
+    for name in ("rola", "../lora", ""):
+        with pytest.raises(UsageError, match=r"There is: .*lora"):
+            load_demo(name)
+
+
+def test_no_usage_analytics_are_sent() -> None:
+    import gradio.analytics
+
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert not gradio.analytics.analytics_enabled()
+
+
+def test_on_zero_gpu_all_that_computes_does_so_in_the_process_that_has_the_gpu(tmp_path: Path) -> None:
+    from gradio_client import Client
+
+    (tmp_path / "spaces.py").write_text((Path(__file__).parent / "zero_gpu.py").read_text(encoding="utf-8"))
+    log = tmp_path / "log"
+    variables = {
+        "SPACES_ZERO_GPU": "true",
+        "PYTHONPATH": str(tmp_path),
+        "ZERO_GPU_LOG": str(log),
+        "SPACE_ID": "me/lora",
+    }
+    running = start("demo", "lora", "--public", **variables)
+    try:
+        visitor = Client(f"{running.url}/demos/lora/", verbose=False)
+        result = submit(visitor, "tiny", 4, 1e-2, 16).result(timeout=300)
+        assert "weights moved" in result[0]
+        assert unpacked(result, tmp_path).record["status"] == "completed"
+        said = visitor.predict("How was the voyage?", "the latest adapter", result[-1], api_name="/ask_lora")
+        assert "ft-said" in said
+    finally:
+        running.process.terminate()
+        running.process.wait(30)
+    lent = log.read_text(encoding="utf-8").split("\n")
+    assert {line.partition(" ")[0] for line in lent} >= {"measure_before", "measure_pace", "_perform", "_switched"}

@@ -1,0 +1,418 @@
+"""What trains in a page, in a real browser: its engine held against the package's own, and every page that has it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from peft import PeftModel
+from safetensors.torch import save
+from served import CHROMIUM, FLAGS, ROOT, RUN_SECONDS
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ftdemo.cli.main import main
+from ftdemo.data import BUILT_IN, Turn
+from ftdemo.data.tokenize import render
+from ftdemo.events import Step
+from ftdemo.recipe import Recipe
+from ftdemo.site import lessons
+from ftdemo.training.loop import plan_run, train
+from ftdemo.training.methods import Learner, prepare
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="there is no Chromium on this machine"),
+]
+LESSONS = {path.stem: path for path in lessons.find_lessons(ROOT / "docs")}
+_ENGINE = """
+const engine = await import("/assets/train-here/engine.js");
+const { numpy: np } = engine;
+await engine.init("wasm");
+engine.defaultDevice("wasm");
+const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+const text = (array) => {
+  const view = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+  return btoa(Array.from(view, (byte) => String.fromCharCode(byte)).join(""));
+};
+const tensors = (file) => engine.readTensors(bytes(file));
+const told = async (weights, low, ids) => {
+  const count = ids.length, after = (_, at) => (at % count > Math.floor(at / count) ? -1e9 : 0);
+  const bias = np.array(Float32Array.from({ length: count ** 2 }, after), { shape: [1, 1, count, count] });
+  const row = np.array(Int32Array.from(ids), { shape: [1, count] });
+  const turns = engine.turnsAt(given.config, [...ids.keys()]), sees = engine.attention(bias);
+  return text(await engine.logits(given.config, weights, low, row, turns, sees).data());
+};
+const learn = () => {
+  const low = given.recipe.method === "lora", moving = tensors(given.moving);
+  return new engine.Learner(given.config, given.recipe, low ? tensors(given.weights) : moving, low ? moving : null);
+};
+const steps = async (learner, from, upto) => {
+  const losses = [];
+  for (let at = from; at < upto; at++) {
+    const rows = given.plan[at % given.plan.length];
+    losses.push(await learner.train(given.examples, rows, given.plan.length));
+  }
+  return losses;
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The built site at a plain server of static files, which sends no header of its own."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, check=True)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    page = browser.new_page()
+    page.set_default_timeout(RUN_SECONDS * 1000)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def engine(page: Any, site: str) -> Any:
+    """Runs JavaScript beside the engine, given one argument, and returns what it returns."""
+    page.goto(f"{site}/404.html")
+    return lambda script, given: page.evaluate(f"async (given) => {{ {_ENGINE} {script} }}", given)
+
+
+def _learner(method: str, **changes: Any) -> Learner:
+    usual = {"model": "nano", "data": "ship-logs", "examples": 40, "packing": True, "dtype": "float32", "device": "cpu"}
+    sizes = {"max_length": 256, "batch_tokens": 512, "lr": 2e-3, "weight_decay": 0.1}
+    return prepare(Recipe(method=method, **usual | sizes | changes))
+
+
+def _given(learner: Learner) -> dict[str, Any]:
+    """A learner before its first step, for the engine."""
+    folder = lessons.model_folder()
+    moving = {name.replace(".default.", "."): each.detach().contiguous() for name, each in learner.trainable.items()}
+    return {
+        "config": json.loads((folder / "config.json").read_text(encoding="utf-8")),
+        "recipe": learner.recipe.model_dump(mode="json"),
+        "weights": base64.b64encode((folder / "model.safetensors").read_bytes()).decode(),
+        "moving": base64.b64encode(save(moving)).decode(),
+        "examples": lessons.rows(learner.train),
+        "plan": list(plan_run(learner)),
+        "ids": list(learner.train[0].input_ids),
+    }
+
+
+def _logits(found: str, ids: list[int]) -> torch.Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(found)), dtype=torch.float32).view(len(ids), -1)
+
+
+def test_logits_are_those_of_transformers(engine: Any) -> None:
+    learner = _learner("full")
+    given = _given(learner)
+    script = """
+    const { frozen, state } = learn();
+    return told({ ...frozen, ...state.moved }, null, given.ids);
+    """
+    found = _logits(engine(script, given), given["ids"])
+    with torch.no_grad():
+        right = learner.model(input_ids=torch.tensor([given["ids"]])).logits[0]
+    assert right.abs().max() > 5
+    assert (found - right).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(("method", "special"), [("full", {}), ("lora", {"lr_ratio": 2.0})])
+def test_twenty_steps_are_those_of_our_own_training(engine: Any, method: str, special: dict[str, Any]) -> None:
+    learner = _learner(method, **special)
+    losses = engine("return steps(learn(), 0, 20);", _given(learner))
+    right = [event.loss for event in train(learner.recipe, learner) if isinstance(event, Step)][:20]
+    assert len(losses) == len(right) == 20
+    assert right[0] - right[-1] > 0.3  # it does learn, so that there is something to differ in
+    assert max(abs(one - other) for one, other in zip(losses, right, strict=True)) < 1e-3
+
+
+def test_an_adapter_gives_the_same_logits_in_plain_peft(engine: Any, tmp_path: Path) -> None:
+    given = _given(_learner("lora"))
+    script = """
+    const learner = learn();
+    await steps(learner, 0, 8);
+    const file = text(engine.writeTensors(await learner.plain("moved")));
+    const logits = await told({ ...learner.frozen, ...learner.state.moved }, learner.lowRank, given.ids);
+    return { file, logits, config: engine.adapterConfig(learner.lowRank) };
+    """
+    found = engine(script, given)
+    (tmp_path / "adapter_model.safetensors").write_bytes(base64.b64decode(found["file"]))
+    (tmp_path / "adapter_config.json").write_text(json.dumps(found["config"]), encoding="utf-8")
+    base = AutoModelForCausalLM.from_pretrained(lessons.model_folder(), dtype=torch.float32)
+    ids = torch.tensor([given["ids"]])
+    with torch.no_grad():
+        before = base(input_ids=ids).logits[0]
+        right = PeftModel.from_pretrained(base, tmp_path)(input_ids=ids).logits[0]
+    assert (right - before).abs().max() > 0.5  # the adapter does something
+    assert (_logits(found["logits"], given["ids"]) - right).abs().max() < 1e-3
+
+
+def test_two_hundred_steps_do_not_grow_memory(page: Any, engine: Any) -> None:
+    page.add_init_script("""
+    const { Memory } = WebAssembly;
+    window.memories = [];
+    WebAssembly.Memory = class extends Memory {
+      constructor(...given) { super(...given); window.memories.push(this); }
+    };
+    """)
+    page.reload()
+    script = """
+    const learner = learn(), size = () => window.memories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
+    await steps(learner, 0, 20);
+    const early = size();
+    await steps(learner, 20, 200);
+    return [early, size()];
+    """
+    early, late = engine(script, _given(_learner("lora", max_length=64, batch_tokens=128)))
+    assert early > 10_000_000  # the model and its moments at least
+    assert late == early
+
+
+def _lines(count: int) -> list[str]:
+    """Lines of all kinds: of the corpus, of many scripts, joined emoji, spaces of all widths, and bits of each."""
+    chance = random.Random(5)
+    ranges = [
+        (0x20, 0x7E),
+        (0xA0, 0x24F),
+        (0x370, 0x3FF),
+        (0x400, 0x4FF),
+        (0x5D0, 0x5EA),
+        (0x620, 0x64A),
+        (0x900, 0x97F),
+    ]
+    ranges += [
+        (0xE00, 0xE4F),
+        (0x3040, 0x30FF),
+        (0x4E00, 0x4FFF),
+        (0xAC00, 0xACFF),
+        (0x1F300, 0x1F64F),
+        (0x10330, 0x1034A),
+    ]
+    joined = [
+        "👩‍👩‍👧",
+        "🏴‍☠️",
+        "🇫🇮",
+        "👍🏽",
+        "e\u0301",
+        "\u200d",
+        "\ufeff",
+        "\t",
+        "  ",
+        "\u3000",
+        "\u00a0",
+        "'ll",
+        "I'VE",
+        "...",
+        "½",
+        "Ⅷ",
+    ]
+    documents = BUILT_IN["harbour-tales"].documents
+    assert documents
+    corpus = (sentence for text in documents(1) for sentence in re.split(r"(?<=\.) ", text.replace("\n", " ")))
+
+    def mixed() -> str:
+        low, high = chance.choice(ranges)
+        return "".join(chr(chance.randint(low, high)) for _ in range(chance.randint(1, 12)))
+
+    def piece() -> str:
+        return [mixed(), next(corpus), chance.choice(joined), " "][chance.randrange(4)]
+
+    return ["".join(piece() for _ in range(6)) for _ in range(count)]
+
+
+def test_the_tokenizer_agrees_on_ten_thousand_lines(engine: Any) -> None:
+    folder = lessons.model_folder()
+    ours = AutoTokenizer.from_pretrained(folder)
+    lines = _lines(10_000)
+    script = """
+    const tokenizer = engine.readTokenizer(given.tokenizer);
+    const encoded = given.lines.map((line) => tokenizer.encode(line, { add_special_tokens: false }).ids);
+    const skip = { skip_special_tokens: true };
+    const decoded = encoded.map((ids) => tokenizer.decode(ids, skip));
+    return { encoded, decoded, asked: engine.asked("How are you?") };
+    """
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    found = engine(script, {"tokenizer": tokenizer, "lines": lines})
+    right = ours(lines, add_special_tokens=False)["input_ids"]
+    assert [line for line, one, other in zip(lines, found["encoded"], right, strict=True) if one != other] == []
+    assert found["decoded"] == lines
+    assert found["asked"] == render([Turn("user", "How are you?")], ours, to_be_answered=True)
+
+
+def test_rows_of_ones_own_are_read_as_ours_are(engine: Any, tmp_path: Path) -> None:
+    pairs = [("How was it?", "Rough | but dry."), ("And the crew?", "Cheerful.")]
+    file = tmp_path / "own.jsonl"
+    rows = [{"prompt": prompt, "completion": answer} for prompt, answer in pairs]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    right = lessons.rows(_learner("full", data=str(file), examples=None).train)
+    tokenizer = json.loads((lessons.model_folder() / "tokenizer.json").read_text(encoding="utf-8"))
+    script = """
+    const tokenizer = engine.readTokenizer(given.tokenizer), refused = [];
+    for (const line of ["no answer", "what | <|im_end|>", `${"far ".repeat(300)} | near`]) {
+      try { engine.ownExamples(line, true, tokenizer, 256); } catch ({ message }) { refused.push(message); }
+    }
+    return { rows: engine.ownExamples(given.lines, true, tokenizer, 256), refused };
+    """
+    lines = "\n".join(f"{prompt} | {answer}" for prompt, answer in pairs)
+    found = engine(script, {"tokenizer": tokenizer, "lines": lines})
+    assert found["rows"] == [{"input_ids": list(row["input_ids"]), "trained": row["trained"]} for row in right]
+    expected = ["a request, a bar and an answer", "control token", "longer than 256 tokens"]
+    assert [part in told for part, told in zip(expected, found["refused"], strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_a_lesson_is_what_our_own_engine_trains(name: str) -> None:
+    written = lessons.read_lesson(LESSONS[name])
+    written.pop("measured")
+    assert written == json.loads(json.dumps(lessons.as_pages_train(LESSONS[name])))
+
+
+_LISTEN = """(element) => {
+  window.heard = [];
+  for (const name of ["started", "step", "sampled", "finished", "failed", "answered"]) {
+    element.addEventListener(name, ({ detail }) => window.heard.push(detail));
+  }
+}"""
+
+
+def _heard(page: Any, event: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = page.evaluate("name => window.heard.filter(({ event }) => event === name)", event)
+    return found
+
+
+def _wait_for(page: Any, event: str, count: int = 1) -> dict[str, Any]:
+    waited = f"window.heard.filter(({{ event }}) => event === '{event}').length >= {count}"
+    page.wait_for_function(f"{waited} || window.heard.some(({{ event }}) => event === 'failed')")
+    assert _heard(page, "failed") == []
+    return _heard(page, event)[-1]
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_a_page_reaches_what_it_claims(page: Any, site: str, name: str, tmp_path: Path) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{site}/terms/{name}/", wait_until="networkidle")
+    element = page.locator("ft-train")
+    element.evaluate(_LISTEN)
+    idle = [url for url in asked if "train-here" in url or "derived/nano" in url]
+    assert [url.rpartition("/")[2] for url in idle] == ["element.js"]
+
+    element.get_by_role("button", name="Train here").click()
+    finished = _wait_for(page, "finished")
+    lesson = lessons.read_lesson(LESSONS[name])
+    assert finished["step"] == len(lesson["plan"])
+    assert all(url.startswith(site) for url in asked if not url.startswith(("data:", "blob:")))
+    for start, claimed in lesson["measured"].items():
+        reached = finished["scores"][start]
+        assert abs(reached["loss"] - claimed["loss"]) <= lesson["within"]
+        if "formed" in claimed:  # an answer of twelve may turn on the last digits of a number
+            assert abs(reached["formed"] - claimed["formed"]) <= 1
+    if "lora" in lesson["starts"].values():
+        assert (finished["scores"]["the adapter"]["frozen"], finished["scores"]["the adapter"]["changed"]) == (38, 0)
+    _kept_answers_as_the_page_did(page, element, tmp_path, lesson["prompts"][1])
+
+
+def _kept_answers_as_the_page_did(page: Any, element: Any, folder: Path, prompt: str) -> None:
+    element.get_by_role("textbox").last.fill(prompt)
+    element.get_by_role("button", name="Ask").click()
+    answered = _wait_for(page, "answered")["text"]
+    with page.expect_download() as downloading:
+        element.get_by_role("button", name="Download what was trained").click()
+    with zipfile.ZipFile(downloading.value.path()) as kept:
+        kept.extractall(folder)
+    done = CliRunner().invoke(main, ["chat", str(folder)], input=f"{prompt}\n\n")
+    assert done.exit_code == 0, done.output
+    assert answered.strip()[:60] in done.output
+
+
+def test_it_stops_and_trains_again_on_rows_of_ones_own_and_rests_while_the_page_is_hidden(page: Any, site: str) -> None:
+    page.goto(f"{site}/terms/lora/")
+    element = page.locator("ft-train")
+    element.evaluate(_LISTEN)
+    element.get_by_role("slider").fill("2")
+    trained = sum(weight.numel() for weight in _learner("lora", rank=2).trainable.values())
+    assert f"an adapter of {4 * trained:,} bytes" in element.inner_text()
+    element.get_by_role("button", name="Train here").click()
+    _wait_for(page, "step", 3)
+    page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(2000)  # the step that was under way ends
+    before = len(_heard(page, "step"))
+    page.wait_for_timeout(2000)
+    assert len(_heard(page, "step")) == before
+    page.evaluate("Object.defineProperty(document, 'hidden', { value: false, configurable: true })")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    _wait_for(page, "step", before + 2)
+    element.get_by_role("button", name="Stop").click()
+    stopped = _wait_for(page, "finished")
+    assert stopped["stopped"]
+    assert 5 <= stopped["step"] < 48
+
+    element.locator("summary").click()
+    element.locator("textarea").fill("no answer here")
+    element.get_by_role("button", name="Train again").click()
+    page.wait_for_function("window.heard.some(({ event }) => event === 'failed')")
+    assert "Line 1 is not a request, a bar and an answer" in element.inner_text()
+    element.evaluate(_LISTEN)
+    element.locator("textarea").fill("How are you? | All well.\nAnd the crew? | Cheerful.")
+    element.get_by_role("button", name="Train again").click()
+    assert _wait_for(page, "started")["examples"] == 2
+    _wait_for(page, "step", 2)
+    page.goto("about:blank")
+
+
+def test_a_browser_that_cannot_is_told_so(page: Any, site: str) -> None:
+    page.add_init_script("delete window.Worker")
+    page.goto(f"{site}/terms/lora/")
+    assert "This browser cannot train here." in page.locator("ft-train").inner_text()
+    assert page.locator("ft-player").count() >= 1
+
+
+@pytest.mark.parametrize("broken", ["no weights", "other rank"])
+def test_an_adapter_that_does_not_fit_is_refused_with_a_reason(tmp_path: Path, broken: str) -> None:
+    learner = _learner("lora")
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "nano", "r": 4, "lora_alpha": 8}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"target_modules": ["q_proj"]}), encoding="utf-8")
+    if broken == "other rank":
+        moving = {name.replace(".default.", "."): each.detach().clone() for name, each in learner.trainable.items()}
+        (tmp_path / "adapter_model.safetensors").write_bytes(save(moving))
+    done = CliRunner().invoke(main, ["chat", str(tmp_path)], input="Hello\n\n")
+    assert done.exit_code == 2
+    assert {"no weights": "has no adapter_model.safetensors", "other rank": "does not fit its base"}[
+        broken
+    ] in done.output
