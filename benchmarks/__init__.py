@@ -3,7 +3,7 @@
 Timings live here and not in tests: a busy machine is no failure.
 """
 
-from benchmarks.compare import compare
+from benchmarks.compare import time_contenders
 from benchmarks.works import WORKS
 
-__all__ = ["WORKS", "compare"]
+__all__ = ["WORKS", "time_contenders"]

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import WORKS, compare
+from benchmarks import WORKS, time_contenders
 from ftdemo.errors import FtdemoError, UsageError
 
 
@@ -33,7 +33,7 @@ def main(work: str, runs: int, only: tuple[str, ...], as_json: bool) -> None:
     figures = {}
     for name in works:
         click.echo(f"{WORKS[name].summary}, {runs} runs each", err=True)
-        figures[name] = compare(name, runs, lambda text: click.echo(text, err=True), only)
+        figures[name] = time_contenders(name, runs, lambda text: click.echo(text, err=True), only)
         if not as_json:
             _print_figures(figures[name], WORKS[name].target_loss)
     if as_json:
@@ -48,11 +48,11 @@ def _print_figures(figures: dict[str, dict[str, float]], target: float | None) -
         "seconds_to_loss": (f"s to loss {target}", "{:.1f}", 1.0),
         "loss": ("mean loss", "{:.3f}", 1.0),
         "memory_bytes": ("MB above imports", "{:.0f}", 1e-6),
-        "seconds_foretold": ("foretold", "{:.1f}", 1.0),
+        "seconds_predicted": ("predicted", "{:.1f}", 1.0),
         "training_seconds": ("s of training", "{:.1f}", 1.0),
-        "training_seconds_foretold": ("foretold", "{:.1f}", 1.0),
+        "training_seconds_predicted": ("predicted", "{:.1f}", 1.0),
         "peak_bytes": ("MB in all", "{:.0f}", 1e-6),
-        "peak_bytes_foretold": ("foretold", "{:.0f}", 1e-6),
+        "peak_bytes_predicted": ("predicted", "{:.0f}", 1e-6),
         "share_of_matmul_rate": ("of matmul rate", "{:.0%}", 1.0),
     }
     shown = [key for key in columns if any(key in row for row in figures.values())]

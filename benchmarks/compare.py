@@ -12,7 +12,7 @@ from benchmarks.works import WORKS, Figures
 from ftdemo.errors import TrainingError
 
 
-def compare(work: str, runs: int, say: Callable[[str], None], only: tuple[str, ...] = ()) -> dict[str, Figures]:
+def time_contenders(work: str, runs: int, say: Callable[[str], None], only: tuple[str, ...] = ()) -> dict[str, Figures]:
     """Run every contender `runs` times, in turn, and return the median of each of its figures.
 
     Args:

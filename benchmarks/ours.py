@@ -51,17 +51,17 @@ def _train(work: Work, recipe: Recipe) -> Figures:
     return meter.figures(learner.model, seconds=steps[-1].seconds, losses=[step.loss for step in steps], steps=counts)
 
 
-def foretold_lora(work: Work) -> Figures:
-    """LoRA, foretold in a process of its own, then carried out in this one."""
-    return _foretold(named("lora", "smollm2"))
+def predicted_lora(work: Work) -> Figures:
+    """LoRA, predicted in a process of its own, then carried out in this one."""
+    return _predicted(named("lora", "smollm2"))
 
 
-def foretold_full(work: Work) -> Figures:
+def predicted_full(work: Work) -> Figures:
     """Full fine-tuning, the same."""
-    return _foretold(named("full", "smollm2"))
+    return _predicted(named("full", "smollm2"))
 
 
-def _foretold(recipe: Recipe) -> Figures:
+def _predicted(recipe: Recipe) -> Figures:
     with tempfile.TemporaryDirectory(prefix="ftdemo-bench-") as folder:
         asked = Path(folder) / "recipe.yaml"
         asked.write_text(recipe.to_yaml(), encoding="utf-8")
@@ -74,11 +74,11 @@ def _foretold(recipe: Recipe) -> Figures:
     return {
         "tokens_per_second": ended.tokens_per_second,
         "seconds": seconds,
-        "seconds_foretold": told["seconds"],
+        "seconds_predicted": told["seconds"],
         "training_seconds": ended.seconds,
-        "training_seconds_foretold": told["training_seconds"],
+        "training_seconds_predicted": told["training_seconds"],
         "peak_bytes": float(ended.peak_memory_bytes),
-        "peak_bytes_foretold": told["memory_bytes"],
+        "peak_bytes_predicted": told["memory_bytes"],
     }
 
 

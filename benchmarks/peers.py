@@ -89,7 +89,7 @@ def _trl(work: Work, model_settings: dict[str, Any], settings: dict[str, Any]) -
     learner = replace(learner, model=None, optimizer=None)  # type: ignore[arg-type]  # the peer loads its own
     hardware.reset_peak_memory(learner.device)
     recipe, examples = work.recipe, [learner.train[place] for batch in plan_run(learner) for (place,) in batch]
-    rows = [{"input_ids": [*row.input_ids], "completion_mask": [*map(int, row.trained)]} for row in examples]
+    rows = [{"input_ids": [*row.input_ids], "completion_mask": [*map(int, row.completion_mask)]} for row in examples]
     with tempfile.TemporaryDirectory() as folder:
         peer = _in_our_order(SFTTrainer, learner)(
             models.resolve(recipe.model).path,
@@ -146,7 +146,7 @@ def _as_trainer_row(learner: Learner, row: list[int]) -> dict[str, list[int]]:
     """A row of one of our batches; packed texts stand one after the other, as Trainer would see them."""
     examples = [learner.train[place] for place in row]
     ids = [token for example in examples for token in example.input_ids]
-    trained = [is_trained for example in examples for is_trained in example.trained]
+    trained = [is_trained for example in examples for is_trained in example.completion_mask]
     labels = [token if is_trained else _IGNORED for token, is_trained in zip(ids, trained, strict=True)]
     return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 

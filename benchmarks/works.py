@@ -87,9 +87,9 @@ WORKS = {
         },
     ),
     "estimate": Work(
-        summary="what `ftdemo estimate` foretells of SmolLM2-135M on 96 letters, and what it then takes",
+        summary="what `ftdemo estimate` predicts of SmolLM2-135M on 96 letters, and what it then takes",
         recipe=Recipe(model="smollm2"),
-        contenders={"lora": "ours:foretold_lora", "full": "ours:foretold_full"},
+        contenders={"lora": "ours:predicted_lora", "full": "ours:predicted_full"},
     ),
     "generate": Work(
         summary="32 answers of SmolLM2-135M, 96 tokens at most",

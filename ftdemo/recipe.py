@@ -17,7 +17,7 @@ from ftdemo.errors import RecipeError
 
 _LOW_RANK = ("lora", "dora", "qlora")
 _CLASSIFIERS = ("probe", "classify")
-HOUSE = ("tiny", "nano")
+BUNDLED_MODELS = ("tiny", "nano")
 """Models of the house: pre-trained by this repository's own recipes, and shipped inside the package."""
 Method = Literal["full", "lora", "dora", "qlora", "scratch", "probe", "classify"]
 
@@ -34,7 +34,7 @@ def _default_data(values: Mapping[str, Any]) -> str:
         return "harbour-tales"
     if method in _CLASSIFIERS:
         return "shop-mail"
-    if model in HOUSE:
+    if model in BUNDLED_MODELS:
         return "ship-logs" if method in _LOW_RANK else "story-requests"
     return "support-voice"
 
@@ -45,7 +45,7 @@ _ANSWER_TOKENS = {"story-requests": 400, "ship-logs": 224}
 
 def _default_lr(values: Mapping[str, Any]) -> float:
     """A peak learning rate that suits a method and a model: small models bear larger steps."""
-    method, small = values.get("method", "lora"), values.get("model", "tiny") in HOUSE
+    method, small = values.get("method", "lora"), values.get("model", "tiny") in BUNDLED_MODELS
     rates = {"scratch": 3e-3, "probe": 2e-2, "classify": 2e-4, "full": 1e-3 if small else 1e-4}
     return rates.get(method, 6e-3 if small else 4e-3)
 
@@ -295,7 +295,7 @@ def named(name: str, model: str | None = None) -> Recipe:
     Raises:
         KeyError: If there is no such recipe.
     """
-    if model is None or model in HOUSE or name not in _ON_LARGER_MODELS:
+    if model is None or model in BUNDLED_MODELS or name not in _ON_LARGER_MODELS:
         return NAMED[name]
     return Recipe(method=name, model=model, batch_tokens=384, sample_prompts=10, **_ON_LARGER_MODELS[name])
 

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ftdemo.errors import FtdemoError
-from ftdemo.training.inspection import look
+from ftdemo.training.inspection import inspect_recipe
 from ftdemo.ui import lab, own, panels, theme
 
 TITLE = "SFT: teach a model to answer, and see which tokens count"
@@ -90,7 +90,7 @@ def mark(model: str, train_on: str, train_stop: bool, own: str | None, pasted: s
     """
     try:
         settings = _settings(train_on, train_stop, 1, own, pasted) | {"examples": 1}
-        seen = look(LAB.recipe(model, settings))
+        seen = inspect_recipe(LAB.recipe(model, settings))
     except FtdemoError as error:
         return panels.refusal(error)
     return panels.tokens(seen.spans(seen.examples[0]))

@@ -84,8 +84,8 @@ def build() -> gr.Blocks:
         controls, shown = [most, *mine.inputs], [status, chart, numbers, download, repeat, key]
         lab.connect_buttons(HOST, train, [*controls, key], shown, buttons)
         told: dict[str, Any] = {**lab.FOLLOWS, "api_visibility": "private"}
-        lab.come_back(demo, HOST, key, shown, controls).then(foretell, controls, expected, **told)
-        gr.on([each.change for each in controls], foretell, controls, expected, trigger_mode="always_last", **told)
+        lab.come_back(demo, HOST, key, shown, controls).then(predict_cost, controls, expected, **told)
+        gr.on([each.change for each in controls], predict_cost, controls, expected, trigger_mode="always_last", **told)
         said.submit(sort, [said, key], sorted_as, **lab.ANSWERS, api_name="sort_transfer_learning")
     return demo
 
@@ -164,7 +164,7 @@ def _plan(most: int, file: str | None, text: str) -> list[tuple[int, str, Recipe
     return [(n, way, usual.with_settings({**settings, "examples": n})) for n in counts for way, usual in WAYS.items()]
 
 
-def foretell(most: int, file: str | None, text: str) -> str:
+def predict_cost(most: int, file: str | None, text: str) -> str:
     """How long a run would take here, as HTML."""
     try:
         return panels.expected(sum(session.expected(recipe) for _, _, recipe in _plan(most, file, text)))

@@ -73,7 +73,7 @@ def compare(
     if out.exists():
         raise UsageError(f"{out} exists already.", "Name another folder with `--out`.")
     with ctrl_c_sets() as stop:
-        events = engine.compare(
+        events = engine.run_comparison(
             task,
             out / TUNED,
             model=model,

@@ -197,9 +197,9 @@ def _is_from_elsewhere(folder: Path, file: str) -> bool:
 
 
 def _is_model(what: str) -> bool:
-    from ftdemo.recipe import HOUSE
+    from ftdemo.recipe import BUNDLED_MODELS
 
-    return what in (*HOUSE, "smollm2")
+    return what in (*BUNDLED_MODELS, "smollm2")
 
 
 def _began_with(what: str) -> str:
@@ -253,13 +253,13 @@ def inspect(what: str, settings: tuple[str, ...], rows: int) -> None:
     Of a data file or a built-in data set, as the recipe lora would train on it.
     """
     from ftdemo.recipe import NAMED, recipe_of
-    from ftdemo.training.inspection import look
+    from ftdemo.training.inspection import inspect_recipe
 
     if what in NAMED or what.endswith((".yaml", ".yml")):
         recipe = recipe_of(what, settings)
     else:
         recipe = recipe_of("lora", (f"data={json.dumps(what)}", *settings))
-    seen = look(recipe)
+    seen = inspect_recipe(recipe)
     for example in seen.examples[:rows]:
         cut = f", cut at {recipe.max_length}" if example.truncated else ""
         click.secho(f"row {example.row}: {len(example)} tokens, {example.trained_tokens} trained{cut}", bold=True)
@@ -284,12 +284,12 @@ def export_run(
 
     What was written is loaded again by plain transformers and PEFT, and its logits are compared with the run's.
     """
-    from ftdemo.runs.publish import as_dict, release
+    from ftdemo.runs.publish import release, release_as_dict
     from ftdemo.runs.run import Run
 
     done = release(Run.load(run), out, form, dtype=dtype, base=base, judged=judged)
     if as_json:
-        return click.echo(json.dumps(as_dict(done), indent=2))
+        return click.echo(json.dumps(release_as_dict(done), indent=2))
     click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")
     apart = f"{done.largest_difference:.1g}, where the largest logit is {done.largest_logit:.0f}"
     click.echo(f"Loaded again by plain libraries, its logits differ from the run's by at most {apart}.")
@@ -326,7 +326,7 @@ def check_data(
     there twice, and lists it beside the copy; the file itself is never touched. It ends with 2 where rows cannot be
     used, unless a cleaned copy was asked for.
     """
-    from ftdemo.data.check import CHANGES, check
+    from ftdemo.data.check import CHANGES, check_file
     from ftdemo.data.rows import KEYS
     from ftdemo.models.load import load_tokenizer, resolve
 
@@ -342,7 +342,7 @@ def check_data(
         columns[theirs] = ours
     source = resolve(model)
     counted = tell if sys.stderr.isatty() else None
-    report = check(
+    report = check_file(
         file,
         load_tokenizer(source),
         model=model,
@@ -371,7 +371,7 @@ def check_data(
 def evaluate(run: Path, data: str | None, rows: int | None, base: str | None, as_json: bool) -> None:
     """Judge a run's model before and after training: loss, scores and old skill, each with its 95% interval."""
     from ftdemo.data import AnyRow, Trial, load_splits, stream_rows
-    from ftdemo.evaluation.evaluate import as_dict, compare
+    from ftdemo.evaluation.evaluate import evaluate_before_and_after, evaluations_as_dict
     from ftdemo.runs.run import Run
 
     loaded = Run.load(run)
@@ -385,7 +385,7 @@ def evaluate(run: Path, data: str | None, rows: int | None, base: str | None, as
         judged, trials = splits.heldout, splits.trials
     if not judged:
         raise UsageError(f"{name} has no held-out rows: it is too short.", "Name a file with `--data`.")
-    result = as_dict(compare(loaded, judged[:rows], trials[:rows], data=name, base=base))
+    result = evaluations_as_dict(evaluate_before_and_after(loaded, judged[:rows], trials[:rows], data=name, base=base))
     if as_json:
         return click.echo(json.dumps(result, indent=2))
     _print_evaluation(result)
@@ -437,9 +437,9 @@ def build_space(name: str, out: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write. Default: NAME.ipynb.")
 def notebook(name: str, out: Path | None) -> None:
     """Write a notebook that does step by step what a demo does, for a hosted service or this machine."""
-    from ftdemo.runs.notebook import write
+    from ftdemo.runs.notebook import write_notebook
 
-    click.echo(f"Written: {write(name, out or Path(f'{name}.ipynb'))}")
+    click.echo(f"Written: {write_notebook(name, out or Path(f'{name}.ipynb'))}")
 
 
 @main.command()
@@ -531,11 +531,11 @@ def _carried_out(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
     from rich.console import Console
 
     from ftdemo.events import Evaluated, Finished, Step
-    from ftdemo.experiments.runner import carry_out
+    from ftdemo.experiments.runner import run_experiment
 
     console, record, said = Console(stderr=True), {}, 0.0
     with console.status(found.name) as status:
-        for progress in carry_out(found, quick=quick, folder=runs):
+        for progress in run_experiment(found, quick=quick, folder=runs):
             if isinstance(progress, dict):
                 record = progress
                 continue
@@ -552,9 +552,9 @@ def _carried_out(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
 
 
 def _print_claims(record: dict[str, Any], path: Path) -> None:
-    from ftdemo.experiments.runner import write
+    from ftdemo.experiments.runner import write_record
 
-    write(record, path)
+    write_record(record, path)
     for claim in record["claims"]:
         interval = f"{claim['value']:g} [{claim['low']:g}, {claim['high']:g}]"
         click.echo(f"  {claim['verdict']:<13} {claim['says']} {interval}, {claim['bound']}; {claim['statistic']}")

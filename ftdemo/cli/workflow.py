@@ -36,9 +36,9 @@ def workflow(plan: Path, step: str | None, again: bool, as_json: bool) -> None:
 
     if step is not None and step not in engine.STEPS:
         raise UsageError(f"There is no step {step}.", f"The steps are: {', '.join(engine.STEPS)}.")
-    read, console = engine.Plan.from_yaml(plan), Console(stderr=True)
+    read, console = engine.WorkflowPlan.from_yaml(plan), Console(stderr=True)
     with ctrl_c_sets() as stop, console.status("reading") as status:
-        for event in engine.carry_out(read, only=step, again=again, stop=stop):
+        for event in engine.run_workflow(read, only=step, again=again, stop=stop):
             match event:
                 case Step(step=number, total_steps=total, loss=loss):
                     status.update(f"training: step {number} of {total}, loss {loss:.3f}")
@@ -78,10 +78,10 @@ def _value(value: Any) -> str:
 def judge(plan: Path, host: str, port: int) -> None:
     """Open a page on which a person judges the answers of a plan's A/B test, pair by pair, in blinded order."""
     from ftdemo.comparison import ab_test
-    from ftdemo.comparison.workflow import Plan
+    from ftdemo.comparison.workflow import WorkflowPlan
     from ftdemo.serving.server import serve_page
 
-    folder = Plan.from_yaml(plan).out
+    folder = WorkflowPlan.from_yaml(plan).out
     ab_test.read_pairs(folder)  # refused before anything is loaded
 
     def build() -> Any:

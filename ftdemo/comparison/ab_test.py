@@ -104,7 +104,7 @@ def read_pairs(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def judge(folder: Path, number: int, better: str) -> None:
+def record_judgement(folder: Path, number: int, better: str) -> None:
     """Note a judgement: which of the two is better, ``a``, ``b`` or ``even``; of several on a pair the last counts."""
     with (folder / JUDGEMENTS).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"number": number, "better": better}) + "\n")

@@ -92,7 +92,7 @@ class Comparison:
         return {**{key: value for key, value in vars(self).items() if key != "measured"}, "ways": ways}
 
 
-def compare(
+def run_comparison(
     task: Task,
     out: Path,
     *,

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ftdemo.comparison import ab_test
 from ftdemo.data import Row, examine, stream_rows
-from ftdemo.data.check import CHANGES, check
-from ftdemo.data.split import choose
+from ftdemo.data.check import CHANGES, check_file
+from ftdemo.data.split import choose_heldout
 from ftdemo.errors import DataError, RecipeError, UsageError
-from ftdemo.evaluation.evaluate import as_dict as evaluations
-from ftdemo.evaluation.evaluate import compare, deciding, score
+from ftdemo.evaluation.evaluate import deciding, evaluate_before_and_after, score
+from ftdemo.evaluation.evaluate import evaluations_as_dict as evaluations
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Answer, Event
 from ftdemo.models import load as models
@@ -30,12 +30,12 @@ from ftdemo.recipe import Recipe, named
 from ftdemo.runs.publish import release
 from ftdemo.runs.run import Run, Switch, perform
 
-Step = Literal["check", "split", "train", "evaluate", "ab", "release"]
-STEPS: tuple[Step, ...] = ("check", "split", "train", "evaluate", "ab", "release")
+WorkflowStep = Literal["check", "split", "train", "evaluate", "ab", "release"]
+STEPS: tuple[WorkflowStep, ...] = ("check", "split", "train", "evaluate", "ab", "release")
 STATE = "workflow.json"
 
 
-class Plan(BaseModel):
+class WorkflowPlan(BaseModel):
     """What a workflow's file holds. Paths are read from where the file lies."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +52,7 @@ class Plan(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32)
 
     @classmethod
-    def from_yaml(cls, path: Path) -> Plan:
+    def from_yaml(cls, path: Path) -> WorkflowPlan:
         """Read a plan.
 
         Raises:
@@ -81,15 +81,15 @@ class Plan(BaseModel):
 class Done:
     """A step, done now or before."""
 
-    step: Step
+    step: WorkflowStep
     result: dict[str, Any]
     """What came of it, in a few figures."""
     again: bool
     """Whether it was done now."""
 
 
-def carry_out(
-    plan: Plan, *, only: Step | None = None, again: bool = False, stop: Switch | None = None
+def run_workflow(
+    plan: WorkflowPlan, *, only: WorkflowStep | None = None, again: bool = False, stop: Switch | None = None
 ) -> Iterator[Event | Done]:
     """Carry out a plan's steps, or one of them.
 
@@ -140,7 +140,7 @@ def carry_out(
             return
 
 
-def _state(plan: Plan) -> dict[str, Any]:
+def _state(plan: WorkflowPlan) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((plan.out / STATE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -150,7 +150,7 @@ def _state(plan: Plan) -> dict[str, Any]:
     return state
 
 
-def _decides(plan: Plan, step: Step) -> Iterator[str]:
+def _decides(plan: WorkflowPlan, step: WorkflowStep) -> Iterator[str]:
     """All that a step depends on, besides those before it."""
     if step == "check":
         yield from (_of_file(plan.data), json.dumps(plan.columns, sort_keys=True))
@@ -179,12 +179,12 @@ def _fingerprint(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _check(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+def _check(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     cleaned = plan.out / "cleaned.jsonl"
     for old in (cleaned, cleaned.with_name(cleaned.name + CHANGES)):
         old.unlink(missing_ok=True)
     recipe = plan.recipe
-    report = check(
+    report = check_file(
         plan.data,
         models.load_tokenizer(models.resolve(recipe.model)),
         model=recipe.model,
@@ -199,14 +199,14 @@ def _check(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     yield {"rows": report.rows, "left_out": report.left_out, "findings": {f.name: f.count for f in report.findings}}
 
 
-def _split(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+def _split(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     cleaned = plan.out / "cleaned.jsonl"
     rows = [seen.row for seen in examine(cleaned)]
     if not all(isinstance(row, Row) for row in rows):
         raise DataError(f"{plan.data}: conversations are expected.", 'Give rows like {"prompt": …, "completion": …}.')
     texts = (("\n".join(turn.content for turn in row.turns), "") for row in rows if isinstance(row, Row))
     held = max(1, round(plan.heldout * len(rows)))
-    chosen = choose(texts, held=held, seed=plan.seed)
+    chosen = choose_heldout(texts, held=held, seed=plan.seed)
     if not chosen or len(chosen) == len(rows):
         raise DataError(f"{plan.data}: {len(rows)} rows cannot be parted.", "Give some hundred, no two of them alike.")
     folder = plan.out / "data"
@@ -218,7 +218,7 @@ def _split(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     yield {"train": len(rows) - len(chosen), "heldout": len(chosen)}
 
 
-def _train(plan: Plan, stop: Switch | None) -> Iterator[Event | dict[str, Any]]:
+def _train(plan: WorkflowPlan, stop: Switch | None) -> Iterator[Event | dict[str, Any]]:
     folder = plan.out / "run"
     shutil.rmtree(folder, ignore_errors=True)
     yield from perform(plan.recipe, folder, stop=stop)
@@ -227,7 +227,7 @@ def _train(plan: Plan, stop: Switch | None) -> Iterator[Event | dict[str, Any]]:
         yield {"steps": run.record["steps"], "seconds": round(run.record["seconds"], 1), "heldout_loss": losses}
 
 
-def _judged_by(plan: Plan) -> tuple[Row, ...]:
+def _judged_by(plan: WorkflowPlan) -> tuple[Row, ...]:
     path = plan.benchmark or plan.out / "data" / "heldout.jsonl"
     rows = tuple(row for row in stream_rows(path) if isinstance(row, Row))
     if not rows:
@@ -235,13 +235,15 @@ def _judged_by(plan: Plan) -> tuple[Row, ...]:
     return rows
 
 
-def _evaluate(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
-    found = evaluations(compare(Run.load(plan.out / "run"), _judged_by(plan), data=str(plan.benchmark or plan.data)))
+def _evaluate(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+    found = evaluations(
+        evaluate_before_and_after(Run.load(plan.out / "run"), _judged_by(plan), data=str(plan.benchmark or plan.data))
+    )
     (plan.out / "evaluation.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     yield {when: {name: round(figure["value"], 4) for name, figure in found[when]["heldout"].items()} for when in found}
 
 
-def _ab(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+def _ab(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     rows = _judged_by(plan)
     pairs = plan.out / ab_test.PAIRS
     if not pairs.exists() or not _is_of(pairs, plan):
@@ -264,7 +266,7 @@ def _ab(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     yield asdict(result)
 
 
-def _is_of(pairs: Path, plan: Plan) -> bool:
+def _is_of(pairs: Path, plan: WorkflowPlan) -> bool:
     return ab_test.of_run(pairs.parent) == _of_file(plan.out / "run" / "run.json")
 
 
@@ -279,7 +281,7 @@ def _by_checkers(rows: Sequence[Row], answers: Sequence[tuple[Answer, Answer]], 
     return wins
 
 
-def _release(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
+def _release(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     folder = plan.out / "release"
     shutil.rmtree(folder, ignore_errors=True)
     run = Run.load(plan.out / "run")
@@ -297,7 +299,7 @@ def _release(plan: Plan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     yield {"decision": decided, "folder": str(folder), "largest_difference": model.largest_difference}
 
 
-def _data_card(plan: Plan, report: dict[str, Any], split: dict[str, int]) -> str:
+def _data_card(plan: WorkflowPlan, report: dict[str, Any], split: dict[str, int]) -> str:
     lines = [f"# Data: {plan.data.name}", "", f"SHA-256 `{_of_file(plan.data)}`.", ""]
     lines += [f"- {report['rows']:,} rows, {report['left_out']:,} of them left out: see `cleaned.jsonl{CHANGES}`."]
     parted = f"{split['train']:,} to train on, {split['heldout']:,} held out, seed {plan.seed}"
@@ -322,7 +324,7 @@ def _figure(figure: dict[str, float] | None) -> str:
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" if figure else "-"
 
 
-_STEPS: dict[Step, Callable[[Plan, Switch | None], Iterator[Any]]] = {
+_STEPS: dict[WorkflowStep, Callable[[WorkflowPlan, Switch | None], Iterator[Any]]] = {
     "check": _check,
     "split": _split,
     "train": _train,

@@ -35,10 +35,10 @@ class Batch:
 
     Such a mask is understood by our attention and by transformers' ``sdpa``, not by its ``eager``.
     """
-    predict: torch.Tensor
+    loss_positions: torch.Tensor
     """bool, rows x length: the positions whose *next* token is trained."""
     targets: torch.Tensor
-    """int64: the tokens to predict there, in the order of ``predict``'s true places; of labelled texts, the labels."""
+    """int64: the tokens to predict at the loss positions, in their order; of labelled texts, the labels."""
     tokens: int
     """Tokens of real text."""
     position_ids: torch.Tensor | None = None
@@ -51,10 +51,10 @@ class Batch:
 
     def without_targets(self) -> Batch:
         """The same batch with nothing to train."""
-        return replace(self, predict=self.predict & False, targets=self.targets[:0], tokens=0)
+        return replace(self, loss_positions=self.loss_positions & False, targets=self.targets[:0], tokens=0)
 
 
-class Plan(Sequence[Packed]):
+class BatchPlan(Sequence[Packed]):
     """Which examples go together, batch by batch, for a whole run; some eight bytes an example."""
 
     def __init__(self, batches: Iterable[Packed]) -> None:
@@ -76,7 +76,7 @@ class Plan(Sequence[Packed]):
 
 def plan_batches(
     lengths: Sequence[int], *, batch_tokens: int, epochs: float, seed: int, packed_length: int | None = None
-) -> Plan:
+) -> BatchPlan:
     """Plan which examples go together.
 
     Each epoch is shuffled. Then rows of like length are put together, so that little is padded; a batch holds at most
@@ -90,7 +90,7 @@ def plan_batches(
         seed: Decides the order.
         packed_length: Length of a packed row, in tokens.
     """
-    return Plan(_planned(lengths, batch_tokens, epochs, random.Random(seed), packed_length))
+    return BatchPlan(_planned(lengths, batch_tokens, epochs, random.Random(seed), packed_length))
 
 
 def _planned(
@@ -98,9 +98,9 @@ def _planned(
 ) -> Iterator[Packed]:
     for epoch in range(math.ceil(epochs)):
         if packed_length:
-            batches = Plan(_packed(lengths, batch_tokens, packed_length, rng))
+            batches = BatchPlan(_packed(lengths, batch_tokens, packed_length, rng))
         else:
-            batches = Plan(_bucketed(lengths, batch_tokens, rng))
+            batches = BatchPlan(_bucketed(lengths, batch_tokens, rng))
         order = list(range(len(batches)))
         rng.shuffle(order)
         share = min(1.0, epochs - epoch)
@@ -183,7 +183,7 @@ def collate_packed(rows: Sequence[Sequence[Example]], pad_token_id: int, *, leng
             start += len(example)
     earlier = torch.ones(length, length, dtype=torch.bool).tril()
     sees = (segment[:, :, None] == segment[:, None, :]) & earlier
-    return Batch(batch.input_ids, sees[:, None], batch.predict, batch.targets, batch.tokens, position)
+    return Batch(batch.input_ids, sees[:, None], batch.loss_positions, batch.targets, batch.tokens, position)
 
 
 def _as_tensors(rows: Sequence[Sequence[Example]], pad_token_id: int, length: int) -> Batch:
@@ -191,18 +191,18 @@ def _as_tensors(rows: Sequence[Sequence[Example]], pad_token_id: int, length: in
 
     input_ids = torch.full((len(rows), length), pad_token_id, dtype=torch.long)
     attention_mask = torch.zeros_like(input_ids)
-    predict = torch.zeros(len(rows), length, dtype=torch.bool)
+    loss_positions = torch.zeros(len(rows), length, dtype=torch.bool)
     for index, row in enumerate(rows):
         start = 0
         for example in row:
             end = start + len(example)
             input_ids[index, start:end] = torch.tensor(example.input_ids)
             attention_mask[index, start:end] = 1
-            predict[index, start : end - 1] = torch.tensor(example.trained[1:], dtype=torch.bool)
+            loss_positions[index, start : end - 1] = torch.tensor(example.completion_mask[1:], dtype=torch.bool)
             start = end
     examples = [example for row in rows for example in row]
     if examples[0].label is None:
-        targets = input_ids.roll(-1, dims=1)[predict]
+        targets = input_ids.roll(-1, dims=1)[loss_positions]
     else:
         targets = torch.tensor([example.label for example in examples])
-    return Batch(input_ids, attention_mask, predict, targets, tokens=sum(map(len, examples)))
+    return Batch(input_ids, attention_mask, loss_positions, targets, tokens=sum(map(len, examples)))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
-from ftdemo.data.near_duplicates import LEAST, Twins
+from ftdemo.data.near_duplicates import LEAST, NearDuplicates
 from ftdemo.data.pii import look_for
 from ftdemo.data.rows import MIN_ROWS_TO_SPLIT
 from ftdemo.data.split import fingerprint, letters
@@ -110,7 +110,7 @@ class Report:
         return found | {"tokens_a_row": {**lengths, "median": self.median_length(), "histogram": bins}}
 
 
-def check(
+def check_file(
     path: Path,
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
@@ -178,7 +178,7 @@ class _Looks:
         self._rows: set[int] = set()
         self._letters: set[int] = set()
         self._answers: dict[int, int] = {}
-        self._twins = Twins()
+        self._twins = NearDuplicates()
         own_data, twins = "guides/your-own-data/", "terms/data-contamination/"
         self.bad = Finding("bad", "unusable: training stops at the first of them", own_data)
         self._control = Finding(
@@ -270,7 +270,7 @@ class _Looks:
         except DataError as error:
             self._control.add(row.number, error.what)
             return len(self._tokenizer(_text(row), verbose=False)["input_ids"])
-        if not any(example.trained[: self._max_length]):
+        if not any(example.completion_mask[: self._max_length]):
             self._dropped.add(row.number)
         elif len(example) > self._max_length:
             self._cut.add(row.number)

@@ -32,7 +32,7 @@ _CHECKS: dict[str, tuple[type, Callable[[str, Any], bool]]] = {
 _EXPECTED = {list: "a list of words", str: "text", int: "a whole number"}
 
 
-def check(value: Any) -> Constraints:
+def validate_constraints(value: Any) -> Constraints:
     """The constraints of a row, if they are well formed.
 
     Raises:

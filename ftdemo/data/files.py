@@ -69,7 +69,7 @@ def values(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[tup
         DataError: If the file cannot be read on: file and line are named.
     """
     if hub.is_id(str(path)):
-        yield from enumerate(_renamed(hub.rows(str(path)), columns or {}), 1)
+        yield from enumerate(_renamed(hub.iterate_rows(str(path)), columns or {}), 1)
         return
     if path.is_dir():
         parts = (value for file in texts_in(path) for _, value in values(file))
@@ -123,16 +123,16 @@ def _values(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]
                 yield number, Broken(f"{value.reason}; {_IF_TEXT}") if is_other else value
 
 
-def count(path: Path) -> int:
+def count_rows(path: Path) -> int:
     """How many rows a file has, good and bad ones.
 
     Raises:
         DataError: As `values` does.
     """
     if hub.is_id(str(path)):
-        return hub.count(str(path))
+        return hub.number_of_rows(str(path))
     if path.is_dir():
-        return sum(count(file) for file in texts_in(path))
+        return sum(count_rows(file) for file in texts_in(path))
     begins, suffix = first_bytes(path), _suffix(path)
     if begins.startswith(_PARQUET):
         return int(_opened_parquet(path).metadata.num_rows)

@@ -21,7 +21,7 @@ def is_id(name: str) -> bool:
     return bool(_ID.fullmatch(name)) and Path(name).suffix.lower() not in _FILES and not Path(name).exists()
 
 
-def rows(name: str, *, heldout: bool = False) -> Iterator[dict[str, Any]]:
+def iterate_rows(name: str, *, heldout: bool = False) -> Iterator[dict[str, Any]]:
     """The rows of a data set's split to train on, or of that to judge by; columns without a value are left out.
 
     Raises:
@@ -32,7 +32,7 @@ def rows(name: str, *, heldout: bool = False) -> Iterator[dict[str, Any]]:
     return ({key: value for key, value in row.items() if value is not None} for row in split)
 
 
-def count(name: str) -> int:
+def number_of_rows(name: str) -> int:
     """How many rows its split to train on has."""
     return len(_splits(name)["train"])
 

@@ -16,7 +16,7 @@ LEAST = 0.7
 """Of the words and pairs of words that two texts have between them, the share that both have."""
 
 
-class Twins:
+class NearDuplicates:
     """MinHash (Broder 1997): 32 numbers stand for a text, and as many of them agree as the texts have in common.
 
     A text is the set of its words and pairs of neighbours. Two texts are compared where four numbers in a row agree

@@ -15,8 +15,8 @@ from typing import Any, Literal, cast
 
 from ftdemo.data import constraints, hub
 from ftdemo.data.builtin import BUILT_IN, BuiltIn
-from ftdemo.data.files import SHAPES, Broken, count, texts_in, values
-from ftdemo.data.split import choose
+from ftdemo.data.files import SHAPES, Broken, count_rows, texts_in, values
+from ftdemo.data.split import choose_heldout
 from ftdemo.data.trial import Trial
 from ftdemo.errors import DataError
 
@@ -153,7 +153,7 @@ def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
         return _generated(built_in, seed, examples)
     if built_in.pairs is not None:
         return _generated_pairs(built_in, seed, examples)
-    train = Rows(lambda: stream_rows(built_in.train), count(built_in.train))
+    train = Rows(lambda: stream_rows(built_in.train), count_rows(built_in.train))
     return Splits(_first(train, examples), tuple(stream_rows(built_in.heldout)))
 
 
@@ -311,13 +311,15 @@ def _existing(data: str) -> Path:
 
 def _from_folder(folder: Path, examples: int | None) -> Splits:
     train, heldout = folder / _TRAIN, folder / "heldout.jsonl"
-    rows = Rows(lambda: stream_rows(train), max(1, count(train)))
+    rows = Rows(lambda: stream_rows(train), max(1, count_rows(train)))
     return Splits(_first(rows, examples), tuple(stream_rows(heldout)) if heldout.is_file() else ())
 
 
 def _from_hub(path: Path, examples: int | None) -> Splits:
-    judged = (_read(path, number, value) for number, value in enumerate(hub.rows(str(path), heldout=True), 1))
-    return Splits(_first(Rows(lambda: stream_rows(path), count(path)), examples), tuple(islice(judged, _MAX_HELDOUT)))
+    judged = (_read(path, number, value) for number, value in enumerate(hub.iterate_rows(str(path), heldout=True), 1))
+    return Splits(
+        _first(Rows(lambda: stream_rows(path), count_rows(path)), examples), tuple(islice(judged, _MAX_HELDOUT))
+    )
 
 
 def _read(path: Path, number: int, value: Any) -> AnyRow:
@@ -340,7 +342,7 @@ def _row(number: int, value: Any) -> AnyRow:
     if "text" in value and not _shape(value):
         text = _content(value["text"], "text")
         return Labelled(number, text, _label(value["label"])) if "label" in value else Text(number, text)
-    return Row(number, tuple(_turns(value)), constraints.check(value.get("constraints", {})))
+    return Row(number, tuple(_turns(value)), constraints.validate_constraints(value.get("constraints", {})))
 
 
 def _label(label: Any) -> str:
@@ -435,7 +437,7 @@ def _json_kind(value: Any) -> str:
 
 
 def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
-    total = count(path)
+    total = count_rows(path)
     if total < MIN_ROWS_TO_SPLIT:
         return Splits(_first(Rows(lambda: stream_rows(path), max(total, 1)), examples), ())
     held = min(_MAX_HELDOUT, max(1, round(total * _HELDOUT_SHARE)))
@@ -452,7 +454,7 @@ def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
 @lru_cache(maxsize=16)
 def _held_out(path: Path, _changed: int, held: int, seed: int) -> frozenset[int]:
     """The places of the rows that are held out, for as long as the file is not changed."""
-    return choose((_known_by(seen.row) for seen in examine(path)), held=held, seed=seed)
+    return choose_heldout((_known_by(seen.row) for seen in examine(path)), held=held, seed=seed)
 
 
 def _known_by(row: AnyRow | DataError) -> tuple[str, str]:

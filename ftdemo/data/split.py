@@ -24,7 +24,7 @@ def letters(text: str) -> str:
     return _NO_LETTER.sub("", text.casefold())
 
 
-def choose(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> frozenset[int]:
+def choose_heldout(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> frozenset[int]:
     """The places of the rows to hold out, from 0.
 
     Rows that are the same but for numbers, signs and capitals are held out together or not at all. Where there are more

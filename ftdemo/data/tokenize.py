@@ -27,13 +27,13 @@ _NO_LABEL = -1
 class Example:
     """A row, or a piece of one, as token ids.
 
-    `trained[i]` says whether the model is taught to predict ``input_ids[i]`` from the tokens before it. The first
-    token has nothing before it, so it is never trained.
+    `completion_mask[i]` says whether the model is taught to predict ``input_ids[i]`` from the tokens before it.
+    The first token has nothing before it, so it is never trained.
     """
 
     row: int
     input_ids: tuple[int, ...]
-    trained: tuple[bool, ...]
+    completion_mask: tuple[bool, ...]
     truncated: bool = False
     label: int | None = None
     """The class of the text, where there are classes."""
@@ -44,7 +44,7 @@ class Example:
     @property
     def trained_tokens(self) -> int:
         """How many tokens have a loss."""
-        return sum(self.trained)
+        return sum(self.completion_mask)
 
 
 class Examples(Sequence[Example]):
@@ -79,7 +79,7 @@ class Examples(Sequence[Example]):
             self.truncated.append(example.row)
         ids = array("I", example.input_ids).tobytes()
         self._file.seek(self._ends[-1])
-        self._file.write(ids + bytes(example.trained))
+        self._file.write(ids + bytes(example.completion_mask))
         self._ends.append(self._ends[-1] + len(ids) + len(example))
         self._rows.append(example.row)
         self._labels.append(_NO_LABEL if example.label is None else example.label)

@@ -12,7 +12,7 @@ from ftdemo.data import Labelled, Row, load_splits
 from ftdemo.errors import FtdemoError, UsageError
 from ftdemo.estimate import memory, throughput
 from ftdemo.estimate.memory import ACCELERATORS, UTILIZATION, Memory, Size
-from ftdemo.estimate.parameters import METHODS, Counts, count
+from ftdemo.estimate.parameters import METHODS, Counts, parameter_counts
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
 from ftdemo.training import hardware
@@ -110,7 +110,7 @@ def forecast(
         FtdemoError: If model or rows cannot be read, or there is no such method or device.
     """
     if recipe.method not in METHODS:
-        raise UsageError(f"`method` is {recipe.method}, of which nothing is foretold.", f"Use {', '.join(METHODS)}.")
+        raise UsageError(f"`method` is {recipe.method}, of which nothing is predicted.", f"Use {', '.join(METHODS)}.")
     if unknown := [name for name in devices if name not in ACCELERATORS]:
         raise UsageError(f"There is no data on {unknown[0]}.", f"There is on: {', '.join(ACCELERATORS)}.")
     hardware.pick_device(recipe.device)
@@ -172,7 +172,7 @@ def _sized(recipe: Recipe) -> tuple[Size, Counts]:
 @lru_cache(maxsize=32)
 def _sized_as(model: str, method: str, rank: int, targets: str | tuple[str, ...]) -> tuple[Size, Counts]:
     config = models.configuration(model)
-    return memory.size_of(config), count(config, method=method, rank=rank, targets=targets)
+    return memory.size_of(config), parameter_counts(config, method=method, rank=rank, targets=targets)
 
 
 def _memory(recipe: Recipe, size: Size, counts: Counts, reads: throughput.Amount, products: str) -> Memory:
@@ -239,8 +239,8 @@ def _here(recipe: Recipe, memory: Memory, libraries: int, dtype: str, tokens: fl
         why = "it does not fit into the memory of this machine"
     else:
         try:
-            found = throughput.measure(recipe, steps=_STEPS)
-            taken, training = throughput.seconds(recipe, found), tokens / found.tokens_per_second
+            found = throughput.measure_throughput(recipe, steps=_STEPS)
+            taken, training = throughput.run_seconds(recipe, found), tokens / found.tokens_per_second
         except FtdemoError as error:
             why = error.what
     return Here(memory, libraries, has, dtype, taken, training, why)

@@ -52,7 +52,7 @@ class _Matrix:
         return rank * (self.d_in + self.d_out) + (self.d_out if magnitude else 0)
 
 
-def count(
+def parameter_counts(
     config: PretrainedConfig,
     *,
     method: str = "lora",

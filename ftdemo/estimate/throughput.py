@@ -13,7 +13,7 @@ from ftdemo.data import Labelled, load_splits
 from ftdemo.events import Event, Sampled, Step
 from ftdemo.recipe import Recipe
 from ftdemo.runs.run import measure_baseline
-from ftdemo.training.inspection import look
+from ftdemo.training.inspection import inspect_recipe
 from ftdemo.training.loop import train
 from ftdemo.training.methods import prepare
 
@@ -24,7 +24,7 @@ _ROWS, _TEXTS = 32, 400
 
 
 @dataclass(frozen=True)
-class Pace:
+class Throughput:
     """How fast this machine carries out a recipe."""
 
     ready_seconds: float
@@ -49,7 +49,7 @@ class Amount:
     """The share of the tokens that have a loss."""
 
 
-def measure(recipe: Recipe, *, looks: bool = True, steps: int = _STEPS) -> Pace:
+def measure_throughput(recipe: Recipe, *, looks: bool = True, steps: int = _STEPS) -> Throughput:
     """Take a few steps of a recipe, and time them.
 
     Args:
@@ -73,10 +73,10 @@ def measure(recipe: Recipe, *, looks: bool = True, steps: int = _STEPS) -> Pace:
     looked = time.perf_counter() - began
     first, last = taken[0], taken[-1]
     pace = (last.tokens - first.tokens) / (last.seconds - first.seconds)
-    return Pace(prepared, pace, (looked + look_when_tuned(seen, looked)) / 2)
+    return Throughput(prepared, pace, (looked + evaluation_seconds_when_tuned(seen, looked)) / 2)
 
 
-def look_when_tuned(events: Sequence[Event], seconds: float) -> float:
+def evaluation_seconds_when_tuned(events: Sequence[Event], seconds: float) -> float:
     """How long a look should take once the model answers as the data does: as many times longer as its answers are.
 
     Args:
@@ -105,7 +105,7 @@ def amount(recipe: Recipe) -> Amount:
     )
 
 
-def seconds(recipe: Recipe, pace: Pace, *, looks: int = 2) -> float:
+def run_seconds(recipe: Recipe, pace: Throughput, *, looks: int = 2) -> float:
     """How long a run takes at this pace.
 
     Args:
@@ -133,6 +133,6 @@ def _row_tokens(recipe: Recipe) -> tuple[float, float]:
 
 @lru_cache(maxsize=64)
 def _mean_tokens(settings: str) -> tuple[float, float]:
-    examples = look(Recipe.model_validate_json(settings)).examples
+    examples = inspect_recipe(Recipe.model_validate_json(settings)).examples
     tokens = sum(examples.lengths)
     return tokens / len(examples), examples.trained_tokens / tokens

@@ -49,7 +49,7 @@ class Evaluation:
     """What it knows besides: ``loss`` on general text, and ``accuracy`` on questions. Empty for a classifier."""
 
 
-def judge(
+def answer_and_score(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Asked],
@@ -251,7 +251,7 @@ def evaluate(
         value, low, high = (float(numpy.exp(nats)) for nats in (losses.value, losses.low, losses.high))
         heldout["perplexity"] = Estimate(value, low, high, losses.rows)
     asked: Sequence[Asked] = trials or rows
-    answers = judge(model, tokenizer, asked, data=data, labels=labels, answer_tokens=answer_tokens).answers
+    answers = answer_and_score(model, tokenizer, asked, data=data, labels=labels, answer_tokens=answer_tokens).answers
     return Evaluation(
         heldout=heldout | estimates(answers, asked, data),
         old_skill={} if labels else old_skill(model, tokenizer, corpus),
@@ -324,16 +324,16 @@ def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Example
             if examples[0].label is not None:
                 logits, counts = model(**inputs).logits, [1] * len(places)
             else:
-                with precision(model), logits_only_at(model, collated.predict):
+                with precision(model), logits_only_at(model, collated.loss_positions):
                     logits = model(**inputs, use_cache=False).logits
-                counts = collated.predict.sum(1).tolist()
+                counts = collated.loss_positions.sum(1).tolist()
             by_row = zip(torch.split(logits, counts), torch.split(collated.targets, counts), strict=True)
             for place, count, row in zip(places, counts, by_row, strict=True):
                 losses[place] = (cross_entropy_sum(*row).item(), count)
     return losses
 
 
-def compare(
+def evaluate_before_and_after(
     run: Any, rows: Sequence[AnyRow], trials: Sequence[Trial] = (), *, data: str, base: str | None = None
 ) -> dict[str, Evaluation | None]:
     """A run's model before and after its training, by the same measures.
@@ -364,7 +364,7 @@ def compare(
     return {"before": measure(*loaded) if loaded else None, "after": after}
 
 
-def as_dict(evaluations: dict[str, Evaluation | None]) -> dict[str, Any]:
+def evaluations_as_dict(evaluations: dict[str, Evaluation | None]) -> dict[str, Any]:
     """The evaluations as plain values."""
     return {when: asdict(evaluation) if evaluation else None for when, evaluation in evaluations.items()}
 

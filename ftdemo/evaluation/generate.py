@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftdemo.data import Asked, Row, Trial, Turn
 from ftdemo.data.tokenize import render
 from ftdemo.events import Answer
-from ftdemo.training.methods import at_head, precision
+from ftdemo.training.methods import hook_head_input, precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -131,7 +131,7 @@ def _answering(model: Any) -> Iterator[None]:
     import torch
 
     model.eval()
-    closed = at_head(model, lambda hidden: hidden.contiguous())
+    closed = hook_head_input(model, lambda hidden: hidden.contiguous())
     with torch.inference_mode(), precision(model), closed, _DORA_IS_CACHED:
         yield
 

@@ -35,7 +35,7 @@ _MAX_BYTES = 200 * 1024
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """Where an experiment stands."""
 
     run: str
@@ -44,7 +44,7 @@ class Progress:
     event: Event
 
 
-def carry_out(found: Experiment, *, quick: bool, folder: Path) -> Iterator[Progress | dict[str, Any]]:
+def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Iterator[RunProgress | dict[str, Any]]:
     """Carry out an experiment, in its quick form or whole.
 
     Args:
@@ -78,7 +78,7 @@ def carry_out(found: Experiment, *, quick: bool, folder: Path) -> Iterator[Progr
                 wall = round(time.perf_counter() - began, 2)
                 runs[key] = {"arm": name, "seed": seed, **event, "wall_seconds": wall}
             else:
-                yield Progress(key, place, len(plan), event)
+                yield RunProgress(key, place, len(plan), event)
         done.write_text(json.dumps({"asked": asked, "run": runs[key]}), encoding="utf-8")
     yield _as_record(found, runs, quick=quick)
 
@@ -102,7 +102,7 @@ def _done_before(file: Path, asked: dict[str, Any]) -> dict[str, Any]:
     return run
 
 
-def write(record: dict[str, Any], path: Path) -> None:
+def write_record(record: dict[str, Any], path: Path) -> None:
     """Write a record.
 
     Raises:
@@ -153,7 +153,7 @@ def _one(
     run = Run.load(out)
     shown = name == spec.shown and seed == spec.seeds[0]
     trained = _trained(events, recipe, points=_CURVE_POINTS if shown else _FEWER_POINTS)
-    kept = trained | _judged(run) | run_metrics.measure(spec.measure, run, memory)
+    kept = trained | _judged(run) | run_metrics.measure_run(spec.measure, run, memory)
     if shown:
         kept["samples"] = _samples(events)
     yield kept
@@ -164,7 +164,7 @@ def _compared(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dict[str,
     shutil.rmtree(out, ignore_errors=True)
     task = approaches.tasks()[str(arm.compare)]
     settings = {key: value for key, value in arm.settings.items() if key != "model"}
-    for event in compare.compare(
+    for event in compare.run_comparison(
         task, out, model=recipe.model, seed=recipe.seed, rows=arm.questions, settings=settings
     ):
         if isinstance(event, compare.Comparison):
@@ -286,8 +286,8 @@ def ship(found: Experiment, runs: Path) -> Path:
     spec = found.spec
     assert spec.ships is not None
     run = Run.load(runs / f"{next(iter(spec.arms))}-{spec.seeds[0]}")
-    folder = models.house_folder(spec.ships)
-    save.save_for_the_house(run, folder, spec.ships, found.record() or {})
+    folder = models.bundled_folder(spec.ships)
+    save.save_bundled(run, folder, spec.ships, found.record() or {})
     return folder
 
 

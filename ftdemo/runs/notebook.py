@@ -110,7 +110,7 @@ _SAID = {
 }
 
 
-def write(name: str, out: Path) -> Path:
+def write_notebook(name: str, out: Path) -> Path:
     """Write a demo's notebook.
 
     Args:

@@ -140,7 +140,7 @@ def _plainly(run: Run, out: Path, form: Form, base: str | None) -> Any:
         from peft import PeftModel
 
         source = models.resolve(base or run.recipe.model)
-        return PeftModel.from_pretrained(models.load(source, dtype=torch.float32), out)
+        return PeftModel.from_pretrained(models.load_model(source, dtype=torch.float32), out)
     kind = AutoModelForSequenceClassification if run.labels else AutoModelForCausalLM
     return kind.from_pretrained(out, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
 
@@ -160,6 +160,6 @@ def _inputs(tokenizer: Any, text: str) -> dict[str, Any]:
     return {name: encoded[name] for name in ("input_ids", "attention_mask")}
 
 
-def as_dict(released: Released) -> dict[str, Any]:
+def release_as_dict(released: Released) -> dict[str, Any]:
     """Plain values."""
     return {**vars(released), "folder": str(released.folder)}

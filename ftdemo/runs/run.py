@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ftdemo import __version__, events
 from ftdemo.data import BUILT_IN
 from ftdemo.errors import StorageError, UsageError
-from ftdemo.evaluation.evaluate import judge
+from ftdemo.evaluation.evaluate import answer_and_score
 from ftdemo.evaluation.generate import REPLY_TOKENS
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
 from ftdemo.runs import save
 from ftdemo.training import checkpoint, distributed, hardware
-from ftdemo.training.loop import Progress, evaluate_heldout, finished, train
+from ftdemo.training.loop import TrainingState, evaluate_heldout, finished, train
 from ftdemo.training.methods import Learner, prepare, speed_up
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Run:
         if self.recipe.is_low_rank:
             return self._load_adapted(base, dtype), tokenizer
         own = models.Source(name=self.folder.name, path=str(self.folder), origin="a run", sha256="")
-        return models.load(own, self.labels).train(False), tokenizer
+        return models.load_model(own, self.labels).train(False), tokenizer
 
     def load_base(self, base: str | None = None) -> tuple[Any, Any] | None:
         """The model as it was before training and its tokenizer, or nothing where it was random."""
@@ -147,7 +147,7 @@ class Run:
             if dtype is not None:
                 model = models.unpacked(model, dtype)
         else:
-            model = models.load(source, dtype=dtype or self._dtype)
+            model = models.load_model(source, dtype=dtype or self._dtype)
         adapted = PeftModel.from_pretrained(model, self.folder)
         speed_up(adapted)
         return adapted.eval()
@@ -202,7 +202,7 @@ def perform(
     _require_space(out)
     with distributed.explaining_lost_peers(out):
         learner = prepare(_settled(recipe))
-        progress = checkpoint.load(learner, resume.folder) if resume else Progress()
+        progress = checkpoint.load_checkpoint(learner, resume.folder) if resume else TrainingState()
         recorder = _Recorder(learner, progress, out, resume)
         yield from _recorded(learner, progress, baseline, stop or threading.Event(), recorder)
 
@@ -211,14 +211,14 @@ def _settled(recipe: Recipe) -> Recipe:
     """The recipe for all processes of this run: a number format that is measured, is measured by one of them."""
     device = hardware.pick_device(recipe.device)
     distributed.join(device)
-    if distributed.count() == 1 or recipe.dtype != "auto":
+    if distributed.world_size() == 1 or recipe.dtype != "auto":
         return recipe
     measured = hardware.dtype_race(str(device)).winner if distributed.is_main() else None
     return recipe.with_settings({"dtype": distributed.agreed(measured)})
 
 
 def _recorded(
-    learner: Learner, progress: Progress, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
+    learner: Learner, progress: TrainingState, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
 ) -> Generator[Event]:
     """The events of a run, which is written when it ends, however it ends."""
     try:
@@ -245,7 +245,7 @@ def measure_baseline(learner: Learner, stop: Switch | None = None) -> Iterator[E
 
 
 def _carry_out(
-    learner: Learner, progress: Progress, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
+    learner: Learner, progress: TrainingState, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
 ) -> Iterator[Event]:
     """The events of training with judgement around them, `Finished` last; `stop` ends the training early."""
     ended: Finished | None = None
@@ -299,7 +299,7 @@ def _until_asked(stop: Switch, events: Iterable[Event]) -> Iterator[Event]:
 def _judged(learner: Learner, step: int, stop: Switch | None = None) -> Sampled:
     """What the model answers; where one process carries out the run, a stop cuts it short."""
     rows, recipe = learner.splits.prompts, learner.recipe
-    return judge(
+    return answer_and_score(
         learner.model,
         learner.tokenizer,
         rows if learner.labels else rows[: recipe.sample_prompts],
@@ -307,7 +307,7 @@ def _judged(learner: Learner, step: int, stop: Switch | None = None) -> Sampled:
         step=step,
         labels=learner.labels,
         answer_tokens=recipe.answer_tokens,
-        until=stop.is_set if stop and distributed.count() == 1 else None,
+        until=stop.is_set if stop and distributed.world_size() == 1 else None,
     )
 
 
@@ -324,7 +324,7 @@ class _Tensors:
 class _Recorder:
     """Collects a run's events and writes the run; in a run of several processes only the main one writes."""
 
-    def __init__(self, learner: Learner, progress: Progress, out: Path, resume: Run | None) -> None:
+    def __init__(self, learner: Learner, progress: TrainingState, out: Path, resume: Run | None) -> None:
         self._learner = learner
         self._progress = progress
         self._out = out
@@ -363,8 +363,8 @@ class _Recorder:
         if not self._all(Step) or (alone and distributed.hold_shares(self._learner.model)):
             return
         tensors = _Tensors(
-            model=save.gather(self._learner),
-            checkpoint={} if status == "completed" else checkpoint.gather(self._learner, self._progress),
+            model=save.gather_weights(self._learner),
+            checkpoint={} if status == "completed" else checkpoint.gather_checkpoint(self._learner, self._progress),
         )
         if not distributed.is_main():
             return
@@ -392,7 +392,7 @@ class _Recorder:
             new.mkdir()
             save.save_model(self._learner, new, tensors.model)
             if tensors.checkpoint:
-                checkpoint.save(tensors.checkpoint, self._progress, new)
+                checkpoint.save_checkpoint(tensors.checkpoint, self._progress, new)
             record = self._record(status)
             (new / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             (new / "recipe.yaml").write_text(self._learner.recipe.to_yaml(), encoding="utf-8")
@@ -418,7 +418,7 @@ class _Recorder:
             "dtype": str(learner.dtype).removeprefix("torch."),
             "versions": versions(),
             "hardware": hardware.describe(learner.device),
-            "processes": distributed.count(),
+            "processes": distributed.world_size(),
             "scores": samples,
             "heldout_loss": {"before": losses[min(losses)], "after": losses[kept or max(losses)]} if losses else {},
             "steps": last.step,
@@ -436,7 +436,7 @@ def versions() -> dict[str, str]:
     return {"ftdemo": __version__, "python": platform.python_version()} | libraries
 
 
-def _is_kept(event: Event, progress: Progress, recipe: Recipe) -> bool:
+def _is_kept(event: Event, progress: TrainingState, recipe: Recipe) -> bool:
     """Whether an event of a stopped run belongs to the resumed one: not the judgement of where it was stopped."""
     if isinstance(event, Finished):
         return False

@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo.data import load_splits
-from ftdemo.evaluation.evaluate import bootstrap, estimates, judge, old_skill, ratio
+from ftdemo.evaluation.evaluate import answer_and_score, bootstrap, estimates, old_skill, ratio
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.models import load as models
 from ftdemo.runs.run import Run
 from ftdemo.training.methods import adapted_layers
 
-Memory = dict[Any, Any]
+Memo = dict[Any, Any]
 """What was measured of a base, so that it is measured once for all runs on it."""
 _VALUES_KEPT = 48
 _RANKS = (1, 2, 4, 8, 16, 32)
 
 
-def measure(names: tuple[str, ...], run: Run, memory: Memory) -> dict[str, Any]:
+def measure_run(names: tuple[str, ...], run: Run, memory: Memo) -> dict[str, Any]:
     """The named measurements of a run."""
     return {name: MEASURES[name](run, memory) for name in names}
 
 
-def skill_kept(run: Run, memory: Memory) -> dict[str, Any]:
+def skill_kept(run: Run, memory: Memo) -> dict[str, Any]:
     """The old skill before and after training, and by which factor its loss rose; nothing of what began at random."""
     base = run.load_base()
     if base is None:
@@ -47,7 +47,7 @@ def skill_kept(run: Run, memory: Memory) -> dict[str, Any]:
     }
 
 
-def trials(run: Run, _memory: Memory) -> dict[str, Any]:
+def trials(run: Run, _memory: Memo) -> dict[str, Any]:
     """All scores of a model that goes on with texts, each with its interval; and how much more names drift than in
     the data: who is named once only, as a share of the same in the corpus's own texts."""
     import numpy
@@ -62,7 +62,7 @@ def trials(run: Run, _memory: Memory) -> dict[str, Any]:
     return found | {"name_drift": asdict(bootstrap(numpy.array(pairs), ratio))}
 
 
-def spectrum(run: Run, _memory: Memory) -> dict[str, Any]:
+def spectrum(run: Run, _memory: Memo) -> dict[str, Any]:
     """The singular values of what training added to each matrix, averaged over the matrices that are alike.
 
     Returns:
@@ -101,9 +101,9 @@ def judge_on_other_base(run: Run, base: Path) -> dict[str, Any]:
     recipe = run.recipe
     rows = load_splits(recipe.data, seed=recipe.seed, examples=1).prompts[: recipe.sample_prompts]
     settings: dict[str, Any] = {"data": recipe.data, "answer_tokens": recipe.answer_tokens}
-    after = judge(model, tokenizer, rows, **settings)
+    after = answer_and_score(model, tokenizer, rows, **settings)
     with model.disable_adapter():
-        before = judge(model, tokenizer, rows, **settings)
+        before = answer_and_score(model, tokenizer, rows, **settings)
     return {"scores": {"before": before.scores, "after": after.scores}}
 
 
@@ -132,7 +132,7 @@ def _singular_values(run: Run, base: Any) -> dict[str, Any]:
     return found
 
 
-MEASURES: dict[str, Callable[[Run, Memory], dict[str, Any]]] = {
+MEASURES: dict[str, Callable[[Run, Memo], dict[str, Any]]] = {
     "old_skill": skill_kept,
     "trials": trials,
     "spectrum": spectrum,

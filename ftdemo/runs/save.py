@@ -12,7 +12,7 @@ import yaml
 
 from ftdemo import __version__
 from ftdemo.data import BUILT_IN
-from ftdemo.recipe import HOUSE
+from ftdemo.recipe import BUNDLED_MODELS
 from ftdemo.training import distributed
 from ftdemo.training.methods import Learner
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def gather(learner: Learner) -> dict[str, Any] | None:
+def gather_weights(learner: Learner) -> dict[str, Any] | None:
     """The weights to write, whole, where a process holds its share of them alone; all processes have to ask.
 
     Returns:
@@ -60,7 +60,7 @@ def save_model(learner: Learner, folder: Path, weights: dict[str, Any] | None = 
     learner.tokenizer.save_pretrained(folder)
 
 
-def save_for_the_house(run: Run, folder: Path, name: str, record: dict[str, Any]) -> None:
+def save_bundled(run: Run, folder: Path, name: str, record: dict[str, Any]) -> None:
     """Write a run's model as one of the house: weights in bfloat16, tokenizer, generation settings and a card.
 
     Args:
@@ -180,7 +180,7 @@ def _forgetting(kept: dict[str, Any] | None) -> str:
 
 def _base(name: str, model: str) -> str:
     """The Python expression by which a reader's own code finds the base of an adapter."""
-    if model in HOUSE:
+    if model in BUNDLED_MODELS:
         return f'str(files("ftdemo.models") / "weights" / "{model}")'
     return f'"{name}"' if "/" in name else f'"path/to/{name}"'
 

@@ -45,7 +45,7 @@ class _Page:
         return Problem(self.name, line_of(self.text, key), what)
 
 
-def check(project: Project, *, code: bool = False) -> list[str]:
+def check_site(project: Project, *, code: bool = False) -> list[str]:
     """Problems in the pages, as ``file:line: what is wrong and how to mend it``.
 
     Args:

@@ -23,10 +23,10 @@ def site() -> None:
 @click.option("--code/--no-code", default=True, show_default=True, help="Run the Python blocks of pages, too.")
 def check_site(code: bool) -> None:
     """Report what in the pages does not hold: heads, relations, numbers, citations, links, code."""
-    from ftdemo.site.check import check
+    from ftdemo.site.check import check_site
     from ftdemo.site.project import Project
 
-    problems = check(Project(Path.cwd()), code=code)
+    problems = check_site(Project(Path.cwd()), code=code)
     click.echo("\n".join(problems), nl=bool(problems))
     sys.exit(1 if problems else 0)
 
@@ -68,14 +68,14 @@ def write_lessons(names: tuple[str, ...]) -> None:
 @click.option("--with", "tool", type=click.Choice(["mkdocs", "zensical"]), default="mkdocs", show_default=True)
 def build_site(tool: str) -> None:
     """Check the pages and build the site into the folder `site`."""
-    from ftdemo.site.check import check
+    from ftdemo.site.check import check_site
     from ftdemo.site.derive import derive
     from ftdemo.site.project import Project
 
     if tool == "mkdocs":  # its hook checks and derives
         sys.exit(_run("mkdocs", "build", "--strict", "--quiet"))
     project = Project(Path.cwd())
-    if problems := check(project):
+    if problems := check_site(project):
         raise UsageError("\n".join(problems), "Mend them, then build.")
     derive(project)
     sys.exit(_run("zensical", "build", "--clean"))

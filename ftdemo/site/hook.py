@@ -11,7 +11,7 @@ from mkdocs.exceptions import PluginError
 
 from ftdemo import __version__
 from ftdemo.errors import FtdemoError
-from ftdemo.site.check import check
+from ftdemo.site.check import check_site
 from ftdemo.site.derive import derive
 from ftdemo.site.project import Project
 
@@ -42,7 +42,7 @@ def on_pre_build(config: Any) -> None:
     """Check the pages and write what they include."""
     project = Project(Path(config.config_file_path).parent)
     try:
-        problems = check(project)
+        problems = check_site(project)
         derive(project)
     except FtdemoError as error:
         raise PluginError(f"{error.what} {error.remedy}") from None

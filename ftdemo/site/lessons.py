@@ -122,7 +122,10 @@ def _measure(learner: Learner, form: re.Pattern[str] | None) -> dict[str, float]
 def rows(examples: Examples) -> list[dict[str, Any]]:
     """Token ids, and from where to where they are trained."""
     return [
-        {"input_ids": example.input_ids, "trained": [[span.start, span.stop] for span in _spans(example.trained)]}
+        {
+            "input_ids": example.input_ids,
+            "trained": [[span.start, span.stop] for span in _spans(example.completion_mask)],
+        }
         for example in examples
     ]
 

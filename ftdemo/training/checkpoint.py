@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ftdemo.errors import UsageError
 from ftdemo.training import distributed
-from ftdemo.training.loop import Progress
+from ftdemo.training.loop import TrainingState
 from ftdemo.training.methods import Learner
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILE = "checkpoint.safetensors"
 
 
-def gather(learner: Learner, progress: Progress) -> dict[str, torch.Tensor]:
+def gather_checkpoint(learner: Learner, progress: TrainingState) -> dict[str, torch.Tensor]:
     """The weights that move and what the optimizer remembers of each: running means of its gradients, say. All whole;
     where they are sharded, all processes have to ask."""
     tensors: dict[str, torch.Tensor] = {}
@@ -32,7 +32,7 @@ def gather(learner: Learner, progress: Progress) -> dict[str, torch.Tensor]:
     return tensors | {f"best/{name}": distributed.whole(weight) for name, weight in progress.best_weights.items()}
 
 
-def save(tensors: dict[str, torch.Tensor], progress: Progress, folder: Path) -> None:
+def save_checkpoint(tensors: dict[str, torch.Tensor], progress: TrainingState, folder: Path) -> None:
     """Write what `gather` gave, and how far the run has come."""
     from safetensors.torch import save_file
 
@@ -41,7 +41,7 @@ def save(tensors: dict[str, torch.Tensor], progress: Progress, folder: Path) -> 
     save_file(tensors, folder / FILE, metadata={"progress": json.dumps(counters)})
 
 
-def load(learner: Learner, folder: Path) -> Progress:
+def load_checkpoint(learner: Learner, folder: Path) -> TrainingState:
     """Put a freshly prepared learner where the checkpoint's was.
 
     Raises:
@@ -59,7 +59,7 @@ def load(learner: Learner, folder: Path) -> Progress:
                 state = {moment: file.get_tensor(f"{moment}/{name}").to(weight.device) for moment in moments[name]}
                 learner.optimizer.state[weight] = state | {"step": torch.tensor(float(counters["step"]))}
             best = {key.removeprefix("best/"): file.get_tensor(key) for key in file.keys() if key.startswith("best/")}  # noqa: SIM118
-            return Progress(**counters, best_weights=best)
+            return TrainingState(**counters, best_weights=best)
     except FileNotFoundError:
         raise UsageError(
             f"{folder} holds no {FILE}: the run is complete, or was not made to be continued.",

@@ -38,14 +38,14 @@ def let_the_main_one_speak() -> None:
     time.sleep(_SECONDS_TO_SPEAK)
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes carry out the run."""
     import torch.distributed as dist
 
     return dist.get_world_size() if _are_several() else 1
 
 
-def place() -> int:
+def rank() -> int:
     """Which of them this is, from 0."""
     import torch.distributed as dist
 

@@ -27,7 +27,7 @@ class Inspection:
         """The example's text in pieces: what is read only, and what is trained."""
         ids: list[int] = []
         was_trained = False
-        for token, trained in zip(example.input_ids, example.trained, strict=True):
+        for token, trained in zip(example.input_ids, example.completion_mask, strict=True):
             if ids and trained != was_trained:
                 yield str(self.tokenizer.decode(ids)), was_trained
                 ids = []
@@ -36,7 +36,7 @@ class Inspection:
         yield str(self.tokenizer.decode(ids)), was_trained
 
 
-def look(recipe: Recipe) -> Inspection:
+def inspect_recipe(recipe: Recipe) -> Inspection:
     """Encode a recipe's training rows as training would, without loading the model's weights.
 
     Raises:

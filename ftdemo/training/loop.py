@@ -12,14 +12,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.data.batches import Batch, Packed, Plan, collate, collate_packed, plan_batches
+from ftdemo.data.batches import Batch, BatchPlan, Packed, collate, collate_packed, plan_batches
 from ftdemo.data.ngram_baselines import entropies
 from ftdemo.data.tokenize import Examples
 from ftdemo.errors import TrainingError, UsageError
 from ftdemo.events import Evaluated, Event, Finished, Started, Step
 from ftdemo.recipe import Recipe
 from ftdemo.training import distributed, hardware
-from ftdemo.training.methods import Learner, at_head, count_parameters, prepare
+from ftdemo.training.methods import Learner, count_parameters, hook_head_input, prepare
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ _NAMED_ROWS = 1000
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a run has come: with the weights and the optimizer's moments, all that resuming it needs."""
 
     step: int = 0
@@ -48,7 +48,7 @@ class Progress:
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-def train(recipe: Recipe, learner: Learner | None = None, progress: Progress | None = None) -> Generator[Event]:
+def train(recipe: Recipe, learner: Learner | None = None, progress: TrainingState | None = None) -> Generator[Event]:
     """Carry out a recipe, one event at a time.
 
     Close the generator to stop: the weights trained so far stay in the learner's model.
@@ -68,7 +68,7 @@ def train(recipe: Recipe, learner: Learner | None = None, progress: Progress | N
     """
     from accelerate import Accelerator
 
-    learner, progress = learner or prepare(recipe), progress or Progress()
+    learner, progress = learner or prepare(recipe), progress or TrainingState()
     distributed.join(learner.device)
     accelerator = Accelerator(cpu=learner.device.type == "cpu", mixed_precision="no")  # precision is the recipe's
     plan = plan_run(learner)
@@ -108,17 +108,17 @@ def train(recipe: Recipe, learner: Learner | None = None, progress: Progress | N
     yield finished("completed", learner, progress)
 
 
-def plan_run(learner: Learner) -> Plan:
+def plan_run(learner: Learner) -> BatchPlan:
     """The batches of a whole run, in order."""
     return _plan(learner.recipe, learner.train, epochs=learner.recipe.epochs, seed=learner.recipe.seed)
 
 
-def plan_heldout(learner: Learner) -> Plan:
+def plan_heldout(learner: Learner) -> BatchPlan:
     """The batches by which a run is judged, in order."""
     return _plan(learner.recipe, learner.heldout, epochs=1, seed=0)
 
 
-def _plan(recipe: Recipe, examples: Examples, *, epochs: float, seed: int) -> Plan:
+def _plan(recipe: Recipe, examples: Examples, *, epochs: float, seed: int) -> BatchPlan:
     packed_length = recipe.max_length if recipe.packing else None
     return plan_batches(
         examples.lengths, batch_tokens=recipe.batch_tokens, epochs=epochs, seed=seed, packed_length=packed_length
@@ -166,7 +166,7 @@ def _compile_layers(learner: Learner) -> None:
 
 
 def _forward_and_backward(
-    accelerator: Accelerator, model: Any, learner: Learner, plan: Plan, step: int
+    accelerator: Accelerator, model: Any, learner: Learner, plan: BatchPlan, step: int
 ) -> tuple[float, int]:
     """Add up the gradients of a step: of its batches, and of the processes that share them.
 
@@ -195,7 +195,7 @@ def _forward_and_backward(
 
 def _share(learner: Learner, examples: Examples, batch: Packed) -> Batch:
     """The rows of a batch that fall to this process; where there are none, a row without anything to predict."""
-    mine = batch[distributed.place() :: distributed.count()]
+    mine = batch[distributed.rank() :: distributed.world_size()]
     collated = assemble(learner, examples, mine or batch[:1]).to(learner.device)
     return collated if mine else collated.without_targets()
 
@@ -220,7 +220,7 @@ def loss_sum(model: Any, batch: Batch, learner: Learner) -> torch.Tensor:
             return cross_entropy_sum(model(**inputs).logits[: len(batch.targets)], batch.targets)
         if batch.position_ids is not None:
             inputs["position_ids"] = batch.position_ids
-        with logits_only_at(learner.model, batch.predict):
+        with logits_only_at(learner.model, batch.loss_positions):
             return cross_entropy_sum(model(**inputs, use_cache=False).logits, batch.targets)
 
 
@@ -230,7 +230,7 @@ def logits_only_at(model: Any, positions: torch.Tensor) -> AbstractContextManage
     The head turns each hidden state into one logit a word of the vocabulary, a fifth of all work where the vocabulary
     is large and the model small. Logits that no loss reads are not computed: they come out as (trained, vocabulary).
     """
-    return at_head(model, lambda hidden: hidden[positions])
+    return hook_head_input(model, lambda hidden: hidden[positions])
 
 
 def evaluate_heldout(learner: Learner, step: int) -> Evaluated:
@@ -259,7 +259,7 @@ def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
     return recipe.lr * falls[recipe.schedule]
 
 
-def finished(status: Any, learner: Learner, progress: Progress) -> Finished:
+def finished(status: Any, learner: Learner, progress: TrainingState) -> Finished:
     """How a run ended."""
     speed = progress.tokens / progress.seconds if progress.seconds else 0.0
     peak = hardware.peak_memory(learner.device)
@@ -267,7 +267,7 @@ def finished(status: Any, learner: Learner, progress: Progress) -> Finished:
     return Finished(status, progress.step, progress.tokens, progress.seconds, speed, peak, kept)
 
 
-def _look(learner: Learner, progress: Progress, total_steps: int) -> Iterator[Evaluated]:
+def _look(learner: Learner, progress: TrainingState, total_steps: int) -> Iterator[Evaluated]:
     """The held-out loss, where it is due after the step that was taken last and was not measured there yet."""
     recipe, step = learner.recipe, progress.step
     is_due = step == total_steps or (recipe.eval_every and step % recipe.eval_every == 0)
@@ -280,7 +280,7 @@ def _look(learner: Learner, progress: Progress, total_steps: int) -> Iterator[Ev
     yield evaluated
 
 
-def _note_best(evaluated: Evaluated, learner: Learner, progress: Progress) -> None:
+def _note_best(evaluated: Evaluated, learner: Learner, progress: TrainingState) -> None:
     """Early stopping (Prechelt 1998): keep the best weights, and count the looks since."""
     if evaluated.loss < progress.best_loss:
         progress.best_loss, progress.best_step, progress.stale = evaluated.loss, evaluated.step, 0

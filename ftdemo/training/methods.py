@@ -183,7 +183,7 @@ def count_parameters(model: Any) -> int:
 
 
 @contextmanager
-def at_head(model: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+def hook_head_input(model: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
     """Within this, the model's head sees what `change` makes of the hidden states."""
     head = model.get_output_embeddings()
     hook = head.register_forward_pre_hook(lambda _head, inputs: (change(inputs[0]), *inputs[1:]))

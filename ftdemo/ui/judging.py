@@ -44,7 +44,7 @@ def build(folder: Path) -> gr.Blocks:
 
     def judge(better: str, number: int) -> tuple[Any, ...]:
         if number >= 0 and number not in ab_test.read_judgements(folder):
-            ab_test.judge(folder, number, better)
+            ab_test.record_judgement(folder, number, better)
         return show()
 
     with open_page("Which answer is better?") as page:

@@ -206,7 +206,7 @@ class Lab(Host):
             )
         return limits.bounded(self.usual[model].with_settings(settings))
 
-    def foretell(self, model: str, settings: Mapping[str, Any], finish: Finish | None = None) -> str:
+    def predict_cost(self, model: str, settings: Mapping[str, Any], finish: Finish | None = None) -> str:
         """How long a run would take here, as HTML."""
         try:
             recipe = self.recipe(model, settings)
@@ -394,10 +394,10 @@ class Workbench:
         shown = [self._status, self._chart, self._numbers, self._more, self._answers]
         shown += [self._download, self._command, self.key]
 
-        def foretell(model: str, *values: Any) -> str:
-            return lab.foretell(model, set_as(*values), finish(*values) if finish else None)
+        def predict_cost(model: str, *values: Any) -> str:
+            return lab.predict_cost(model, set_as(*values), finish(*values) if finish else None)
 
-        measured = {"fn": foretell, "inputs": [model, *settings], "outputs": self._expected, **hidden}
+        measured = {"fn": predict_cost, "inputs": [model, *settings], "outputs": self._expected, **hidden}
         back = come_back(demo, lab, self.key, shown, [model, *settings])
         back.then(lab.welcome, [model, self.key], greeted, **hidden).then(**measured)
         if choose:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ftdemo.data import faults
 from ftdemo.data.check import Finding
-from ftdemo.data.check import check as look
+from ftdemo.data.check import check_file as look
 from ftdemo.data.decode import PACKED
 from ftdemo.data.files import SUFFIXES, suffix_of
 from ftdemo.errors import DataError, FtdemoError

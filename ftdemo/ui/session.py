@@ -14,7 +14,7 @@ from ftdemo.comparison.approaches import Prompts, Reply, Task, Way
 from ftdemo.comparison.approaches import reply as reply_to
 from ftdemo.data import BUILT_IN, Labelled, Turn
 from ftdemo.estimate import throughput
-from ftdemo.estimate.throughput import Pace
+from ftdemo.estimate.throughput import Throughput
 from ftdemo.evaluation.evaluate import classify
 from ftdemo.evaluation.generate import stream_continuation, stream_reply
 from ftdemo.events import Event
@@ -39,7 +39,7 @@ _GPU_MARGIN = 1.5
 _Settings = tuple[tuple[str, Any], ...]
 _known: dict[_Settings, tuple[tuple[Event, ...], float]] = {}
 """What was measured of untrained models: there are as many as the demos' choices allow."""
-_paces: dict[_Settings, Pace] = {}
+_paces: dict[_Settings, Throughput] = {}
 
 
 def perform(recipe: Recipe, folder: Path, stop: Stop) -> Iterator[Event]:
@@ -74,10 +74,10 @@ def expected(recipe: Recipe) -> float:
     Raises:
         FtdemoError: If the recipe cannot be carried out.
     """
-    return throughput.seconds(recipe, _pace_of(recipe), looks=1 if baseline(recipe) else 2)
+    return throughput.run_seconds(recipe, _pace_of(recipe), looks=1 if baseline(recipe) else 2)
 
 
-def _pace_of(recipe: Recipe) -> Pace:
+def _pace_of(recipe: Recipe) -> Throughput:
     """The pace of the recipe's steps; of a visitor's own rows, that of the rows which the method is shown on."""
     own = () if recipe.data in BUILT_IN else ("data", "answer_tokens")
     settings = tuple((key, getattr(recipe, key)) for key in _PACE if key not in own)
@@ -85,7 +85,11 @@ def _pace_of(recipe: Recipe) -> Pace:
         with LINE.alone():
             _paces[settings] = _paces.get(settings) or measure_pace(dict(settings))
     found, plain = _paces[settings], Recipe(**dict(settings))
-    return replace(found, look_seconds=throughput.look_when_tuned(*_before(plain))) if _is_known(plain) else found
+    return (
+        replace(found, look_seconds=throughput.evaluation_seconds_when_tuned(*_before(plain)))
+        if _is_known(plain)
+        else found
+    )
 
 
 def _is_known(recipe: Recipe) -> bool:
@@ -94,10 +98,10 @@ def _is_known(recipe: Recipe) -> bool:
 
 
 @on_accelerator()
-def measure_pace(settings: dict[str, Any]) -> Pace:
+def measure_pace(settings: dict[str, Any]) -> Throughput:
     """Take a few steps of a recipe with these settings, and time them and a look at the held-out rows."""
     recipe = Recipe(**settings)
-    return throughput.measure(recipe, looks=not _is_known(recipe))  # else `_before` times it
+    return throughput.measure_throughput(recipe, looks=not _is_known(recipe))  # else `_before` times it
 
 
 def _before(recipe: Recipe) -> tuple[tuple[Event, ...], float]:
@@ -167,11 +171,11 @@ def skill_kept(folder: Path) -> dict[str, Any]:
     return kept
 
 
-_old_skills: run_metrics.Memory = {}
+_old_skills: run_metrics.Memo = {}
 
 
 @on_accelerator()
-def _skill_kept(folder: str, known: run_metrics.Memory) -> tuple[dict[str, Any], run_metrics.Memory]:
+def _skill_kept(folder: str, known: run_metrics.Memo) -> tuple[dict[str, Any], run_metrics.Memo]:
     return run_metrics.skill_kept(Run.load(Path(folder)), known), known
 
 

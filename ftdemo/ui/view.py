@@ -125,7 +125,7 @@ class View:
             moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
             done = "Stopped early" if finished.status == "stopped" else "Done"
             gain = f", and {self._gain(before, after)}" if before and after else ""  # few rows: none was held out
-            return f"{done}: {moved} in {finished.seconds:.0f} s{gain}. {self._judged[0]} {self._foretold()}"
+            return f"{done}: {moved} in {finished.seconds:.0f} s{gain}. {self._judged[0]} {self._predicted()}"
         if step is None:
             return "Preparing …"
         if step.step == step.total_steps:
@@ -133,7 +133,7 @@ class View:
         left = step.seconds / step.step * (step.total_steps - step.step)
         return f"Step {step.step} of {step.total_steps}, about {left:.0f} s left."
 
-    def _foretold(self) -> str:
+    def _predicted(self) -> str:
         """How right the time was that was told before."""
         if self._expected is None or self._last(Finished).status == "stopped":
             return ""

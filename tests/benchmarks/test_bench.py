@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import WORKS, compare, meter, ours, peers
+from benchmarks import WORKS, meter, ours, peers, time_contenders
 from benchmarks.__main__ import main
 from benchmarks.works import Work
 from ftdemo.errors import TrainingError, UsageError
@@ -63,8 +63,8 @@ def test_figures_are_medians_of_alternating_runs(monkeypatch: pytest.MonkeyPatch
         asked.append(name)
         return {"tokens_per_second": next(rates)} | ({"seconds_to_loss": 1.0} if len(asked) == 1 else {})
 
-    monkeypatch.setattr(sys.modules[compare.__module__], "_in_own_process", run)
-    figures = compare("generate", 3, lambda _: None)
+    monkeypatch.setattr(sys.modules[time_contenders.__module__], "_in_own_process", run)
+    figures = time_contenders("generate", 3, lambda _: None)
     assert asked == ["ftdemo", "one generate call a prompt"] * 3
     assert [row["tokens_per_second"] for row in figures.values()] == [3.0, 20.0]
     assert "seconds_to_loss" not in figures["ftdemo"]  # not every run reached it
@@ -73,7 +73,7 @@ def test_figures_are_medians_of_alternating_runs(monkeypatch: pytest.MonkeyPatch
 def test_a_contender_that_fails_is_named_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "false")
     with pytest.raises(TrainingError, match=r"The contender ftdemo failed: it said nothing"):
-        compare("lora", 1, lambda _: None, only=("ftdemo",))
+        time_contenders("lora", 1, lambda _: None, only=("ftdemo",))
 
 
 def test_the_command_measures_in_a_process_of_its_own() -> None:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from ftdemo.cli.main import main
-from ftdemo.recipe import HOUSE, NAMED, Recipe
+from ftdemo.recipe import BUNDLED_MODELS, NAMED, Recipe
 
 Done = subprocess.CompletedProcess[str]
 
@@ -147,7 +147,7 @@ def test_doctor_tells_what_this_machine_has() -> None:
     report = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
     assert report.keys() == {"hardware", "models", "cache", "versions"}
     assert report["hardware"]["weights_in"] in ("float32", "bfloat16")
-    assert report["models"].keys() == {*HOUSE, "smollm2", "minilm"}
+    assert report["models"].keys() == {*BUNDLED_MODELS, "smollm2", "minilm"}
     assert report["versions"].keys() >= {"ftdemo", "python", "torch"}
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from ftdemo.cli.main import main
 from ftdemo.comparison.advice import advise, picture, table
 from ftdemo.comparison.approaches import WAYS, Way, own_task, tasks
-from ftdemo.comparison.compare import Comparison, Measured, compare
+from ftdemo.comparison.compare import Comparison, Measured, run_comparison
 from ftdemo.data import Row, Turn
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.evaluate import Estimate, estimates, score
@@ -53,7 +53,7 @@ SETTINGS = {"max_steps": 40, "epochs": 100, "answer_tokens": 8, "lr": 0.01, "war
 def compared(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Path]:
     """All approaches with the small model of the house, which learns the ten prices by heart."""
     out = tmp_path_factory.mktemp("compared") / "tuned"
-    return list(compare(own_task(folder, instruction="Be brief."), out, model="tiny", settings=SETTINGS)), out
+    return list(run_comparison(own_task(folder, instruction="Be brief."), out, model="tiny", settings=SETTINGS)), out
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_table_picture_and_plain_values_say_the_same(comparison: Comparison) -> 
 
 def test_without_documents_solved_examples_are_searched_for(folder: Path, tmp_path: Path) -> None:
     task = own_task(folder / "train.jsonl")
-    [measured, _] = compare(task, tmp_path / "no", model="tiny", ways=["rag"], settings={"answer_tokens": 4})
+    [measured, _] = run_comparison(task, tmp_path / "no", model="tiny", ways=["rag"], settings={"answer_tokens": 4})
     assert isinstance(measured, Measured)
     assert measured.found is None
     assert not measured.answers[0].prompt.startswith("Notes:")
@@ -151,7 +151,7 @@ def test_a_stop_keeps_what_was_measured(folder: Path, tmp_path: Path) -> None:
         def set(self) -> None: ...
 
     settings = {"answer_tokens": 4}
-    events = list(compare(own_task(folder), tmp_path / "no", model="tiny", stop=AfterOne(), settings=settings))
+    events = list(run_comparison(own_task(folder), tmp_path / "no", model="tiny", stop=AfterOne(), settings=settings))
     assert [type(event) for event in events] == [Measured, Comparison]
 
 
@@ -160,14 +160,18 @@ def test_a_prompt_that_the_model_cannot_read_whole_is_refused(tmp_path: Path) ->
     asked = [{"prompt": f"{'ropes and lamps ' * 500}{letter}", "completion": "Aye."} for letter in "abcdefghijkl"]
     rows.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
     with pytest.raises(UsageError, match=r"few-shot: a prompt has [\d]+ tokens and its answer up to 4"):
-        list(compare(own_task(rows), tmp_path / "no", model="tiny", ways=["few-shot"], settings={"answer_tokens": 4}))
+        list(
+            run_comparison(
+                own_task(rows), tmp_path / "no", model="tiny", ways=["few-shot"], settings={"answer_tokens": 4}
+            )
+        )
 
 
 def test_rows_that_hold_nothing_back_are_refused(tmp_path: Path) -> None:
     rows = tmp_path / "few.jsonl"
     rows.write_text('{"prompt": "?", "completion": "!"}\n' * 3, encoding="utf-8")
     with pytest.raises(UsageError, match=r"few\.jsonl: there are no held-out conversations"):
-        list(compare(own_task(rows), tmp_path / "no", model="tiny"))
+        list(run_comparison(own_task(rows), tmp_path / "no", model="tiny"))
 
 
 # The real small model
@@ -176,7 +180,7 @@ def test_rows_that_hold_nothing_back_are_refused(tmp_path: Path) -> None:
 def test_smollm2_answers_from_the_notes_that_it_is_given_and_keeps_up_with_changes(tmp_path: Path) -> None:
     """On all hundred facts it is right in 77 of 100 with notes and in none without; eight of them, here."""
     ways: list[Way] = ["zero-shot", "rag"]
-    *measured, comparison = compare(tasks()["facts"], tmp_path / "no", rows=8, ways=ways)
+    *measured, comparison = run_comparison(tasks()["facts"], tmp_path / "no", rows=8, ways=ways)
     alone, noted = (one for one in measured if isinstance(one, Measured))
     assert alone.quality.value == 0.0
     assert noted.quality.value >= 0.5

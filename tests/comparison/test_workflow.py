@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ftdemo.cli.main import main
 from ftdemo.comparison import ab_test
-from ftdemo.comparison.workflow import STEPS, Done, Plan, carry_out
+from ftdemo.comparison.workflow import STEPS, Done, WorkflowPlan, run_workflow
 from ftdemo.data import read_rows
 from ftdemo.data.split import letters
 from ftdemo.errors import RecipeError, UsageError
@@ -50,7 +50,7 @@ def write_plan(folder: Path, **changes: Any) -> Path:
 
 
 def done(plan: Path, **settings: Any) -> dict[str, Done]:
-    found = [event for event in carry_out(Plan.from_yaml(plan), **settings) if isinstance(event, Done)]
+    found = [event for event in run_workflow(WorkflowPlan.from_yaml(plan), **settings) if isinstance(event, Done)]
     return {each.step: each for each in found}
 
 
@@ -121,7 +121,7 @@ def test_a_person_judges_and_the_workflow_goes_on(carried_out: tuple[Path, dict[
     assert "release" not in waiting
     assert waiting["ab"].result["waiting"].startswith("0 of 6 pairs are judged")
     for pair in ab_test.read_pairs(folder):
-        ab_test.judge(folder, pair["number"], "even")
+        ab_test.record_judgement(folder, pair["number"], "even")
     steps = done(plan)
     assert steps["ab"].result["win_rate"] == 0.5
     assert steps["release"].result["decision"].startswith("Do not release yet.")
@@ -137,10 +137,10 @@ def test_a_person_judges_and_the_workflow_goes_on(carried_out: tuple[Path, dict[
 )
 def test_a_plan_with_a_wrong_key_is_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     with pytest.raises(RecipeError) as refusal:
-        Plan.from_yaml(write_plan(tmp_path, **changes))
+        WorkflowPlan.from_yaml(write_plan(tmp_path, **changes))
     assert told in refusal.value.what
     with pytest.raises(RecipeError, match=r"nowhere\.yaml: No such file"):
-        Plan.from_yaml(tmp_path / "nowhere.yaml")
+        WorkflowPlan.from_yaml(tmp_path / "nowhere.yaml")
 
 
 def test_the_shell_carries_out_a_step_and_says_what_came_of_it(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_the_order_of_pairs_is_blinded_and_judgements_are_turned_back(tmp_path: 
     first = sum(pair["a"].startswith("tuned") for pair in pairs)
     assert 10 <= first <= 30  # of 40 throws; outside of it falls one series in a thousand
     for pair in pairs:
-        ab_test.judge(tmp_path, pair["number"], "a" if pair["a"].startswith("tuned") else "b")
-    ab_test.judge(tmp_path, 3, "even")
+        ab_test.record_judgement(tmp_path, pair["number"], "a" if pair["a"].startswith("tuned") else "b")
+    ab_test.record_judgement(tmp_path, 3, "even")
     judged = ab_test.read_judgements(tmp_path)
     assert (len(judged), judged[3], sum(judged.values())) == (40, 0.5, 39.5)
     assert ab_test.read_answers(tmp_path)[7] == (base[7], tuned[7])

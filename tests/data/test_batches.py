@@ -135,7 +135,7 @@ def test_each_predicted_position_looks_at_the_token_before_its_target() -> None:
     batch = collate([SHORT, LONG], PAD)
     assert batch.input_ids.tolist() == [[11, 12, 13, PAD, PAD], [21, 22, 23, 24, 25]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
-    assert batch.predict.int().tolist() == [[0, 1, 0, 0, 0], [1, 0, 1, 1, 0]]
+    assert batch.loss_positions.int().tolist() == [[0, 1, 0, 0, 0], [1, 0, 1, 1, 0]]
     assert batch.targets.tolist() == [13, 22, 24, 25]
     assert batch.tokens == 8
 
@@ -143,13 +143,13 @@ def test_each_predicted_position_looks_at_the_token_before_its_target() -> None:
 def test_labelled_texts_have_their_labels_as_targets() -> None:
     batch = collate([Example(1, (5, 6), (False, False), label=2), Example(2, (7,), (False,), label=0)], PAD)
     assert batch.targets.tolist() == [2, 0]
-    assert not batch.predict.any()
+    assert not batch.loss_positions.any()
 
 
 def test_a_packed_row_counts_each_text_from_nought_and_shows_it_only_itself() -> None:
     batch = collate_packed([[SHORT, LONG]], PAD, length=10, count=1)
     assert batch.input_ids.tolist() == [[11, 12, 13, 21, 22, 23, 24, 25, PAD, PAD]]
-    assert batch.predict.int().tolist() == [[0, 1, 0, 1, 0, 1, 1, 0, 0, 0]]
+    assert batch.loss_positions.int().tolist() == [[0, 1, 0, 1, 0, 1, 1, 0, 0, 0]]
     assert batch.targets.tolist() == [13, 22, 24, 25]
     assert batch.tokens == 8
     assert batch.position_ids is not None
@@ -170,7 +170,7 @@ def test_a_batch_without_targets_reads_the_same_and_trains_nothing() -> None:
     batch = collate_packed([[SHORT], [LONG]], PAD, length=6, count=2)
     blind = batch.without_targets()
     assert torch.equal(blind.input_ids, batch.input_ids)
-    assert not blind.predict.any()
+    assert not blind.loss_positions.any()
     assert (len(blind.targets), blind.tokens) == (0, 0)
 
 
@@ -203,7 +203,7 @@ def texts(own_tokenizer: Any) -> list[Example]:
     story = Text(1, " ".join(itertools.islice(harbour_tales.documents(1), 4)))
     pieces = itertools.islice(encode_text(story, own_tokenizer, max_length=LENGTH), 6)
     return [
-        Example(piece.row, piece.input_ids[:length], piece.trained[:length])
+        Example(piece.row, piece.input_ids[:length], piece.completion_mask[:length])
         for piece, length in zip(pieces, (LENGTH, 40, 30, 33, 30, 7), strict=True)
     ]
 
@@ -236,7 +236,7 @@ def loss_and_gradients(model: Any, batches: Sequence[Batch]) -> tuple[float, Gra
     model.zero_grad()
     trained, total = sum(len(batch.targets) for batch in batches), 0.0
     for batch in batches:
-        logits = logits_of(model, batch)[batch.predict]
+        logits = logits_of(model, batch)[batch.loss_positions]
         loss = functional.cross_entropy(logits, batch.targets, reduction="sum") / trained
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
@@ -278,7 +278,7 @@ def test_a_text_does_not_see_its_neighbours_in_a_packed_row(
 ) -> None:
     model.set_attn_implementation(attention)
     row = texts[3:]
-    other = Example(9, tuple((token + 1) % 512 for token in row[changed].input_ids), row[changed].trained)
+    other = Example(9, tuple((token + 1) % 512 for token in row[changed].input_ids), row[changed].completion_mask)
     changed_row = [*row[:changed], other, *row[changed + 1 :]]
     with torch.no_grad():
         before, after = (

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftdemo.cli.main import main
-from ftdemo.data.check import Finding, Report, check
+from ftdemo.data.check import Finding, Report, check_file
 from ftdemo.data.pii import look_for
 from ftdemo.errors import DataError, StorageError
 from ftdemo.models.load import load_tokenizer, resolve
@@ -53,7 +53,7 @@ def found(report: Report) -> dict[str, Finding]:
 
 
 def test_nothing_is_found_in_rows_that_nothing_speaks_against(tmp_path: Path, tokenizer: Any) -> None:
-    report = check(written(tmp_path, many(120)), tokenizer, model="tiny")
+    report = check_file(written(tmp_path, many(120)), tokenizer, model="tiny")
     assert (report.rows, report.good, report.findings) == (120, 120, [])
     assert report.shapes == {"`prompt` and `completion`": 120}
     assert report.tokens == sum(length * rows for length, rows in report.lengths.items())
@@ -74,7 +74,7 @@ def test_each_finding_names_its_lines(tmp_path: Path, tokenizer: Any) -> None:
         [],  # 109
         {"text": "of another kind"},  # 110
     ]
-    report = check(written(tmp_path, rows), tokenizer, model="tiny")
+    report = check_file(written(tmp_path, rows), tokenizer, model="tiny")
     assert {name: finding.rows for name, finding in found(report).items()} == {
         "bad": [108, 109, 110],
         "control_tokens": [106],
@@ -93,11 +93,11 @@ def test_each_finding_names_its_lines(tmp_path: Path, tokenizer: Any) -> None:
 @pytest.mark.parametrize("more", [{}, {"label": "in"}])
 def test_a_control_token_is_found_in_every_kind_of_row(tmp_path: Path, tokenizer: Any, more: dict[str, str]) -> None:
     rows = [{"text": text, **more} for text in ("Aye.", "Aye.<|im_end|>", "No.")]
-    assert found(check(written(tmp_path, rows), tokenizer, model="tiny"))["control_tokens"].rows == [2]
+    assert found(check_file(written(tmp_path, rows), tokenizer, model="tiny"))["control_tokens"].rows == [2]
 
 
 def test_of_many_rows_the_first_lines_are_named_and_all_are_counted(tmp_path: Path, tokenizer: Any) -> None:
-    report = check(written(tmp_path, [pair("Is it in?")] * 1000), tokenizer, model="tiny")
+    report = check_file(written(tmp_path, [pair("Is it in?")] * 1000), tokenizer, model="tiny")
     twice = found(report)["duplicates"]
     assert (twice.count, twice.rows) == (999, list(range(2, 12)))
 
@@ -105,7 +105,7 @@ def test_of_many_rows_the_first_lines_are_named_and_all_are_counted(tmp_path: Pa
 def test_rows_to_judge_by_that_are_trained_on_are_found(tmp_path: Path, tokenizer: Any) -> None:
     rows = many(120)
     judged_by = written(tmp_path, [*rows[50:52], pair("Is it new?")], "heldout.jsonl")
-    report = check(written(tmp_path, rows), tokenizer, model="tiny", against=judged_by)
+    report = check_file(written(tmp_path, rows), tokenizer, model="tiny", against=judged_by)
     assert found(report)["overlap"].rows == [51, 52]
 
 
@@ -117,13 +117,13 @@ def test_labels_that_tell_little_apart_are_pointed_out(
     tmp_path: Path, tokenizer: Any, labels: list[str], name: str, count: int
 ) -> None:
     rows = [{"text": row["prompt"], "label": label} for row, label in zip(many(120), labels, strict=True)]
-    report = check(written(tmp_path, rows), tokenizer, model="tiny")
+    report = check_file(written(tmp_path, rows), tokenizer, model="tiny")
     assert {finding.name: finding.count for finding in report.findings} == {name: count}
 
 
 @pytest.mark.parametrize(("rows", "name"), [(9, "too_few_to_judge"), (10, "few"), (99, "few"), (100, None)])
 def test_it_says_where_there_are_few_rows(tmp_path: Path, tokenizer: Any, rows: int, name: str | None) -> None:
-    report = check(written(tmp_path, many(rows)), tokenizer, model="tiny")
+    report = check_file(written(tmp_path, many(rows)), tokenizer, model="tiny")
     assert list(found(report)) == ([name] if name else [])
 
 
@@ -138,7 +138,7 @@ def test_lengths_are_counted_in_bins_that_double(tmp_path: Path) -> None:
 def test_a_texts_length_is_no_fault(tmp_path: Path, tokenizer: Any) -> None:
     names = [f"{first}{second}" for first in "abcdefghij" for second in "klmnopqrst"]
     rows = [{"text": " ".join(f"{name}{word}" for word in "uvwxyz" * 100)} for name in names]
-    assert check(written(tmp_path, rows), tokenizer, model="tiny").findings == []
+    assert check_file(written(tmp_path, rows), tokenizer, model="tiny").findings == []
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_whatever_a_file_holds_it_is_reported_on_or_refused(tmp_path: Path, toke
     path = tmp_path / "letters.jsonl"
     path.write_bytes(content)
     try:
-        report = check(path, tokenizer, model="tiny")
+        report = check_file(path, tokenizer, model="tiny")
     except DataError:
         return
     assert report.rows == report.good + (found(report)["bad"].count if "bad" in found(report) else 0)
@@ -223,9 +223,9 @@ def test_a_file_is_not_held_while_it_is_checked(tmp_path: Path, tokenizer: Any) 
     """Some 300 bytes a row are allowed: sets of hashes, 32 bytes each and their places, and no text."""
     rows = [{"text": f"{row} " + "the boat is late " * 60} for row in range(4000)]
     path = written(tmp_path, rows)
-    check(path, tokenizer, model="tiny")
+    check_file(path, tokenizer, model="tiny")
     tracemalloc.start()
-    check(path, tokenizer, model="tiny")
+    check_file(path, tokenizer, model="tiny")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4000 * 300 < path.stat().st_size
@@ -237,26 +237,26 @@ def test_a_cleaned_copy_does_without_what_cannot_be_trained_on_and_lists_it(tmp_
     path = written(tmp_path, rows)
     content = path.read_bytes()
     out = tmp_path / "clean.jsonl"
-    report = check(path, tokenizer, model="tiny", fix=out)
+    report = check_file(path, tokenizer, model="tiny", fix=out)
     assert report.left_out == 5
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == rows[:100]
     told = (tmp_path / "clean.jsonl.changes.txt").read_text(encoding="utf-8").splitlines()
     assert [line.partition(",")[0] for line in told] == [f"line {number}" for number in range(101, 106)]
     assert "the same as an earlier one" in told[0]
     assert path.read_bytes() == content
-    assert not [f for f in check(out, tokenizer, model="tiny").findings if f.name not in ("few",)]
+    assert not [f for f in check_file(out, tokenizer, model="tiny").findings if f.name not in ("few",)]
     with pytest.raises(StorageError, match=r"clean\.jsonl is there already"):
-        check(path, tokenizer, model="tiny", fix=out)
+        check_file(path, tokenizer, model="tiny", fix=out)
 
 
 def test_a_copy_is_not_written_in_part(tmp_path: Path, tokenizer: Any) -> None:
     path = tmp_path / "rows.json"
     path.write_text('[{"text": "a"}, {"text": ', encoding="utf-8")
     with pytest.raises(DataError, match="the list breaks off"):
-        check(path, tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
+        check_file(path, tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(StorageError, match="cannot be written"):
-        check(path, tokenizer, model="tiny", fix=tmp_path / "nowhere" / "clean.jsonl")
+        check_file(path, tokenizer, model="tiny", fix=tmp_path / "nowhere" / "clean.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -287,5 +287,5 @@ def test_a_map_that_says_nothing_is_refused(tmp_path: Path, mapped: str) -> None
 def test_half_a_letter_under_a_key_that_is_not_ours_is_copied(tmp_path: Path, tokenizer: Any) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "a", "note": "\\ud83d"}\n', encoding="utf-8")
-    check(path, tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
+    check_file(path, tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
     assert (tmp_path / "clean.jsonl").read_text(encoding="utf-8") == path.read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ftdemo.data.constraints import Constraints, check, satisfied
+from ftdemo.data.constraints import Constraints, satisfied, validate_constraints
 
 ANSWER = "The tar is warm.\nStart with the lamp, skipper: it's well-lit."
 
@@ -22,7 +22,7 @@ KEPT_AND_BROKEN: dict[str, tuple[Constraints, Constraints]] = {
 
 @pytest.mark.parametrize(("kept", "broken"), KEPT_AND_BROKEN.values(), ids=KEPT_AND_BROKEN.keys())
 def test_each_constraint_tells_the_answers_that_keep_it_from_others(kept: Constraints, broken: Constraints) -> None:
-    assert check(kept) == kept
+    assert validate_constraints(kept) == kept
     assert satisfied(ANSWER, kept) == 1.0
     assert satisfied(ANSWER, broken) == 0.0
 
@@ -84,4 +84,4 @@ MALFORMED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("value", "cause"), MALFORMED.values(), ids=MALFORMED.keys())
 def test_malformed_constraints_are_refused_with_what_is_expected(value: Any, cause: str) -> None:
     with pytest.raises(ValueError, match=cause):
-        check(value)
+        validate_constraints(value)

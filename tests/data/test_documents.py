@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ftdemo.data import Text, load_splits
-from ftdemo.data.check import check
+from ftdemo.data.check import check_file
 from ftdemo.data.documents import read_documents
 from ftdemo.data.rows import read_changes
 from ftdemo.errors import DataError
@@ -33,7 +33,7 @@ def test_a_folder_of_texts_is_data_to_train_on_and_to_be_checked(tmp_path: Path)
     texts = [row.text for row in (*splits.train, *splits.heldout) if isinstance(row, Text)]
     assert sorted(texts) == sorted(read_documents(tmp_path))
     assert read_documents(tmp_path)[0].startswith("a.md, part 1:")
-    report = check(tmp_path, load_tokenizer(resolve("nano")), model="nano")
+    report = check_file(tmp_path, load_tokenizer(resolve("nano")), model="nano")
     assert (report.rows, report.good) == (30, 30)
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftdemo.data import Labelled, Row, Text, Turn, faults, read_rows, stream_rows
-from ftdemo.data.files import Broken, count, suffix_of
+from ftdemo.data.files import Broken, count_rows, suffix_of
 from ftdemo.data.files import values as read_values
 from ftdemo.errors import DataError
 
@@ -52,7 +52,7 @@ def test_a_table_with_tabs_gives_labelled_texts(tmp_path: Path) -> None:
 def test_a_plain_text_is_parted_at_empty_lines(tmp_path: Path) -> None:
     path = written(tmp_path, "book.txt", "\nOne.\nStill one.\n\n  \nTwo.\n")
     assert read_rows(path) == [Text(2, "One.\nStill one."), Text(6, "Two.")]
-    assert count(path) == 2
+    assert count_rows(path) == 2
 
 
 @pytest.mark.parametrize(
@@ -168,17 +168,17 @@ def test_a_file_is_read_however_it_is_encoded_and_packed(
     first, second = read_rows(path)
     assert "Où? 🚢" in (second.text if isinstance(second, Text) else second.turns[0].content)  # type: ignore[union-attr]
     assert first != second
-    assert count(path) == 2
+    assert count_rows(path) == 2
 
 
 def test_a_list_of_rows_is_told_by_its_content_and_names_the_line_of_each(tmp_path: Path) -> None:
     pretty = written(tmp_path, "rows.jsonl", json.dumps([PAIR, PAIR], indent=1))
     assert [row.number for row in read_rows(pretty)] == [2, 6]
     one_line = written(tmp_path, "rows.json", json.dumps([PAIR] * 3))
-    assert count(one_line) == len(read_rows(one_line)) == 3
+    assert count_rows(one_line) == len(read_rows(one_line)) == 3
     lines = written(tmp_path, "lines.json", f"{json.dumps(PAIR)}\n{json.dumps(PAIR)}\n")
     assert [row.number for row in read_rows(lines)] == [1, 2]
-    assert count(written(tmp_path, "none.json", " [ ] ")) == 0
+    assert count_rows(written(tmp_path, "none.json", " [ ] ")) == 0
 
 
 def test_a_long_list_is_read_without_being_held(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_parquet_file_is_read_row_by_row_whatever_it_is_called(tmp_path: Path)
     path = tmp_path / "rows.jsonl"
     parquet.write_table(pyarrow.table({"messages": [CHAT] * 600}), path)
     rows = read_rows(path)
-    assert count(path) == len(rows) == 600
+    assert count_rows(path) == len(rows) == 600
     assert isinstance(rows[-1], Row)
     assert (rows[-1].number, rows[-1].turns) == (600, OPEN)
     path.write_bytes(path.read_bytes()[:-20])
@@ -268,7 +268,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_words(tmp_path: Path, na
     path = tmp_path / name
     path.write_bytes(content)
     rows = _read_or_refused(path)
-    assert rows is None or rows == count(path)
+    assert rows is None or rows == count_rows(path)
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -281,7 +281,7 @@ def test_of_a_mangled_file_no_row_is_miscounted(tmp_path: Path, name: str, data:
     path = tmp_path / name
     path.write_bytes(content)
     rows = _read_or_refused(path)
-    assert rows is None or rows == count(path)
+    assert rows is None or rows == count_rows(path)
 
 
 @given(

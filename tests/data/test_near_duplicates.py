@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from ftdemo.data.near_duplicates import LEAST, Twins
+from ftdemo.data.near_duplicates import LEAST, NearDuplicates
 
 _WORDS = [
     f"{first}{second}" for first in ("ba", "ko", "li", "mu", "ne", "ta") for second in ("ral", "ven", "sto", "pig")
@@ -23,7 +23,7 @@ def _shared(one: str, other: str) -> float:
 
 
 def _later(texts: list[str]) -> list[int]:
-    twins = Twins()
+    twins = NearDuplicates()
     for number, text in enumerate(texts):
         twins.add(number, text)
     return twins.later_ones()
@@ -66,6 +66,6 @@ def test_it_finds_what_comparing_each_with_each_would(changed: int, share: float
 
 
 def test_the_same_texts_have_the_same_twins_in_any_process() -> None:
-    twins = Twins()
+    twins = NearDuplicates()
     twins.add(1, "one two three four five six seven eight nine ten")
     assert bytes(twins._signatures)[:4].hex() == "e2a0c00b"

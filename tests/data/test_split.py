@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftdemo.data import Labelled, Text, load_splits
-from ftdemo.data.split import choose, letters
+from ftdemo.data.split import choose_heldout, letters
 
 ANY_ROWS = st.lists(st.tuples(st.sampled_from(["a", "A!", "b 1", "b 2", "1", "2", "cc", ""]), st.sampled_from("xyz")))
 
@@ -20,7 +20,7 @@ def test_no_twin_crosses_and_no_more_is_held_out_than_is_wanted(
     rows: list[tuple[str, str]], seed: int, data: st.DataObject
 ) -> None:
     held = data.draw(st.integers(0, len(rows)))
-    chosen = choose(rows, held=held, seed=seed)
+    chosen = choose_heldout(rows, held=held, seed=seed)
     assert len(chosen) <= held
     assert chosen <= set(range(len(rows)))
     twins = [letters(text) or text for text, _ in rows]
@@ -28,12 +28,12 @@ def test_no_twin_crosses_and_no_more_is_held_out_than_is_wanted(
     assert not any(twins[place] in kept and twins.count(twins[place]) <= held for place in chosen)
     trained = {text for place, (text, _) in enumerate(rows) if place not in chosen}
     assert not trained & {rows[place][0] for place in chosen}
-    assert chosen == choose(iter(rows), held=held, seed=seed)
+    assert chosen == choose_heldout(iter(rows), held=held, seed=seed)
 
 
 def test_where_no_row_has_a_twin_as_many_are_held_out_as_are_wanted_and_the_seed_decides() -> None:
     rows = [(f"{chr(97 + n // 26)}{chr(97 + n % 26)}", "") for n in range(300)]
-    first, second = (choose(rows, held=30, seed=seed) for seed in (0, 1))
+    first, second = (choose_heldout(rows, held=30, seed=seed) for seed in (0, 1))
     assert len(first) == len(second) == 30
     assert first != second
 
@@ -42,7 +42,7 @@ def test_each_label_is_held_out_in_its_share() -> None:
     names = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(200)]
     rows = [(name, "rare" if place % 10 == 0 else "usual") for place, name in enumerate(names)]
     for seed in range(5):
-        held = Counter(rows[place][1] for place in choose(rows, held=20, seed=seed))
+        held = Counter(rows[place][1] for place in choose_heldout(rows, held=20, seed=seed))
         assert held == {"rare": 2, "usual": 18}
 
 
@@ -60,9 +60,9 @@ def test_a_file_of_twins_is_split_without_a_leak(tmp_path: Path) -> None:
 
 def test_rows_that_follow_one_pattern_are_told_apart_by_their_numbers() -> None:
     rows = [(f"{n} + {n % 7} = ?", "") for n in range(200)]
-    assert len(choose(rows, held=20, seed=0)) == 20
-    assert len(choose(rows * 2, held=20, seed=0)) == 20
-    chosen = choose(rows * 2, held=20, seed=0)
+    assert len(choose_heldout(rows, held=20, seed=0)) == 20
+    assert len(choose_heldout(rows * 2, held=20, seed=0)) == 20
+    chosen = choose_heldout(rows * 2, held=20, seed=0)
     assert {place % 200 for place in chosen} == {place for place in chosen if place < 200}
 
 

@@ -43,14 +43,16 @@ def minilm_tokenizer() -> Any:
 
 
 def trained_tokens(example: Example) -> list[int]:
-    return [token for token, trained in zip(example.input_ids, example.trained, strict=True) if trained]
+    return [token for token, trained in zip(example.input_ids, example.completion_mask, strict=True) if trained]
 
 
 def trained_text(row: Row, tokenizer: Any) -> str:
     """The row's text with what is trained in square brackets."""
     example = encode(row, tokenizer, train_on="completion", max_length=512)
     text = ""
-    for trained, run in itertools.groupby(zip(example.input_ids, example.trained, strict=True), lambda pair: pair[1]):
+    for trained, run in itertools.groupby(
+        zip(example.input_ids, example.completion_mask, strict=True), lambda pair: pair[1]
+    ):
         part = tokenizer.decode([token for token, _ in run])
         text += f"[{part}]" if trained else part
     return text
@@ -108,13 +110,13 @@ def test_the_stop_token_is_trained_although_it_is_also_the_padding_token(tokeniz
     long = encode(TALK, tokenizer, train_on="completion", max_length=512)
     batch = collate([short, long], tokenizer.pad_token_id)
     assert (batch.targets == tokenizer.eos_token_id).sum() == 3  # one turn in the first row, two in the second
-    assert not batch.predict[batch.attention_mask == 0].any()
+    assert not batch.loss_positions[batch.attention_mask == 0].any()
 
 
 @pytest.mark.parametrize("row", [LETTER, TALK])
 def test_train_on_all_trains_every_token_but_the_first(row: Row, tokenizer: Any) -> None:
     example = encode(row, tokenizer, train_on="all", max_length=512)
-    assert example.trained == (False, *(True,) * (len(example) - 1))
+    assert example.completion_mask == (False, *(True,) * (len(example) - 1))
 
 
 def test_what_is_trained_does_not_change_what_is_read(tokenizer: Any) -> None:
@@ -209,7 +211,7 @@ def test_pieces_are_as_long_as_allowed_but_the_last(either: Any) -> None:
 
 def test_every_token_of_a_piece_but_its_first_is_trained(either: Any) -> None:
     for piece in encode_text(STORY, either, max_length=8):
-        assert piece.trained == (False, *(True,) * (len(piece) - 1))
+        assert piece.completion_mask == (False, *(True,) * (len(piece) - 1))
         assert (piece.row, piece.truncated, piece.label) == (STORY.number, False, None)
 
 

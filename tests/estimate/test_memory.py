@@ -16,7 +16,7 @@ from ftdemo.cli.main import main
 from ftdemo.errors import RecipeError, UsageError
 from ftdemo.estimate import memory, throughput
 from ftdemo.estimate.forecast import forecast
-from ftdemo.estimate.parameters import count
+from ftdemo.estimate.parameters import parameter_counts
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe, named
 from ftdemo.runs.run import Run
@@ -30,17 +30,17 @@ SMALL = memory.Size(total=1000, matrices=800, layers=2, width=10, inner=20, head
 def test_a_size_is_read_from_the_configuration_and_agrees_with_the_parameters_that_are_counted(name: str) -> None:
     config = models.configuration(name)
     size = memory.size_of(config)
-    assert size.total == count(config, method="full").total
+    assert size.total == parameter_counts(config, method="full").total
     per_layer = 2 * size.width**2 + 2 * size.width * size.key_width + 3 * size.width * size.inner
     assert size.matrices == size.layers * per_layer
     for rank in (1, 8):
-        assert memory.adapter_parameters(size, rank) == count(config, rank=rank).trainable
+        assert memory.adapter_parameters(size, rank) == parameter_counts(config, rank=rank).trainable
 
 
 def test_a_model_of_seventy_billion_is_sized_without_its_weights() -> None:
     size = memory.size_of(LLAMA_2_70B)
     assert size.total == 68_976_648_192
-    assert memory.adapter_parameters(size, 16) == count(LLAMA_2_70B, rank=16).trainable
+    assert memory.adapter_parameters(size, 16) == parameter_counts(LLAMA_2_70B, rank=16).trainable
 
 
 def test_a_configuration_that_does_not_say_what_is_needed_is_refused() -> None:
@@ -134,9 +134,9 @@ def test_tokens_and_steps_are_foretold_as_they_come(quick_run: Run) -> None:
     """Rows are judged by the first of them; the run's own rows are these, so that only batches may differ."""
     recipe = quick_run.recipe
     reads = throughput.amount(recipe.with_settings({"max_steps": None, "epochs": 1.0}))
-    from ftdemo.training.inspection import look
+    from ftdemo.training.inspection import inspect_recipe
 
-    assert reads.tokens == sum(look(recipe).examples.lengths)
+    assert reads.tokens == sum(inspect_recipe(recipe).examples.lengths)
 
 
 def test_a_forecast_of_this_machine_times_real_steps(lora_recipe: Recipe) -> None:
@@ -161,7 +161,7 @@ def test_without_weights_tokens_are_judged_by_letters_and_nothing_is_timed(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["probe"], "`method` is probe, of which nothing is foretold."),
+        (["probe"], "`method` is probe, of which nothing is predicted."),
         (["--gpu", "K80"], "There is no data on K80."),
         (["lora", "--method", "full"], "lora and --method both say how to train."),
         (["--rank", "5000"], "`rank`"),

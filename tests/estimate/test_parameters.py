@@ -11,7 +11,7 @@ from conftest import LLAMA_2_70B
 from peft import LoraConfig, get_peft_model
 
 from ftdemo.errors import RecipeError
-from ftdemo.estimate.parameters import Counts, count
+from ftdemo.estimate.parameters import Counts, parameter_counts
 
 SMOLLM2 = hf.LlamaConfig(
     vocab_size=49152,
@@ -97,9 +97,9 @@ def by_peft(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("config", "head"), EVERY_ARCHITECTURE)
 def test_the_formula_counts_what_peft_makes(config: hf.PretrainedConfig, head: bool) -> None:
-    lora = count(config, rank=3, head=head)
-    assert lora == count(config, method="qlora", rank=3, head=head) == by_peft(config, head)
-    assert count(config, method="dora", rank=3, head=head) == by_peft(config, head, dora=True)
+    lora = parameter_counts(config, rank=3, head=head)
+    assert lora == parameter_counts(config, method="qlora", rank=3, head=head) == by_peft(config, head)
+    assert parameter_counts(config, method="dora", rank=3, head=head) == by_peft(config, head, dora=True)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -120,29 +120,29 @@ def test_the_formula_counts_what_peft_makes(config: hf.PretrainedConfig, head: b
     ],
 )
 def test_targets_are_read_as_peft_reads_them(name: str, targets: str | list[str], dora: bool) -> None:
-    ours = count(CAUSAL[name], method="dora" if dora else "lora", rank=3, targets=targets)
+    ours = parameter_counts(CAUSAL[name], method="dora" if dora else "lora", rank=3, targets=targets)
     assert ours == by_peft(CAUSAL[name], head=True, targets=targets, dora=dora)
 
 
 def test_smollm2_has_the_known_counts() -> None:
-    assert count(SMOLLM2) == Counts(total=134_515_008, trainable=2_442_240)
-    assert count(SMOLLM2, method="full") == Counts(total=134_515_008, trainable=134_515_008)
-    assert count(SMOLLM2).share == pytest.approx(0.01816, abs=1e-5)
+    assert parameter_counts(SMOLLM2) == Counts(total=134_515_008, trainable=2_442_240)
+    assert parameter_counts(SMOLLM2, method="full") == Counts(total=134_515_008, trainable=134_515_008)
+    assert parameter_counts(SMOLLM2).share == pytest.approx(0.01816, abs=1e-5)
 
 
 def test_tied_weights_count_once() -> None:
     untied = hf.LlamaConfig.from_dict(SMOLLM2.to_dict() | {"tie_word_embeddings": False})
-    assert count(untied).total - count(SMOLLM2).total == 49152 * 576
-    assert count(untied).trainable == count(SMOLLM2).trainable
+    assert parameter_counts(untied).total - parameter_counts(SMOLLM2).total == 49152 * 576
+    assert parameter_counts(untied).trainable == parameter_counts(SMOLLM2).trainable
 
 
 def test_roberta_base_has_the_count_of_the_lora_paper() -> None:
-    assert count(ROBERTA_BASE, targets=["query", "value"], head=False) == Counts(124_645_632, 294_912)
+    assert parameter_counts(ROBERTA_BASE, targets=["query", "value"], head=False) == Counts(124_645_632, 294_912)
 
 
 @pytest.mark.parametrize(("rank", "trainable"), [(1, 4_718_592), (8, 37_748_736)])
 def test_gpt_3_has_the_counts_of_the_lora_paper(rank: int, trainable: int) -> None:
-    counts = count(GPT_3_175B, rank=rank, targets=["q_proj", "v_proj"])
+    counts = parameter_counts(GPT_3_175B, rank=rank, targets=["q_proj", "v_proj"])
     assert counts.trainable == trainable
     assert round(counts.total / 1e9) == 175
 
@@ -152,90 +152,90 @@ def test_gpt_2_medium_has_the_count_of_the_formula() -> None:
     separate = hf.OPTConfig(
         hidden_size=1024, word_embed_proj_dim=1024, ffn_dim=4096, num_hidden_layers=24, num_attention_heads=16
     )
-    assert count(separate, rank=4, targets=["q_proj", "v_proj"]).trainable == 393_216
+    assert parameter_counts(separate, rank=4, targets=["q_proj", "v_proj"]).trainable == 393_216
     # GPT-2 keeps query, key and value in one matrix of d x 3d; r (d + 3d) happens to equal 2 r (d + d).
     fused = hf.GPT2Config(n_embd=1024, n_layer=24, n_head=16)
-    assert count(fused, rank=4, targets=["c_attn"]).trainable == 393_216
+    assert parameter_counts(fused, rank=4, targets=["c_attn"]).trainable == 393_216
 
 
 def test_a_70_billion_model_is_counted_in_seconds() -> None:
     start = time.process_time()
-    counts = count(LLAMA_2_70B, rank=16)
+    counts = parameter_counts(LLAMA_2_70B, rank=16)
     assert time.process_time() - start < 10
     assert counts == Counts(total=68_976_648_192, trainable=207_093_760)
 
 
 def test_dora_adds_a_magnitude_for_each_output_row() -> None:
-    lora, dora = (count(SMOLLM2, method=method, targets=["k_proj"]) for method in ("lora", "dora"))
+    lora, dora = (parameter_counts(SMOLLM2, method=method, targets=["k_proj"]) for method in ("lora", "dora"))
     assert dora.trainable - lora.trainable == 30 * 192
 
 
 def test_constant_positions_do_not_move() -> None:
-    counts = count(hf.RoFormerConfig(**SMALL, embedding_size=16, max_position_embeddings=64), method="full")
+    counts = parameter_counts(hf.RoFormerConfig(**SMALL, embedding_size=16, max_position_embeddings=64), method="full")
     assert counts.total - counts.trainable == 64 * 32 // 4
 
 
 def test_without_the_head_the_bare_model_is_counted() -> None:
     electra = CAUSAL["electra"]
-    assert count(electra).total > count(electra, head=False).total
+    assert parameter_counts(electra).total > parameter_counts(electra, head=False).total
     mpnet = BARE["mpnet"]  # transformers has no causal model of it
-    assert count(mpnet) == count(mpnet, head=False)
+    assert parameter_counts(mpnet) == parameter_counts(mpnet, head=False)
 
 
 def test_an_encoder_decoder_is_counted_whole() -> None:
-    assert count(hf.BartConfig()) == count(hf.BartConfig(), head=False)
+    assert parameter_counts(hf.BartConfig()) == parameter_counts(hf.BartConfig(), head=False)
 
 
 def test_the_configuration_is_not_changed() -> None:
     before = SMOLLM2.to_dict()
-    count(SMOLLM2)
+    parameter_counts(SMOLLM2)
     assert SMOLLM2.to_dict() == before
 
 
 @pytest.mark.parametrize("targets", [["c_attn"], "q_proj", []])
 def test_targets_that_name_nothing_are_refused_with_those_that_are_there(targets: str | list[str]) -> None:
     with pytest.raises(RecipeError, match=r"(?s)`targets` is .*names no matrix.*all-linear.*q_proj"):
-        count(CAUSAL["llama"], targets=targets)
+        parameter_counts(CAUSAL["llama"], targets=targets)
 
 
 def test_targets_that_are_no_matrix_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"also names model\.layers\.0\.self_attn, .* a LlamaAttention"):
-        count(CAUSAL["llama"], targets=["q_proj", "self_attn"])
+        parameter_counts(CAUSAL["llama"], targets=["q_proj", "self_attn"])
 
 
 def test_a_string_that_is_no_regular_expression_is_refused() -> None:
     with pytest.raises(RecipeError, match="no regular expression"):
-        count(CAUSAL["llama"], targets="*.q_proj")
+        parameter_counts(CAUSAL["llama"], targets="*.q_proj")
 
 
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "gate_proj"], r".*\.(q|up)_proj"])
 def test_stacked_experts_are_refused(targets: str | list[str]) -> None:
     config = hf.Qwen3MoeConfig(**GROUPED, num_experts=4, moe_intermediate_size=16)
     with pytest.raises(RecipeError, match=r"(?s)reaches into model\.layers\.0\.mlp\.experts.*q_proj"):
-        count(config, targets=targets)
+        parameter_counts(config, targets=targets)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_attention_beside_stacked_experts_is_counted() -> None:
     config = hf.Qwen3MoeConfig(**GROUPED, num_experts=4, moe_intermediate_size=16)
-    assert count(config, rank=3, targets=["q_proj"]) == by_peft(config, head=True, targets=["q_proj"])
+    assert parameter_counts(config, rank=3, targets=["q_proj"]) == by_peft(config, head=True, targets=["q_proj"])
 
 
 @pytest.mark.parametrize("rank", [0, -1])
 def test_a_rank_below_1_is_refused(rank: int) -> None:
     with pytest.raises(RecipeError, match="at least 1"):
-        count(CAUSAL["llama"], rank=rank)
+        parameter_counts(CAUSAL["llama"], rank=rank)
 
 
 def test_a_rank_beyond_the_smallest_matrix_is_refused() -> None:
-    assert count(SMOLLM2, rank=192).trainable == 192 * 2_442_240 // 8
+    assert parameter_counts(SMOLLM2, rank=192).trainable == 192 * 2_442_240 // 8
     with pytest.raises(RecipeError, match="`rank` is 193, but the smallest targeted matrix has only rank 192"):
-        count(SMOLLM2, rank=193)
+        parameter_counts(SMOLLM2, rank=193)
 
 
 def test_an_unknown_method_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(RecipeError, match=r"(?s)`method` is 'ia3'.*full, lora, dora, qlora"):
-        count(SMOLLM2, method="ia3")
+        parameter_counts(SMOLLM2, method="ia3")
 
 
 def test_a_model_without_weights_leaves_the_number_format_of_other_threads_alone(
@@ -245,5 +245,5 @@ def test_a_model_without_weights_leaves_the_number_format_of_other_threads_alone
     formats: list[torch.dtype] = []
     monkeypatch.setattr(torch, "set_default_dtype", formats.append)
     config = hf.LlamaConfig(**GROUPED, dtype="bfloat16")
-    assert count(config, method="full").total > 0
+    assert parameter_counts(config, method="full").total > 0
     assert set(formats) <= {torch.float32}

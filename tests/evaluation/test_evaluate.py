@@ -15,11 +15,11 @@ from ftdemo.data.tokenize import Examples, encode_all
 from ftdemo.errors import DataError
 from ftdemo.evaluation.evaluate import (
     Estimate,
-    as_dict,
     bootstrap,
     classify,
-    compare,
     evaluate,
+    evaluate_before_and_after,
+    evaluations_as_dict,
     macro_f1,
     mean_scores,
     old_skill,
@@ -150,7 +150,7 @@ def cross_entropy_alone(model: Any, examples: Examples, place: int) -> tuple[flo
     ids = torch.tensor([example.input_ids])
     with torch.no_grad():
         logits = model(input_ids=ids).logits[0]
-    trained = torch.tensor(example.trained[1:])
+    trained = torch.tensor(example.completion_mask[1:])
     losses = torch.nn.functional.cross_entropy(logits[:-1][trained], ids[0, 1:][trained], reduction="sum")
     return losses.item(), example.trained_tokens
 
@@ -240,7 +240,7 @@ def test_a_probe_learns_its_labels(probe_run: Run) -> None:
 
 @pytest.fixture(scope="module")
 def compared(lora_run: Run) -> dict[str, Any]:
-    return compare(lora_run, prepare(lora_run.recipe).splits.heldout, data=lora_run.recipe.data)
+    return evaluate_before_and_after(lora_run, prepare(lora_run.recipe).splits.heldout, data=lora_run.recipe.data)
 
 
 def test_before_a_lora_run_is_the_base_itself(lora_run: Run, compared: dict[str, Any]) -> None:
@@ -264,7 +264,7 @@ def test_after_a_lora_run_is_its_adapter(lora_run: Run, compared: dict[str, Any]
 
 def test_before_a_run_from_random_weights_there_is_nothing(probe_run: Run) -> None:
     rows = prepare(probe_run.recipe).splits.heldout
-    result = as_dict(compare(probe_run, rows, data=probe_run.recipe.data))
+    result = evaluations_as_dict(evaluate_before_and_after(probe_run, rows, data=probe_run.recipe.data))
     assert result["before"] is None
     assert result["after"]["heldout"]["accuracy"].keys() == {"value", "low", "high", "rows"}
 

@@ -9,7 +9,7 @@ from peft.tuners.lora import dora
 
 from ftdemo.data import BUILT_IN, Row, Text, Turn, read_rows
 from ftdemo.evaluation import generate
-from ftdemo.evaluation.evaluate import judge
+from ftdemo.evaluation.evaluate import answer_and_score
 from ftdemo.evaluation.generate import answer_rows, stream_reply
 from ftdemo.models.load import Source, load_causal_lm
 from ftdemo.recipe import Recipe
@@ -50,7 +50,7 @@ def test_an_answer_says_whether_the_model_stopped_by_itself(model: Any, tokenize
 
 
 def test_the_base_model_does_not_know_the_format(model: Any, tokenizer: Any, rows: list[Row]) -> None:
-    sampled = judge(model, tokenizer, rows, data="support-voice")
+    sampled = answer_and_score(model, tokenizer, rows, data="support-voice")
     assert sampled.scores["format"] == 0
     assert sampled.scores.keys() == {"stopped", "format", "voice"}
     assert sampled.step == 0

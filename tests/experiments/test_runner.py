@@ -67,7 +67,7 @@ def write_spec(folder: Path, **changes: Any) -> Experiment:
 
 
 def carried_out(found: Experiment, folder: Path, *, quick: bool = False) -> dict[str, Any]:
-    *_, last = runner.carry_out(found, quick=quick, folder=folder)
+    *_, last = runner.run_experiment(found, quick=quick, folder=folder)
     assert isinstance(last, dict)
     return last
 
@@ -143,8 +143,8 @@ def test_runs_that_are_there_are_not_done_again_and_one_that_was_broken_off_goes
     arms = {name: SPEC["arms"][name] for name in ("base", "later")}
     found = write_spec(tmp_path / "one", arms=arms, shown=None, claims=[], quick=None, measure=[])
     whole = carried_out(found, tmp_path / "whole")
-    for progress in runner.carry_out(found, quick=False, folder=tmp_path / "runs"):
-        assert isinstance(progress, runner.Progress)
+    for progress in runner.run_experiment(found, quick=False, folder=tmp_path / "runs"):
+        assert isinstance(progress, runner.RunProgress)
         if progress.run == "later/0" and getattr(progress.event, "step", 0) == 3:
             break  # in the middle of the second arm
     base = tmp_path / "runs" / "base-0" / "model.safetensors"
@@ -167,7 +167,7 @@ def test_runs_of_another_form_of_the_experiment_are_refused(tmp_path: Path) -> N
 
 def test_a_record_that_is_too_large_for_a_page_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the record takes 292 kB, more than 200"):
-        runner.write({"runs": "x" * 300_000}, tmp_path / "record.json")
+        runner.write_record({"runs": "x" * 300_000}, tmp_path / "record.json")
 
 
 # In the shell

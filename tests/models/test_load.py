@@ -27,7 +27,7 @@ from ftdemo.errors import ModelError, StorageError
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.models import load as models
 from ftdemo.models import new
-from ftdemo.recipe import HOUSE
+from ftdemo.recipe import BUNDLED_MODELS
 
 LABELS = ("delivery", "praise", "refund")
 UNSEEN = str.maketrans("", "", "\\^`|~")
@@ -86,11 +86,11 @@ LARGEST_TOGETHER = 10 * 2**20
 """Bytes that the models of the house may take in the package."""
 
 
-@pytest.mark.parametrize("name", HOUSE)
+@pytest.mark.parametrize("name", BUNDLED_MODELS)
 def test_a_model_of_the_house_is_loaded_by_plain_transformers(name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = models.house_folder(name)
+    folder = models.bundled_folder(name)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert sum(weight.numel() for weight in model.parameters()) == SIZES[name]
     assert model.config.model_type == "llama"
@@ -100,12 +100,12 @@ def test_a_model_of_the_house_is_loaded_by_plain_transformers(name: str) -> None
 
 
 def test_the_models_of_the_house_are_small_and_speak_the_same_tokens() -> None:
-    sizes = [path.stat().st_size for name in HOUSE for path in models.house_folder(name).iterdir()]
+    sizes = [path.stat().st_size for name in BUNDLED_MODELS for path in models.bundled_folder(name).iterdir()]
     assert sum(sizes) <= LARGEST_TOGETHER
-    assert len({models.vocabulary_hash(models.load_tokenizer(models.resolve(name))) for name in HOUSE}) == 1
+    assert len({models.vocabulary_hash(models.load_tokenizer(models.resolve(name))) for name in BUNDLED_MODELS}) == 1
 
 
-@pytest.mark.parametrize("name", HOUSE)
+@pytest.mark.parametrize("name", BUNDLED_MODELS)
 def test_a_model_of_the_house_goes_on_with_stories_in_the_grammar_of_its_corpus(name: str) -> None:
     """A look at five stories; how well names hold and questions are answered, its experiment's record says."""
     source = models.resolve(name)
@@ -256,14 +256,14 @@ def test_a_language_model_becomes_a_classifier_that_knows_its_padding(tiny: mode
 def test_a_saved_classifier_comes_back_with_its_head_and_labels(minilm: models.Source, tmp_path: Path) -> None:
     model = models.load_classifier(minilm, LABELS, models.load_tokenizer(minilm))
     model.save_pretrained(tmp_path)
-    again: Any = models.load(models.resolve(str(tmp_path)), LABELS)
+    again: Any = models.load_model(models.resolve(str(tmp_path)), LABELS)
     assert torch.equal(again.classifier.weight, model.get_parameter("classifier.weight"))
     assert again.config.id2label == dict(enumerate(LABELS))
 
 
 def test_a_saved_language_model_comes_back_in_the_format_asked_for(tiny: models.Source) -> None:
-    assert next(models.load(tiny).parameters()).dtype == torch.float32
-    assert next(models.load(tiny, dtype=torch.bfloat16).parameters()).dtype == torch.bfloat16
+    assert next(models.load_model(tiny).parameters()).dtype == torch.float32
+    assert next(models.load_model(tiny, dtype=torch.bfloat16).parameters()).dtype == torch.bfloat16
 
 
 # Random weights
@@ -280,7 +280,7 @@ def test_random_weights_have_the_shapes_of_the_trained_ones_and_follow_the_seed(
         model = models.with_random_weights(tiny, labels, tokenizer)
         return {name: weight for name, weight in model.named_parameters() if weight.dim() > 1}
 
-    trained = models.load_classifier(tiny, labels, tokenizer) if labels else models.load(tiny)
+    trained = models.load_classifier(tiny, labels, tokenizer) if labels else models.load_model(tiny)
     shapes = {name: weight.shape for name, weight in trained.named_parameters() if weight.dim() > 1}
     assert {name: weight.shape for name, weight in weights(1).items()} == shapes
     assert all(torch.equal(weight, weights(1)[name]) for name, weight in weights(1).items())
@@ -328,7 +328,7 @@ def test_in_four_bits_each_linear_layer_but_the_head_is_packed_two_weights_a_byt
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_in_four_bits_a_model_says_nearly_the_same(dtype: torch.dtype, tiny: models.Source) -> None:
     ids = torch.tensor([models.load_tokenizer(tiny)("The boats came in at four.")["input_ids"]])
-    whole: Any = models.load(tiny)
+    whole: Any = models.load_model(tiny)
     packed: Any = models.load_quantized(tiny, dtype, torch.device("cpu"))
     with torch.no_grad():
         hidden, right = (model(ids, output_hidden_states=True).hidden_states[-1].float() for model in (packed, whole))

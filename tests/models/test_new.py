@@ -102,7 +102,9 @@ def test_the_chat_template_opens_and_closes_each_turn(own_tokenizer: Any) -> Non
 
 def test_every_assistant_turn_is_trained_and_ends_with_the_stop_token(own_tokenizer: Any) -> None:
     example = encode(TALK, own_tokenizer, train_on="completion", max_length=128)
-    trained = [token for token, is_trained in zip(example.input_ids, example.trained, strict=True) if is_trained]
+    trained = [
+        token for token, is_trained in zip(example.input_ids, example.completion_mask, strict=True) if is_trained
+    ]
     assert own_tokenizer.decode(trained) == "Two.<|im_end|>  Four.\n\nFive: 12 ½ kg<|im_end|>"
 
 
@@ -177,7 +179,7 @@ def test_model_and_tokenizer_come_back_from_a_folder(own_tokenizer: Any, tmp_pat
     model.save_pretrained(tmp_path)
     own_tokenizer.save_pretrained(tmp_path)
     source = Source(name="mine", path=str(tmp_path), origin="", sha256="")
-    again: Any = models.load(source)
+    again: Any = models.load_model(source)
     tokenizer = models.load_tokenizer(source)
     assert models.vocabulary_hash(tokenizer) == models.vocabulary_hash(own_tokenizer)
     assert tokenizer(tales(1)[0])["input_ids"] == own_tokenizer(tales(1)[0])["input_ids"]

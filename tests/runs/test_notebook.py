@@ -9,7 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 from ftdemo.errors import UsageError
-from ftdemo.runs.notebook import write
+from ftdemo.runs.notebook import write_notebook
 from ftdemo.serving.server import STUDIO, demo_names
 
 SHIPPED = Path(__file__).parents[2] / "docs" / "notebooks"
@@ -18,7 +18,7 @@ NAMES = [name for name in demo_names() if name != STUDIO]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_notebook_that_a_page_offers_is_the_one_that_is_written_now(name: str, tmp_path: Path) -> None:
-    fresh = write(name, tmp_path / f"{name}.ipynb").read_text(encoding="utf-8")
+    fresh = write_notebook(name, tmp_path / f"{name}.ipynb").read_text(encoding="utf-8")
     told = f"Run `ftdemo notebook {name} --out docs/notebooks/{name}.ipynb`."
     assert (SHIPPED / f"{name}.ipynb").read_text(encoding="utf-8") == fresh, told
 
@@ -41,4 +41,4 @@ def test_a_notebook_runs_to_its_end(name: str) -> None:
 
 def test_an_unknown_demo_has_no_notebook(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"There is: .*lora"):
-        write("rola", tmp_path / "rola.ipynb")
+        write_notebook("rola", tmp_path / "rola.ipynb")

@@ -271,11 +271,11 @@ def test_merged_and_unmerged_logits_agree(quick_run: Run, tokenizer: Any) -> Non
         with model.disable_adapter():
             base_logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         merged = model.merge_and_unload()(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-    difference = (merged - unmerged)[batch.predict].abs().max().item()
+    difference = (merged - unmerged)[batch.loss_positions].abs().max().item()
     print(f"largest logit difference where an answer is predicted, merged against unmerged: {difference:.1e}")
     # Logits reach 40, and two attention kernels on the same weights already differ by 7e-5.
     assert difference < 1e-4
-    assert (unmerged - base_logits)[batch.predict].abs().max() > 0.1  # the adapter does something
+    assert (unmerged - base_logits)[batch.loss_positions].abs().max() > 0.1  # the adapter does something
 
 
 def test_a_merged_dora_gives_the_logits_of_the_adapter(lora_recipe: Recipe, tmp_path: Path) -> None:
@@ -347,9 +347,9 @@ def test_a_qlora_update_fits_the_unpacked_weights_and_not_the_original_ones(done
     _needs_bitsandbytes("qlora")
     done = done_by["qlora"]
     merged = release(done.run, tmp_path / "merged", "merged").folder
-    plain = models.load(models.resolve(done.run.recipe.model), dtype=torch.float32)
+    plain = models.load_model(models.resolve(done.run.recipe.model), dtype=torch.float32)
     wrong = PeftModel.from_pretrained(plain, done.run.folder).merge_and_unload()
-    right = models.load(models.resolve(str(merged)), dtype=torch.float32)
+    right = models.load_model(models.resolve(str(merged)), dtype=torch.float32)
     apart = max((a - b).abs().max().item() for a, b in zip(right.parameters(), wrong.parameters(), strict=True))
     assert apart > 1e-3  # what 4 bits round away
 

@@ -25,7 +25,7 @@ from starlette.middleware import Middleware
 
 from ftdemo.comparison import ab_test
 from ftdemo.estimate import memory
-from ftdemo.estimate.parameters import count
+from ftdemo.estimate.parameters import parameter_counts
 from ftdemo.events import Answer
 from ftdemo.serving.server import demo_names
 from ftdemo.ui import theme
@@ -357,7 +357,7 @@ def test_the_calculator_has_the_formulas_of_the_package(server: Server, watched:
         size = memory.size_of(config)
         for method in ("full", "lora", "qlora"):
             low_rank, rank = method != "full", 2 ** (place + 2)
-            trainable = count(config, method=method, rank=rank).trainable
+            trainable = parameter_counts(config, method=method, rank=rank).trainable
             tokens, batch = 1000.0 * 311 * 3, 4096 + place
             held = memory.memory(
                 size,

@@ -16,7 +16,7 @@ from ftdemo.cli.main import main
 from ftdemo.errors import DataError
 from ftdemo.experiments.spec import Spec, as_record, outcomes
 from ftdemo.site import mathml
-from ftdemo.site.check import check, fill
+from ftdemo.site.check import check_site, fill
 from ftdemo.site.derive import derive
 from ftdemo.site.measured import load_records, rewrite
 from ftdemo.site.project import Project
@@ -196,7 +196,7 @@ def test_text_without_measured_numbers_is_left_as_it_is(project: Project) -> Non
 
 
 def test_a_page_that_holds_has_no_problems(project: Project) -> None:
-    assert check(project) == []
+    assert check_site(project) == []
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_page_that_holds_has_no_problems(project: Project) -> None:
 )
 def test_a_number_that_no_record_holds_is_reported_with_page_line_and_key(key: str, project: Project) -> None:
     _append(project, _data(key, "1"))
-    (problem,) = check(project)
+    (problem,) = check_site(project)
     assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: No recorded number `{key}`.")
     assert "experiment:arm:path.to.number" in problem
 
@@ -226,7 +226,7 @@ def test_a_number_that_no_record_holds_is_reported_with_page_line_and_key(key: s
 @pytest.mark.parametrize("printed", ["", "about 2", "2 nats", "1e3", "98 %", "two", "1.2.3"])
 def test_a_number_in_an_odd_form_is_reported_with_page_line_and_form(printed: str, project: Project) -> None:
     _append(project, _data("x:lora/0:steps", printed))
-    (problem,) = check(project)
+    (problem,) = check_site(project)
     assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: `{_data('x:lora/0:steps', printed)}` is not a number")
     assert "98%" in problem
 
@@ -242,20 +242,20 @@ def test_a_number_in_an_odd_form_is_reported_with_page_line_and_form(printed: st
 )
 def test_a_number_whose_tag_cannot_be_checked_is_reported(tag: str, project: Project) -> None:
     _append(project, tag)
-    (problem,) = check(project)
+    (problem,) = check_site(project)
     assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: ")
 
 
 def test_a_number_that_differs_from_its_record_is_reported_and_left_alone(project: Project) -> None:
     page = _append(project, _data("x:lora/0:heldout_loss.after", "1.44"))
-    (problem,) = check(project)
+    (problem,) = check_site(project)
     assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: a number differs from its record.")
     assert "1.44" in page.read_text(encoding="utf-8")
 
 
 def test_the_command_that_mends_a_number_exists(project: Project) -> None:
     _append(project, _data("x:lora/0:heldout_loss.after", "1.44"))
-    named = re.search(r"`ftdemo site (\w+)`", check(project)[0])
+    named = re.search(r"`ftdemo site (\w+)`", check_site(project)[0])
     assert named is not None
     site = main.commands["site"]
     assert isinstance(site, click.Group)
@@ -268,7 +268,7 @@ def test_fill_writes_the_recorded_number_and_nothing_else(project: Project) -> N
     assert (
         page.read_text(encoding="utf-8") == f"{PAGE}It fell to {_data('x:lora/0:heldout_loss.after', '1.43')} nats.\n"
     )
-    assert check(project) == []
+    assert check_site(project) == []
     assert fill(project) == []
 
 
@@ -280,13 +280,13 @@ def test_fill_refuses_what_is_not_recorded(project: Project) -> None:
 
 def test_a_changed_record_makes_the_check_fail_until_the_page_is_filled(project: Project) -> None:
     _append(project, _data("x:lora:scores.after.format", "93%"))
-    assert check(project) == []
+    assert check_site(project) == []
     record = project.experiments / "x" / "record.json"
     record.write_text(json.dumps(_record(0.5, 0.6)), encoding="utf-8")
-    (problem,) = check(project)
+    (problem,) = check_site(project)
     assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: a number differs from its record.")
     fill(project)
-    assert check(project) == []
+    assert check_site(project) == []
 
 
 def test_code_is_quoted_from_its_first_decorator_to_its_end_without_its_docstring(project: Project) -> None:
@@ -317,7 +317,7 @@ def test_code_that_is_not_there_is_named(name: str, missing: str, project: Proje
 def test_a_source_that_is_in_no_bibliography_is_reported(project: Project) -> None:
     page = project.docs / "terms" / "a.md"
     page.write_text(PAGE.replace("[hu2021lora]", "[hu2021lora, nobody2020]") + "[N](#nobody2020)\n", encoding="utf-8")
-    assert check(project) == ["docs/terms/a.md:6: source nobody2020 is not in references.bib. Add it."]
+    assert check_site(project) == ["docs/terms/a.md:6: source nobody2020 is not in references.bib. Add it."]
     with pytest.raises(DataError, match="nobody2020") as refusal:
         derive(project)
     assert "a.md" in refusal.value.what
@@ -325,19 +325,21 @@ def test_a_source_that_is_in_no_bibliography_is_reported(project: Project) -> No
 
 def test_a_citation_that_is_not_among_the_sources_is_reported(project: Project) -> None:
     _append(project, "[Someone, 2020](#someone2020)")
-    assert check(project) == [f"docs/terms/a.md:{NUMBER_LINE}: someone2020 is cited, but not under `sources`. Add it."]
+    assert check_site(project) == [
+        f"docs/terms/a.md:{NUMBER_LINE}: someone2020 is cited, but not under `sources`. Add it."
+    ]
 
 
 def test_a_source_that_is_never_cited_is_reported(project: Project) -> None:
     page = project.docs / "terms" / "a.md"
     page.write_text(PAGE.replace("(#hu2021lora)", "(#a)"), encoding="utf-8")
-    assert check(project) == ["docs/terms/a.md:6: source hu2021lora is never cited. Cite it or drop it."]
+    assert check_site(project) == ["docs/terms/a.md:6: source hu2021lora is never cited. Cite it or drop it."]
 
 
 def test_an_entry_that_no_page_uses_is_reported(project: Project) -> None:
     spare = "@misc{spare2020, author={Spare, A.}, title={Spare}, year={2020}}\n"
     (project.docs / "references.bib").write_text(BIBLIOGRAPHY + spare, encoding="utf-8")
-    (problem,) = check(project)
+    (problem,) = check_site(project)
     assert problem.startswith("docs/references.bib:")
     assert "spare2020 is used by no page" in problem
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from ftdemo.cli.main import main
 from ftdemo.errors import DataError
 from ftdemo.site import parts
-from ftdemo.site.check import check, fill
+from ftdemo.site.check import check_site, fill
 from ftdemo.site.derive import derive, load_glossary
 from ftdemo.site.glossary import Glossary, Settings, Term
 from ftdemo.site.links import Linker
@@ -71,7 +71,7 @@ def change(project: Project, page: str, old: str, new: str) -> None:
 
 
 def test_a_glossary_of_another_subject_holds(knots: Project) -> None:
-    assert check(knots, code=True) == []
+    assert check_site(knots, code=True) == []
     assert fill(knots) == []
 
 
@@ -126,20 +126,22 @@ def test_what_does_not_hold_is_reported_with_page_and_line(
     page: str, old: str, new: str, line: int, what: str, knots: Project
 ) -> None:
     change(knots, page, old, new)
-    problems = check(knots, code=True)
+    problems = check_site(knots, code=True)
     assert any(problem.startswith(f"docs/{page}:{line}: ") and what in problem for problem in problems), problems
 
 
 def test_a_summary_longer_than_a_card_is_reported(knots: Project) -> None:
     change(knots, "terms/splice.md", "for good.", "for good" + " and all" * 20 + ".")
-    (problem, *_) = [problem for problem in check(knots) if "`summary`" in problem]
+    (problem, *_) = [problem for problem in check_site(knots) if "`summary`" in problem]
     assert problem.startswith("docs/terms/splice.md:6: ")
     assert "200" in problem
 
 
 def test_a_page_whose_head_is_no_yaml_is_reported_and_the_others_are_checked(knots: Project) -> None:
     change(knots, "terms/splice.md", "level: loft", "level: [loft")
-    assert any(problem.startswith("docs/terms/splice.md:1: the page's head cannot be read") for problem in check(knots))
+    assert any(
+        problem.startswith("docs/terms/splice.md:1: the page's head cannot be read") for problem in check_site(knots)
+    )
     with pytest.raises(DataError, match="ftdemo site check"):
         derive(knots)
 
@@ -147,12 +149,12 @@ def test_a_page_whose_head_is_no_yaml_is_reported_and_the_others_are_checked(kno
 def test_a_term_that_no_other_points_at_is_reported(knots: Project) -> None:
     change(knots, "terms/splice.md", "contrast: [knot]\n", "")
     change(knots, "terms/knot.md", "contrast: [splice]\n", "")
-    assert "docs/terms/splice.md:1: no other term points here. Relate it to one." in check(knots)
+    assert "docs/terms/splice.md:1: no other term points here. Relate it to one." in check_site(knots)
 
 
 def test_prerequisites_that_run_in_a_circle_are_reported(knots: Project) -> None:
     change(knots, "terms/knot.md", "level: deck", "level: deck\nprerequisites: [sheet-bend]")
-    circles = [problem for problem in check(knots) if "prerequisite of itself" in problem]
+    circles = [problem for problem in check_site(knots) if "prerequisite of itself" in problem]
     assert [problem.partition(":")[0] for problem in circles] == ["docs/terms/knot.md", "docs/terms/sheet-bend.md"]
 
 
@@ -163,7 +165,7 @@ def test_code_with_an_excuse_is_not_run(knots: Project) -> None:
         "```python\nprint",
         "<!-- not run: needs a rope -->\n\n```python\nraise SystemExit\nprint",
     )
-    assert check(knots, code=True) == []
+    assert check_site(knots, code=True) == []
 
 
 def test_code_in_a_tab_is_run_without_its_indentation() -> None:
@@ -293,14 +295,14 @@ def test_a_new_terms_page_fails_the_check_until_it_is_filled(knots: Project, mon
     done = CliRunner().invoke(main, ["new-term", "Clove hitch"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     page = "docs/terms/clove-hitch.md"
-    assert any(problem.startswith(page) and "TODO" in problem for problem in check(knots))
+    assert any(problem.startswith(page) and "TODO" in problem for problem in check_site(knots))
     summary = "A clove hitch ties a rope to a post, for a while."
     path = knots.root / page
     text = re.sub(r'"TODO: one sentence[^"]*"', f'"{summary}"', path.read_text(encoding="utf-8"))
     text = text.replace("TODO", "It holds while it is pulled.").replace("related: []", "related: [splice]")
     path.write_text(text.replace('## Sources\n\n--8<-- "sources/clove-hitch.md"\n', ""), encoding="utf-8")
     change(knots, "terms/splice.md", "contrast: [knot]", "contrast: [knot]\nrelated: [clove-hitch]")
-    assert check(knots) == []
+    assert check_site(knots) == []
     derive(knots)
 
 

@@ -165,7 +165,7 @@ def test_logits_only_at_trained_tokens_give_the_loss_of_all_logits(learner: Lear
     with torch.no_grad():
         sparse = loss_sum(learner.model, batch, learner)
         logits = learner.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        full = torch.nn.functional.cross_entropy(logits[batch.predict], batch.targets, reduction="sum")
+        full = torch.nn.functional.cross_entropy(logits[batch.loss_positions], batch.targets, reduction="sum")
     # float32 sums in another order: 1e-5 a token is some hundred roundings of a loss near 5
     assert sparse.item() == pytest.approx(full.item(), abs=1e-5 * len(batch.targets))
 

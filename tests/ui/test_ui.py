@@ -63,14 +63,14 @@ def test_what_follows_a_training_is_counted_as_soon_as_it_is_known_how_long_it_t
         time.sleep(2)
 
     def told() -> str:
-        return demo.foretell("tiny", {"examples": 8}, finish)
+        return demo.predict_cost("tiny", {"examples": 8}, finish)
 
     def seconds() -> int:
         return int(re.findall(r"about (\d+) s", told())[0])
 
     before = seconds()
     assert "not counted" in told()
-    assert "not counted" not in demo.foretell("tiny", {"examples": 8})
+    assert "not counted" not in demo.predict_cost("tiny", {"examples": 8})
     *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
     assert "With all questions it took" in last[0]
     assert "not counted" not in told()
