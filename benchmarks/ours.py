@@ -20,7 +20,7 @@ from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Finished, Step
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe, named
-from ftdemo.runs.run import perform
+from ftdemo.runs.perform import perform
 from ftdemo.training import hardware
 from ftdemo.training.hardware import dtype_race
 from ftdemo.training.loop import plan_run

@@ -15,7 +15,8 @@ from ftdemo.data import BUILT_IN
 from ftdemo.events import Event, Started, Step
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
-from ftdemo.runs.run import Run, perform
+from ftdemo.runs.perform import perform
+from ftdemo.runs.run import Run
 
 QUICK = Recipe(
     model="smollm2",

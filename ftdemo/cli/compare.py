@@ -15,8 +15,9 @@ from ftdemo.errors import STOPPED_BY_CTRL_C, StorageError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ftdemo.comparison.advice import Measured
     from ftdemo.comparison.approaches import Task, Way
-    from ftdemo.comparison.compare import Comparison, Measured
+    from ftdemo.comparison.compare import Comparison
     from ftdemo.estimate.forecast import Forecast
     from ftdemo.events import Event
 
@@ -103,7 +104,8 @@ def _followed(events: Iterator[Event | Measured | Comparison], task: Task) -> Co
     """The comparison that the events end with; meanwhile a line says what is in hand."""
     from rich.console import Console
 
-    from ftdemo.comparison.compare import Comparison, Measured
+    from ftdemo.comparison.advice import Measured
+    from ftdemo.comparison.compare import Comparison
     from ftdemo.events import Step
 
     console = Console(stderr=True)

@@ -96,7 +96,7 @@ def train(
 
 
 def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) -> None:
-    from ftdemo.runs.run import perform
+    from ftdemo.runs.perform import perform
 
     aloud = _print_json if as_json else _draw
     report = aloud if distributed.is_main() else _keep_silent

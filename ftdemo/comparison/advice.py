@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftdemo import charts
-from ftdemo.evaluation.evaluate import bootstrap
-
-if TYPE_CHECKING:
-    from ftdemo.comparison.compare import Measured
+from ftdemo.comparison.approaches import Way
+from ftdemo.evaluation.evaluate import Estimate, bootstrap
+from ftdemo.events import Answer
 
 _POOR = 0.5
 """An approach that is right less often is not advised."""
 _FEW_ROWS = 30
 """With so few questions, 95% intervals reach some 18 points to either side."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one approach came to."""
+
+    way: Way
+    quality: Estimate
+    scores: dict[str, Estimate]
+    each: tuple[float, ...]
+    """The quality of each answer."""
+    seconds: float
+    """For an answer by itself: the median of some."""
+    prompt_tokens: float
+    """Tokens that the model reads for an answer, on average."""
+    answer_tokens: float
+    """Tokens that it writes, on average."""
+    setup_seconds: float
+    """For training, or for building the index."""
+    stored_bytes: int
+    """Of what has to be kept besides the model: the adapter, the index with its passages, the examples."""
+    found: float | None
+    """Share of the questions for which what was found holds the words that the answer should have."""
+    up_to_date: float | None = None
+    """Once facts have changed: the share of questions about them that are answered as things are now."""
+    out_of_date: float | None = None
+    """And the share answered as they were."""
+    answers: tuple[Answer, ...] = ()
 
 
 def advise(measured: Sequence[Measured], model: str) -> str:

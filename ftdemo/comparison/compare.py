@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ftdemo.comparison.advice import advise
+from ftdemo.comparison.advice import Measured, advise
 from ftdemo.comparison.approaches import (
     SEARCHING,
     TUNED,
@@ -27,44 +27,17 @@ from ftdemo.comparison.approaches import (
 )
 from ftdemo.data import Row, constraints, load_splits
 from ftdemo.errors import UsageError
-from ftdemo.evaluation.evaluate import Estimate, deciding, estimates, score
+from ftdemo.evaluation.evaluate import deciding, estimates, score
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.evaluation.retrieval import make_search
 from ftdemo.events import Answer, Event
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
-from ftdemo.runs.run import Run, Switch, perform
+from ftdemo.runs.perform import Switch, perform
+from ftdemo.runs.run import Run
 
 _ALONE = 5
 """Answers that are timed one at a time."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one approach came to."""
-
-    way: Way
-    quality: Estimate
-    scores: dict[str, Estimate]
-    each: tuple[float, ...]
-    """The quality of each answer."""
-    seconds: float
-    """For an answer by itself: the median of some."""
-    prompt_tokens: float
-    """Tokens that the model reads for an answer, on average."""
-    answer_tokens: float
-    """Tokens that it writes, on average."""
-    setup_seconds: float
-    """For training, or for building the index."""
-    stored_bytes: int
-    """Of what has to be kept besides the model: the adapter, the index with its passages, the examples."""
-    found: float | None
-    """Share of the questions for which what was found holds the words that the answer should have."""
-    up_to_date: float | None = None
-    """Once facts have changed: the share of questions about them that are answered as things are now."""
-    out_of_date: float | None = None
-    """And the share answered as they were."""
-    answers: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Answer, Event
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe, named
+from ftdemo.runs.perform import Switch, perform
 from ftdemo.runs.publish import release
-from ftdemo.runs.run import Run, Switch, perform
+from ftdemo.runs.run import Run
 
 WorkflowStep = Literal["check", "split", "train", "evaluate", "ab", "release"]
 STEPS: tuple[WorkflowStep, ...] = ("check", "split", "train", "evaluate", "ab", "release")

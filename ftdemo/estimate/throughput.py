@@ -12,7 +12,7 @@ from functools import lru_cache
 from ftdemo.data import Labelled, load_splits
 from ftdemo.events import Event, Sampled, Step
 from ftdemo.recipe import Recipe
-from ftdemo.runs.run import measure_baseline
+from ftdemo.runs.perform import measure_baseline
 from ftdemo.training.inspection import inspect_recipe
 from ftdemo.training.loop import train
 from ftdemo.training.methods import prepare

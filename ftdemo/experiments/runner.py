@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ftdemo.comparison import approaches, compare
+from ftdemo.comparison import advice, approaches, compare
 from ftdemo.data.variants import write_variant
 from ftdemo.errors import UsageError
 from ftdemo.events import Evaluated, Event, Sampled, Started, Step
@@ -22,7 +22,8 @@ from ftdemo.experiments.spec import Arm, Experiment, Spec
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
 from ftdemo.runs import run_metrics, save
-from ftdemo.runs.run import Run, perform, versions
+from ftdemo.runs.perform import perform
+from ftdemo.runs.run import Run, versions
 from ftdemo.training import hardware
 
 _CURVE_POINTS = 100
@@ -169,7 +170,7 @@ def _compared(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dict[str,
     ):
         if isinstance(event, compare.Comparison):
             yield _rounded(event.as_dict())
-        elif not isinstance(event, compare.Measured):
+        elif not isinstance(event, advice.Measured):
             yield event
 
 

@@ -60,7 +60,8 @@ from IPython.display import HTML, display
 
 from ftdemo import charts
 from ftdemo.events import Step
-from ftdemo.runs.run import Run, perform
+from ftdemo.runs.perform import perform
+from ftdemo.runs.run import Run
 
 folder = Path(tempfile.mkdtemp()) / "run"
 events, shown = [], display(HTML("Loading the model …"), display_id=True)

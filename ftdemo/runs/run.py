@@ -1,52 +1,28 @@
-"""A run on disk: carried out, recorded, written under its final name only when it is whole, and read again."""
+"""A run on disk, read: its record, and its model ready to answer. `ftdemo.runs.perform` writes what is read here."""
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
 import json
-import os
 import platform
-import shutil
-import tempfile
-import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ftdemo import __version__, events
 from ftdemo.data import BUILT_IN
-from ftdemo.errors import StorageError, UsageError
-from ftdemo.evaluation.evaluate import answer_and_score
+from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import REPLY_TOKENS
-from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
+from ftdemo.events import Event, Sampled
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
-from ftdemo.runs import save
-from ftdemo.training import checkpoint, distributed, hardware
-from ftdemo.training.loop import TrainingState, evaluate_heldout, finished, train
-from ftdemo.training.methods import Learner, prepare, speed_up
+from ftdemo.training.methods import speed_up
 
 if TYPE_CHECKING:
     import torch
 
 RECORD = "run.json"
-_NEEDED_BYTES = 64 * 2**20
-"""Room to ask for before training: an adapter of SmolLM2 takes 10 MB at rank 8, its tokenizer 4."""
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
-
-
-class Switch(Protocol):
-    """By which a run is asked to stop: a `threading.Event`, or what is like one."""
-
-    def is_set(self) -> bool:
-        """Whether it was asked."""
-
-    def set(self) -> None:
-        """Ask it."""
 
 
 @dataclass(frozen=True)
@@ -168,297 +144,7 @@ class Run:
             )
 
 
-def perform(
-    recipe: Recipe,
-    out: Path,
-    *,
-    baseline: Sequence[Event] = (),
-    stop: Switch | None = None,
-    resume: Run | None = None,
-) -> Generator[Event]:
-    """Carry out a recipe, judge the model before and after, and write everything to `out`.
-
-    However it ends, what was trained is kept: by `stop`, by closing this generator, or by an error after the first
-    step; and every `save_every` steps, should the process be killed. A run that did not come to its end holds a
-    checkpoint, from which it can go on.
-
-    Args:
-        recipe: What to do.
-        out: The folder to write. It may not exist, unless its run is resumed.
-        baseline: What `measure_baseline` gave for the same model, data and prompts, if it was asked before.
-        stop: Set it to end the training after the step in hand. The model is judged and saved all the same; where no
-            step was taken yet, nothing is written and there is no `Finished`.
-        resume: A run of the same recipe to go on with, from its last step.
-
-    Yields:
-        All events of `train`, an `Evaluated` and a `Sampled` before and after training, and `Finished` once the run is
-        on disk. Of a resumed run, those that are new.
-
-    Raises:
-        FtdemoError: If the recipe cannot be carried out, or the run cannot be written.
-    """
-    if resume is None:
-        _refuse_existing(out)
-    _require_space(out)
-    with distributed.explaining_lost_peers(out):
-        learner = prepare(_settled(recipe))
-        progress = checkpoint.load_checkpoint(learner, resume.folder) if resume else TrainingState()
-        recorder = _Recorder(learner, progress, out, resume)
-        yield from _recorded(learner, progress, baseline, stop or threading.Event(), recorder)
-
-
-def _settled(recipe: Recipe) -> Recipe:
-    """The recipe for all processes of this run: a number format that is measured, is measured by one of them."""
-    device = hardware.pick_device(recipe.device)
-    distributed.join(device)
-    if distributed.world_size() == 1 or recipe.dtype != "auto":
-        return recipe
-    measured = hardware.dtype_race(str(device)).winner if distributed.is_main() else None
-    return recipe.with_settings({"dtype": distributed.agreed(measured)})
-
-
-def _recorded(
-    learner: Learner, progress: TrainingState, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
-) -> Generator[Event]:
-    """The events of a run, which is written when it ends, however it ends."""
-    try:
-        for event in _carry_out(learner, progress, baseline, stop, recorder):
-            recorder.add(event)
-            if not isinstance(event, Finished):
-                yield event
-    except Exception:
-        recorder.save(status="failed", alone=True)
-        raise
-    except BaseException:  # Ctrl-C, or this generator was closed
-        recorder.save(status="stopped", alone=True)
-        raise
-    if ended := recorder.finished:
-        recorder.save(status=ended.status)
-        yield ended
-
-
-def measure_baseline(learner: Learner, stop: Switch | None = None) -> Iterator[Event]:
-    """The held-out loss and the answers of a model that has not taken a step; a stop cuts the answers short."""
-    if learner.heldout:
-        yield evaluate_heldout(learner, step=0)
-        yield _judged(learner, 0, stop)
-
-
-def _carry_out(
-    learner: Learner, progress: TrainingState, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
-) -> Iterator[Event]:
-    """The events of training with judgement around them, `Finished` last; `stop` ends the training early."""
-    ended: Finished | None = None
-    with closing(train(learner.recipe, learner, progress)) as training:
-        for event in training:
-            if isinstance(event, Finished):
-                ended = event
-                break
-            yield event
-            if isinstance(event, Started) and not progress.step:
-                yield from baseline or _until_asked(stop, measure_baseline(learner, stop))
-                hardware.give_memory_back()  # what answering took is not held through the training
-                if _is_asked(stop):
-                    break
-            if isinstance(event, Step) and event.step < event.total_steps and _is_asked(stop):
-                recorder.save(status="stopped")  # at once: who asks may not wait until the model is judged
-                ended = finished("stopped", learner, progress)
-                break
-            if learner.heldout and isinstance(event, Step) and _is_sampled(event, learner.recipe):
-                yield from _until_asked(stop, [_judged(learner, event.step, stop)])
-    if ended is None:
-        return
-    if learner.heldout:
-        if ended.status == "stopped":
-            yield evaluate_heldout(learner, ended.steps)
-        yield _judged(learner, step=ended.steps)
-    yield ended
-
-
-def _is_sampled(event: Step, recipe: Recipe) -> bool:
-    """Whether prompts are answered on the way, after this step; after the last they are answered anyway."""
-    return bool(recipe.sample_every) and event.step % (recipe.sample_every or 1) == 0 and event.step < event.total_steps
-
-
-def _is_asked(stop: Switch) -> bool:
-    """Whether any process of the run was asked to stop; then all are."""
-    asked = distributed.any_says(stop.is_set())
-    if asked:
-        stop.set()
-    return asked
-
-
-def _until_asked(stop: Switch, events: Iterable[Event]) -> Iterator[Event]:
-    """The events until a stop is asked for; what was being measured then is left out."""
-    for event in events:
-        if _is_asked(stop):
-            return
-        yield event
-
-
-def _judged(learner: Learner, step: int, stop: Switch | None = None) -> Sampled:
-    """What the model answers; where one process carries out the run, a stop cuts it short."""
-    rows, recipe = learner.splits.prompts, learner.recipe
-    return answer_and_score(
-        learner.model,
-        learner.tokenizer,
-        rows if learner.labels else rows[: recipe.sample_prompts],
-        data=recipe.data,
-        step=step,
-        labels=learner.labels,
-        answer_tokens=recipe.answer_tokens,
-        until=stop.is_set if stop and distributed.world_size() == 1 else None,
-    )
-
-
-@dataclass(frozen=True)
-class _Tensors:
-    """What is written of a model, gathered from all processes of the run."""
-
-    model: dict[str, Any] | None
-    """See `save.gather`."""
-    checkpoint: dict[str, Any]
-    """See `checkpoint.gather`; empty of a run that has come to its end."""
-
-
-class _Recorder:
-    """Collects a run's events and writes the run; in a run of several processes only the main one writes."""
-
-    def __init__(self, learner: Learner, progress: TrainingState, out: Path, resume: Run | None) -> None:
-        self._learner = learner
-        self._progress = progress
-        self._out = out
-        self._resumed = bool(resume)
-        recipe = learner.recipe
-        self._events = [event for event in resume.events if _is_kept(event, progress, recipe)] if resume else []
-
-    def add(self, event: Event) -> None:
-        """Take in what happened, and save the run where its recipe asks for that."""
-        if not (self._resumed and isinstance(event, Started)):
-            self._events.append(event)
-        every = self._learner.recipe.save_every
-        if every and isinstance(event, Step) and event.step % every == 0 and event.step < event.total_steps:
-            self.save(status="running")
-
-    @property
-    def finished(self) -> Finished | None:
-        return next(iter(self._all(Finished)), None)
-
-    def _all(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self._events if isinstance(event, kind)]
-
-    def _last(self, kind: type[Any]) -> Any:
-        return self._all(kind)[-1]
-
-    def save(self, *, status: str, alone: bool = False) -> None:
-        """Write the run under its name at once, or, where that fails, somewhere else and say where.
-
-        A run without a single step left nothing to keep.
-
-        Args:
-            status: How the run stands.
-            alone: Whether the other processes may be elsewhere, or gone. What they hold a share of cannot be gathered
-                then: the last checkpoint stays.
-        """
-        if not self._all(Step) or (alone and distributed.hold_shares(self._learner.model)):
-            return
-        tensors = _Tensors(
-            model=save.gather_weights(self._learner),
-            checkpoint={} if status == "completed" else checkpoint.gather_checkpoint(self._learner, self._progress),
-        )
-        if not distributed.is_main():
-            return
-        try:
-            self._out.parent.mkdir(parents=True, exist_ok=True)
-            self._write(self._out, status, tensors)
-        except OSError as error:
-            what = f"The run could not be written to {self._out}: {_reason(error)}."
-            raise StorageError(what, self._rescue(status, tensors)) from None
-
-    def _rescue(self, status: str, tensors: _Tensors) -> str:
-        folder: Path | None = None
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="ftdemo-rescued-"))
-            self._write(folder / "run", status, tensors)
-        except OSError:
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
-            return "There was no room in the system's temporary folder either. Make room and train again."
-        return f"It was kept in {folder / 'run'}. Make room, then move it."
-
-    def _write(self, out: Path, status: str, tensors: _Tensors) -> None:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-            new = Path(temporary) / out.name
-            new.mkdir()
-            save.save_model(self._learner, new, tensors.model)
-            if tensors.checkpoint:
-                checkpoint.save_checkpoint(tensors.checkpoint, self._progress, new)
-            record = self._record(status)
-            (new / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            (new / "recipe.yaml").write_text(self._learner.recipe.to_yaml(), encoding="utf-8")
-            (new / "README.md").write_text(save.model_card(record), encoding="utf-8")
-            if out.exists():  # our own checkpoint, or the run that is resumed
-                out.replace(Path(temporary) / "old")
-            new.replace(out)
-
-    def _record(self, status: str) -> dict[str, Any]:
-        learner, last = self._learner, self._last(Step)
-        samples = {("before", "after")[sample.step > 0]: sample.scores for sample in self._all(Sampled)}
-        losses = {event.step: event.loss for event in self._all(Evaluated)}
-        kept = self.finished.best_step if self.finished else None
-        source = asdict(learner.source) | {"vocabulary": models.vocabulary_hash(learner.tokenizer)}
-        del source["path"]  # of this machine alone
-        return {
-            "version": 2,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "status": status,
-            "recipe": learner.recipe.model_dump(mode="json"),
-            "model": source,
-            "labels": list(learner.labels),
-            "dtype": str(learner.dtype).removeprefix("torch."),
-            "versions": versions(),
-            "hardware": hardware.describe(learner.device),
-            "processes": distributed.world_size(),
-            "scores": samples,
-            "heldout_loss": {"before": losses[min(losses)], "after": losses[kept or max(losses)]} if losses else {},
-            "steps": last.step,
-            "tokens": last.tokens,
-            "seconds": last.seconds,
-            "tokens_per_second": last.tokens_per_second,
-            "peak_memory_bytes": hardware.peak_memory(learner.device),
-            "events": [events.to_dict(event) for event in self._events],
-        }
-
-
 def versions() -> dict[str, str]:
     """The versions that decide a run's numbers."""
     libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {"ftdemo": __version__, "python": platform.python_version()} | libraries
-
-
-def _is_kept(event: Event, progress: TrainingState, recipe: Recipe) -> bool:
-    """Whether an event of a stopped run belongs to the resumed one: not the judgement of where it was stopped."""
-    if isinstance(event, Finished):
-        return False
-    if isinstance(event, Sampled) and event.step and event.step % (recipe.sample_every or event.step + 1):
-        return False
-    last = progress.looked if isinstance(event, Evaluated) else progress.step
-    return isinstance(event, Started) or event.step <= last
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.exists():
-        raise UsageError(f"{out} is there already.", "Nothing is overwritten: give another name with `--out`.")
-
-
-def _require_space(out: Path) -> None:
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"{folder} may not be written to.", "Give another place with `--out`.")
-    if shutil.disk_usage(folder).free < _NEEDED_BYTES:
-        what = f"The disk that holds {folder} is full: a run needs about {_NEEDED_BYTES // 2**20} MB."
-        raise StorageError(what, "Make room, or give another place with `--out`.")
-
-
-def _reason(error: OSError) -> str:
-    return "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)

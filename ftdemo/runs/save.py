@@ -6,19 +6,16 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from ftdemo import __version__
 from ftdemo.data import BUILT_IN
 from ftdemo.recipe import BUNDLED_MODELS
+from ftdemo.runs.run import Run
 from ftdemo.training import distributed
 from ftdemo.training.methods import Learner
-
-if TYPE_CHECKING:
-    from ftdemo.runs.run import Run
-
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -21,7 +21,9 @@ from ftdemo.events import Event
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
 from ftdemo.runs import notebook, run, run_metrics
-from ftdemo.runs.run import Run, measure_baseline
+from ftdemo.runs import perform as runs
+from ftdemo.runs.perform import measure_baseline
+from ftdemo.runs.run import Run
 from ftdemo.training.methods import prepare
 from ftdemo.ui.accelerator import on_accelerator
 from ftdemo.ui.visits import LINE, Stop
@@ -55,7 +57,7 @@ def _gpu_seconds(settings: dict[str, Any], *_: Any) -> int:
 @on_accelerator(_gpu_seconds)
 def _perform(settings: dict[str, Any], folder: str, stop: str, known: tuple[Event, ...]) -> Iterator[Event]:
     """Of plain values alone, so that it may be done in another process."""
-    yield from run.perform(Recipe(**settings), Path(folder), baseline=known, stop=Stop(Path(stop)))
+    yield from runs.perform(Recipe(**settings), Path(folder), baseline=known, stop=Stop(Path(stop)))
 
 
 def baseline(recipe: Recipe) -> tuple[Event, ...]:

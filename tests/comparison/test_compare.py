@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from ftdemo.cli.main import main
-from ftdemo.comparison.advice import advise, picture, table
+from ftdemo.comparison.advice import Measured, advise, picture, table
 from ftdemo.comparison.approaches import WAYS, Way, own_task, tasks
-from ftdemo.comparison.compare import Comparison, Measured, run_comparison
+from ftdemo.comparison.compare import Comparison, run_comparison
 from ftdemo.data import Row, Turn
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.evaluate import Estimate, estimates, score

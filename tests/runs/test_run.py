@@ -17,7 +17,8 @@ from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
-from ftdemo.runs.run import Run, measure_baseline, perform
+from ftdemo.runs.perform import measure_baseline, perform
+from ftdemo.runs.run import Run
 from ftdemo.training.loop import evaluate_heldout
 from ftdemo.training.methods import prepare
 

@@ -27,8 +27,9 @@ from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Answer, Event, Sampled
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
+from ftdemo.runs.perform import perform
 from ftdemo.runs.publish import release
-from ftdemo.runs.run import Run, perform
+from ftdemo.runs.run import Run
 from ftdemo.runs.save import model_card
 from ftdemo.training.loop import train
 from ftdemo.training.methods import Learner, prepare

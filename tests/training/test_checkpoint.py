@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from ftdemo.errors import UsageError
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.recipe import Recipe
-from ftdemo.runs.run import Run, perform
+from ftdemo.runs.perform import perform
+from ftdemo.runs.run import Run
 from ftdemo.training import checkpoint
 
 

@@ -25,7 +25,8 @@ from ftdemo.data.batches import plan_batches
 from ftdemo.errors import TrainingError, UsageError
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.recipe import Recipe
-from ftdemo.runs.run import Run, perform
+from ftdemo.runs.perform import perform
+from ftdemo.runs.run import Run
 from ftdemo.training import distributed
 from ftdemo.training.loop import _hand_over
 from ftdemo.training.methods import prepare
@@ -59,11 +60,12 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 
 from ftdemo.training import distributed
-from ftdemo.runs import run
+from ftdemo.runs import perform as runs
 from ftdemo.events import Step
 from ftdemo.training.methods import prepare
 from ftdemo.recipe import Recipe
-from ftdemo.runs.run import Run, perform
+from ftdemo.runs.perform import perform
+from ftdemo.runs.run import Run
 
 PartialState(cpu=True)
 if sharding := bool(os.environ.get("ACCELERATE_USE_FSDP")):
@@ -71,7 +73,7 @@ if sharding := bool(os.environ.get("ACCELERATE_USE_FSDP")):
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 learners = []
-run.prepare = lambda recipe: learners.append(prepare(recipe)) or learners[-1]
+runs.prepare = lambda recipe: learners.append(prepare(recipe)) or learners[-1]
 
 for job in json.loads(sys.argv[1]):
     stop, out = threading.Event(), Path(job["out"])
