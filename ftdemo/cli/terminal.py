@@ -1,4 +1,4 @@
-"""What commands of the shell have in common."""
+"""What all commands share: how errors are reported, and how Ctrl-C ends a command."""
 
 from __future__ import annotations
 
@@ -10,19 +10,42 @@ from typing import Any
 
 import click
 
+from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.training import distributed
 
 
+class ReportingCommand(click.Command):
+    """A command that reports an error which the user can fix in two lines, and ends with that error's exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; end with the error's exit code where there is an error."""
+        try:
+            return super().invoke(context)
+        except FtdemoError as error:
+            if distributed.is_main() or not isinstance(error, UsageError):  # a wrong request is wrong in every process
+                click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.what}\n{error.remedy}", err=True)
+            else:
+                distributed.let_the_main_one_speak()
+            context.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            context.exit(STOPPED_BY_CTRL_C)
+
+
+class ReportingGroup(ReportingCommand, click.Group):
+    """A group whose commands report their errors in two lines."""
+
+
 @contextmanager
-def ctrl_c_sets() -> Iterator[threading.Event]:
-    """Within this, Ctrl-C sets the event, as does a polite end by the system; a second one interrupts at once."""
+def stop_on_ctrl_c() -> Iterator[threading.Event]:
+    """Within this, Ctrl-C or SIGTERM sets the event; a second one interrupts at once."""
     stop = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
     usual = [signal.getsignal(number) for number in signals]
 
-    def ask(_signal: int, _frame: Any) -> None:
+    def handle(_signal: int, _frame: Any) -> None:
         if distributed.is_main():
-            click.echo("\nStopping after what is in hand. Ctrl-C again interrupts at once.", err=True)
+            click.echo("\nStopping after the current step. Press Ctrl-C again to stop at once.", err=True)
         stop.set()
         restore()
 
@@ -31,8 +54,14 @@ def ctrl_c_sets() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
     for number in signals:
-        signal.signal(number, ask)
+        signal.signal(number, handle)
     try:
         yield stop
     finally:
         restore()
+
+
+def first_few(numbers: tuple[int, ...]) -> str:
+    """The first eight numbers, and how many more there are."""
+    listed = ", ".join(map(str, numbers[:8]))
+    return listed if len(numbers) <= 8 else f"{listed} and {len(numbers) - 8} more"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftdemo.cli.terminal import ctrl_c_sets
+from ftdemo.cli.terminal import stop_on_ctrl_c
 from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 _HOST, _PORT = "127.0.0.1", 7861
 
 
-@click.command()
+@click.command("workflow")
 @click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
 @click.option("--step", metavar="NAME", help="This step alone: check, split, train, evaluate, ab or release.")
 @click.option("--again", is_flag=True, help="Do it again although nothing has changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print each step as a line of JSON.")
-def workflow(plan: Path, step: str | None, again: bool, as_json: bool) -> None:
+def workflow_command(plan: Path, step: str | None, again: bool, as_json: bool) -> None:
     """Go from a file to a release: check, split, train, evaluate, A/B test, release.
 
     A plan is a YAML file with `data: FILE` at least. What has not changed since the last time is not done again. Ctrl-C
@@ -37,7 +37,7 @@ def workflow(plan: Path, step: str | None, again: bool, as_json: bool) -> None:
     if step is not None and step not in engine.STEPS:
         raise UsageError(f"There is no step {step}.", f"The steps are: {', '.join(engine.STEPS)}.")
     read, console = engine.WorkflowPlan.from_yaml(plan), Console(stderr=True)
-    with ctrl_c_sets() as stop, console.status("reading") as status:
+    with stop_on_ctrl_c() as stop, console.status("reading") as status:
         for event in engine.run_workflow(read, only=step, again=again, stop=stop):
             match event:
                 case Step(step=number, total_steps=total, loss=loss):
@@ -71,11 +71,11 @@ def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-@click.command()
+@click.command("judge")
 @click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
 @click.option("--host", default=_HOST, show_default=True, help="Address to listen on.")
 @click.option("--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535))
-def judge(plan: Path, host: str, port: int) -> None:
+def judge_command(plan: Path, host: str, port: int) -> None:
     """Open a page on which a person judges the answers of a plan's A/B test, pair by pair, in blinded order."""
     from ftdemo.comparison import ab_test
     from ftdemo.comparison.workflow import WorkflowPlan

@@ -257,7 +257,7 @@ def test_the_command_that_mends_a_number_exists(project: Project) -> None:
     _append(project, _data("x:lora/0:heldout_loss.after", "1.44"))
     named = re.search(r"`ftdemo site (\w+)`", check_site(project)[0])
     assert named is not None
-    site = main.commands["site"]
+    site = main.get_command(click.Context(main), "site")
     assert isinstance(site, click.Group)
     assert named[1] in site.commands
 

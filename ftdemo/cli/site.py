@@ -1,4 +1,4 @@
-"""The shell's commands around a glossary's pages. All are run in the glossary's own folder."""
+"""The glossary's pages and the demos on this machine: `ftdemo site`, `new-term`, `serve` and `demo`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import click
 
 from ftdemo.errors import UsageError
 
+HOST, PORT = "127.0.0.1", 7860
 
-@click.group()
-def site() -> None:
+
+@click.group("site")
+def site_command() -> None:
     """Check, fill, build and serve the glossary."""
 
 
-@site.command("check")
+@site_command.command("check")
 @click.option("--code/--no-code", default=True, show_default=True, help="Run the Python blocks of pages, too.")
-def check_site(code: bool) -> None:
+def site_check_command(code: bool) -> None:
     """Report what in the pages does not hold: heads, relations, numbers, citations, links, code."""
     from ftdemo.site.check import check_site
     from ftdemo.site.project import Project
@@ -31,8 +33,8 @@ def check_site(code: bool) -> None:
     sys.exit(1 if problems else 0)
 
 
-@site.command("fill")
-def fill_site() -> None:
+@site_command.command("fill")
+def site_fill_command() -> None:
     """Write into the pages what follows from elsewhere: recorded numbers, links at the first mention of a term."""
     from ftdemo.site.check import fill
     from ftdemo.site.project import Project
@@ -41,8 +43,8 @@ def fill_site() -> None:
         click.echo(page)
 
 
-@site.command("derive")
-def derive_site() -> None:
+@site_command.command("derive")
+def site_derive_command() -> None:
     """Write what pages include, for a site generator that does not call our hook."""
     from ftdemo.site.derive import derive
     from ftdemo.site.project import Project
@@ -50,9 +52,9 @@ def derive_site() -> None:
     derive(Project(Path.cwd()))
 
 
-@site.command("lessons")
+@site_command.command("lessons")
 @click.argument("names", nargs=-1)
-def write_lessons(names: tuple[str, ...]) -> None:
+def site_lessons_command(names: tuple[str, ...]) -> None:
     """Train the lessons that pages train in the browser, all or those named, and write what the pages need for it."""
     from ftdemo.site.lessons import find_lessons, write_lesson
     from ftdemo.site.project import Project
@@ -64,9 +66,9 @@ def write_lessons(names: tuple[str, ...]) -> None:
         click.echo(f"{name}: {write_lesson(lessons[name])}")
 
 
-@site.command("build")
+@site_command.command("build")
 @click.option("--with", "tool", type=click.Choice(["mkdocs", "zensical"]), default="mkdocs", show_default=True)
-def build_site(tool: str) -> None:
+def site_build_command(tool: str) -> None:
     """Check the pages and build the site into the folder `site`."""
     from ftdemo.site.check import check_site
     from ftdemo.site.derive import derive
@@ -81,9 +83,9 @@ def build_site(tool: str) -> None:
     sys.exit(_run("zensical", "build", "--clean"))
 
 
-@site.command("serve")
+@site_command.command("serve")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port.")
-def serve_site(port: int) -> None:
+def site_serve_command(port: int) -> None:
     """Show the site at http://127.0.0.1:PORT, and again whenever a page is saved."""
     sys.exit(_run("mkdocs", "serve", "--livereload", "--dev-addr", f"127.0.0.1:{port}"))
 
@@ -91,7 +93,7 @@ def serve_site(port: int) -> None:
 @click.command("new-term")
 @click.argument("name")
 @click.option("--flagship", is_flag=True, help="A page with all parts.")
-def new_term(name: str, flagship: bool) -> None:
+def new_term_command(name: str, flagship: bool) -> None:
     """Begin the page of a term called NAME. `ftdemo site check` fails until its TODOs are filled."""
     from ftdemo.site.glossary import load_settings
     from ftdemo.site.project import Project
@@ -131,3 +133,27 @@ def _run(tool: str, *arguments: str) -> int:
     command = [str(path)] if path.exists() else [sys.executable, "-m", tool]
     environment = {"NO_MKDOCS_2_WARNING": "1", **os.environ}
     return subprocess.run([*command, *arguments], env=environment, check=False).returncode
+
+
+@click.command("serve")
+@click.option("--site", type=click.Path(path_type=Path), default="site", show_default=True, help="The built site.")
+@click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--public", is_flag=True, help="Bound each run, for strangers. Implied by another host than this one.")
+def serve_command(site: Path, host: str, port: int, public: bool) -> None:
+    """Serve the site and all demos at one address."""
+    from ftdemo.serving.server import serve_all
+
+    serve_all(site, host, port, public=public)
+
+
+@click.command("demo")
+@click.argument("name")
+@click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--public", is_flag=True, help="Bound each run, for strangers. Implied by another host than this one.")
+def demo_command(name: str, host: str, port: int, public: bool) -> None:
+    """Run one demo on this machine; studio is all of them."""
+    from ftdemo.serving.server import serve_demo
+
+    serve_demo(name, host, port, public=public)

@@ -1,0 +1,121 @@
+"""`ftdemo record`: experiments, carried out and recorded."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftdemo.errors import UsageError
+
+if TYPE_CHECKING:
+    from ftdemo.experiments.spec import Experiment
+
+
+_QUIET_SECONDS = 60
+
+
+@click.command("record")
+@click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every experiment.")
+@click.option("--quick", is_flag=True, help="The quick form: one seed, shorter runs. It is kept beside the record.")
+@click.option("--check", is_flag=True, help="Do the quick form again and say which recorded claim no longer holds.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    help="Keep the runs in this folder; those that are there are not done again.",
+)
+@click.option("--folder", type=click.Path(path_type=Path), default="docs/experiments", show_default=True)
+def record_command(
+    names: tuple[str, ...], everything: bool, quick: bool, check: bool, keep: Path | None, folder: Path
+) -> None:
+    """Carry out experiments and write their records: each arm, each seed, and how every claim comes out."""
+    from ftdemo.experiments.spec import find_experiments
+
+    known = find_experiments(folder)
+    if not names and not everything:
+        raise UsageError("Which experiment?", f"Name some, or --all: {', '.join(known) or f'none is in {folder}'}.")
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"There is no experiment {unknown[0]} in {folder}.", f"There are: {', '.join(known)}.")
+    changed = []
+    for name in names or known:
+        if check:
+            changed += _check_experiment(known[name])
+        else:
+            _record_experiment(known[name], quick, keep)
+    click.echo("\n".join(changed), nl=bool(changed))
+    sys.exit(1 if changed else 0)
+
+
+def _record_experiment(found: Experiment, quick: bool, keep: Path | None) -> None:
+    from ftdemo.experiments import runner
+    from ftdemo.experiments import spec as experiment
+
+    if quick and not found.spec.quick:
+        raise UsageError(f"{found.name} has no quick form.", "Carry it out whole, without `--quick`.")
+    with runner.run_folder(keep and keep / found.name) as runs:
+        if not quick:
+            _print_claims(_carried_out(found, False, runs / "whole"), found.folder / experiment.RECORD)
+            if found.spec.ships:
+                runner.ship(found, runs / "whole")
+        if found.spec.quick:
+            _print_claims(_carried_out(found, True, runs / "quick"), found.folder / experiment.QUICK)
+
+
+def _check_experiment(found: Experiment) -> list[str]:
+    """What the quick form no longer shows, claim by claim."""
+    from ftdemo.experiments import runner
+    from ftdemo.experiments import spec as experiment
+
+    if not found.spec.quick:
+        return []  # too long to be done again just to see
+    recorded = found.record(experiment.QUICK)
+    if recorded is None:
+        return [f"{found.name}: no {experiment.QUICK} is recorded. Run `ftdemo record {found.name} --quick`."]
+    with runner.run_folder(None) as runs:
+        again = _carried_out(found, True, runs)
+    verdicts = {claim["id"]: claim for claim in again["claims"]}
+    return [
+        f'{found.name}: "{claim["says"]}" {claim["verdict"]} by the record ({claim["value"]:g}), '
+        f"and now {verdicts[claim['id']]['verdict']} ({verdicts[claim['id']]['value']:g}; {claim['bound']})."
+        for claim in recorded["claims"]
+        if verdicts[claim["id"]]["verdict"] != claim["verdict"]
+    ]
+
+
+def _carried_out(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
+    """An experiment's record; meanwhile a line says which run is in hand."""
+    from rich.console import Console
+
+    from ftdemo.events import Evaluated, Finished, Step
+    from ftdemo.experiments.runner import run_experiment
+
+    console, record, said = Console(stderr=True), {}, 0.0
+    with console.status(found.name) as status:
+        for progress in run_experiment(found, quick=quick, folder=runs):
+            if isinstance(progress, dict):
+                record = progress
+                continue
+            run = f"{found.name}: {progress.run} ({progress.place} of {progress.of})"
+            match progress.event:
+                case Step(step=step, total_steps=total, loss=loss):
+                    status.update(f"{run}, step {step} of {total}, loss {loss:.3f}")
+                case Evaluated(step=step, loss=loss) if time.monotonic() - said > _QUIET_SECONDS:
+                    console.print(f"{run}: held-out loss after step {step}: {loss:.3f}")
+                    said = time.monotonic()
+                case Finished(seconds=seconds):
+                    console.print(f"{run}: {seconds:.0f} s of training")
+    return record
+
+
+def _print_claims(record: dict[str, Any], path: Path) -> None:
+    from ftdemo.experiments.runner import write_record
+
+    write_record(record, path)
+    for claim in record["claims"]:
+        interval = f"{claim['value']:g} [{claim['low']:g}, {claim['high']:g}]"
+        click.echo(f"  {claim['verdict']:<13} {claim['says']} {interval}, {claim['bound']}; {claim['statistic']}")
+    click.echo(f"Written: {path}, {record['seconds']:.0f} s")

@@ -1,0 +1,110 @@
+"""What can be done with a finished run: `ftdemo evaluate`, `chart` and `export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from ftdemo.errors import UsageError
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", metavar="FILE|SET", help="Judge by these rows. Default: those that the run held out.")
+@click.option("--rows", type=click.IntRange(1), help="Use only the first N of them.")
+@click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def evaluate_command(run: Path, data: str | None, rows: int | None, base: str | None, as_json: bool) -> None:
+    """Judge a run's model before and after training: loss, scores and old skill, each with its 95% interval."""
+    from ftdemo.data import AnyRow, Trial, load_splits, stream_rows
+    from ftdemo.evaluation.evaluate import evaluate_before_and_after, evaluations_as_dict
+    from ftdemo.runs.run import Run
+
+    loaded = Run.load(run)
+    name = data or loaded.recipe.data
+    judged: tuple[AnyRow, ...]
+    trials: tuple[Trial, ...] = ()
+    if data and Path(data).is_file():
+        judged = tuple(stream_rows(Path(data)))
+    else:
+        splits = load_splits(name, seed=loaded.recipe.seed)
+        judged, trials = splits.heldout, splits.trials
+    if not judged:
+        raise UsageError(f"{name} has no held-out rows: it is too short.", "Name a file with `--data`.")
+    result = evaluations_as_dict(evaluate_before_and_after(loaded, judged[:rows], trials[:rows], data=name, base=base))
+    if as_json:
+        return click.echo(json.dumps(result, indent=2))
+    _print_evaluation(result)
+
+
+def _print_evaluation(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "rows", "before", "after", box=None, pad_edge=False)
+    for part, title in (("heldout", "held-out rows"), ("old_skill", "old skill")):
+        for name, after in result["after"][part].items():
+            before = result["before"][part].get(name) if result["before"] else None
+            table.add_row(f"{title}: {name}", str(after["rows"]), _interval(before), _interval(after))
+    Console().print(table)
+
+
+def _interval(figure: dict[str, float] | None) -> str:
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" if figure else "-"
+
+
+@click.command("chart")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--of", "what", type=click.Choice(["loss", "scores"]), default="loss", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .png or .svg file. Default: loss.png.")
+def chart_command(run: Path, what: str, out: Path | None) -> None:
+    """Draw a run's loss, or its scores before and after: the picture that demo and page show."""
+    from ftdemo import charts
+    from ftdemo.runs.run import Run
+
+    loaded, out = Run.load(run), out or Path(f"{what}.png")
+    if out.suffix not in (".png", ".svg"):
+        raise UsageError(f"{out} is neither .png nor .svg.", "Name a file that ends in one of the two.")
+    scores = loaded.record["scores"]
+    if what == "scores" and not scores.get("after"):
+        raise UsageError(f"{run} has no scores.", "Draw its loss: `--of loss`.")
+    svg = (
+        charts.loss_chart(loaded.events)
+        if what == "loss"
+        else charts.score_chart(scores.get("before", {}), scores["after"])
+    )
+    try:
+        out.write_bytes(charts.as_png(svg) if out.suffix == ".png" else charts.standalone(svg).encode())
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}.", "Name another file with `--out`.") from None
+    click.echo(f"Written: {out}")
+
+
+@click.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--to", "form", type=click.Choice(["adapter", "merged"]), required=True, help="What is written.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
+@click.option("--judge", "judged", is_flag=True, help="Measure what the model forgot, for its card.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def export_command(
+    run: Path, form: Literal["adapter", "merged"], out: Path, dtype: str, base: str | None, judged: bool, as_json: bool
+) -> None:
+    """Write a run's model for others: its adapter, or merged into the base, with tokenizer, stop tokens and a card.
+
+    What was written is loaded again by plain transformers and PEFT, and its logits are compared with the run's.
+    """
+    from ftdemo.runs.publish import release, release_as_dict
+    from ftdemo.runs.run import Run
+
+    done = release(Run.load(run), out, form, dtype=dtype, base=base, judged=judged)
+    if as_json:
+        return click.echo(json.dumps(release_as_dict(done), indent=2))
+    click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")
+    apart = f"{done.largest_difference:.1g}, where the largest logit is {done.largest_logit:.0f}"
+    click.echo(f"Loaded again by plain libraries, its logits differ from the run's by at most {apart}.")
+    click.echo(f"Upload it: hf upload OWNER/{out.name} {out}")

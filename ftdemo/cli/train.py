@@ -1,0 +1,161 @@
+"""`ftdemo train`: a training run, drawn while it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftdemo.cli.terminal import first_few, stop_on_ctrl_c
+from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
+from ftdemo.training import distributed
+
+if TYPE_CHECKING:
+    from ftdemo.events import Event, Finished, Sampled
+    from ftdemo.recipe import Recipe
+    from ftdemo.runs.run import Run
+
+
+@click.command("train")
+@click.argument("what", metavar="NAME|RECIPE.yaml", required=False)
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a key of the recipe. Repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run. Default: runs/<method>-<time>.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
+@click.option("--show", is_flag=True, help="Print the recipe in full and stop.")
+def train_command(
+    what: str | None, settings: tuple[str, ...], out: Path | None, resume: Path | None, as_json: bool, show: bool
+) -> None:
+    """Train by a named recipe or a recipe file, judge before and after, and keep the run.
+
+    The named recipes are lora, full, dora, qlora, scratch, probe and classify. Ctrl-C ends the training after the
+    step in hand; what was trained is judged and kept, and `--resume RUN` goes on from there.
+    """
+    if distributed.start_missing(sys.argv[1:]):
+        return
+    if resume is not None:
+        if what or settings or out:
+            raise UsageError("--resume goes on with a run as it was begun.", "Give nothing else but the run's folder.")
+        from ftdemo.runs.run import Run
+
+        run = Run.load(resume)
+        return _train(run.recipe, resume, as_json, run)
+    if what is None:
+        raise UsageError("What should be trained?", "Name a recipe, `ftdemo train lora` say, or a file, or --resume.")
+    from ftdemo.recipe import recipe_of
+
+    recipe = recipe_of(what, settings)
+    if show:
+        return click.echo(recipe.to_yaml(), nl=False)
+    _train(recipe, out or Path("runs") / f"{recipe.method}-{datetime.now():%Y%m%d-%H%M%S}", as_json)
+
+
+def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) -> None:
+    from ftdemo.runs.perform import perform
+
+    aloud = _print_json if as_json else _draw
+    report = aloud if distributed.is_main() else _keep_silent
+    with stop_on_ctrl_c() as stop:
+        try:
+            report(perform(recipe, out, stop=stop, resume=resume), out)
+            distributed.part()
+        finally:
+            if stop.is_set() and distributed.is_main() and not isinstance(sys.exception(), FtdemoError):
+                click.echo(_what_is_kept(out), err=True)
+    if stop.is_set():
+        sys.exit(STOPPED_BY_CTRL_C)
+
+
+def _what_is_kept(out: Path) -> str:
+    from ftdemo.training import checkpoint
+
+    if not out.exists():
+        return "No step was taken: nothing to keep."
+    goes_on = f" Go on with: ftdemo train --resume {out}" if (out / checkpoint.FILE).exists() else ""
+    return f"What was trained is kept in {out}.{goes_on}"
+
+
+def _keep_silent(events: Iterator[Event], _out: Path) -> None:
+    """Carry out a run whose main process does the talking."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for _ in events:
+        pass
+
+
+def _print_json(events: Iterator[Event], out: Path) -> None:
+    from ftdemo.events import to_dict
+
+    for event in events:
+        click.echo(json.dumps(to_dict(event), ensure_ascii=False))
+    if out.exists():
+        click.echo(json.dumps({"event": "saved", "folder": str(out)}))
+
+
+def _draw(events: Iterator[Event], out: Path) -> None:
+    """A progress bar with loss, speed and time left; then the scores and one answer, before and after."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ftdemo.events import Evaluated, Finished, Sampled, Started, Step
+
+    console = Console()
+    samples: list[Sampled] = []
+    finished: Finished | None = None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("reading data and model", total=None)
+        for event in events:
+            match event:
+                case Started():
+                    _tell_started(event, progress.console.print)
+                    progress.update(task, total=event.total_steps, description="answering held-out prompts")
+                case Sampled():
+                    samples.append(event)
+                case Step():
+                    speed = f"{event.tokens_per_second:.0f} tokens/s"
+                    progress.update(task, completed=event.step, description=f"loss {event.loss:.3f}  {speed}")
+                case Evaluated():
+                    in_bits = f", {event.bits_per_byte:.3f} bits a byte" if event.bits_per_byte else ""
+                    progress.console.print(f"  held-out loss after step {event.step}: {event.loss:.3f}{in_bits}")
+                case Finished():
+                    finished = event
+    if finished:
+        _tell_finished(finished, samples, out, console.print)
+
+
+def _tell_started(event: Any, say: Callable[[str], None]) -> None:
+    share = event.trainable_parameters / event.total_parameters
+    trained = f"{event.trained_tokens:,} trained tokens an epoch, " if event.trained_tokens else ""
+    say(f"{event.examples} examples, {trained}{event.total_steps} steps")
+    say(f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters move ({share:.1%})")
+    say(f"{event.device}, {event.dtype}, {event.attention} attention")
+    if event.dropped_rows:
+        say(f"[yellow]max_length leaves nothing to train in rows {first_few(event.dropped_rows)}: dropped[/]")
+    if event.truncated_rows:
+        say(f"[yellow]max_length cuts rows {first_few(event.truncated_rows)}[/]")
+
+    if event.baselines:
+        known = ", ".join(f"{name} {nats:.2f}" for name, nats in event.baselines.items())
+        say(f"to compare the loss with, in nats a token: {known}")
+
+
+def _tell_finished(finished: Finished, samples: list[Sampled], out: Path, say: Callable[..., None]) -> None:
+    from rich.markup import escape
+
+    speed = f"{finished.steps} steps in {finished.seconds:.0f} s, {finished.tokens_per_second:.0f} tokens/s"
+    say(f"{finished.status}: {speed}")
+    if len(samples) == 2 and samples[1].answers:
+        before, after = samples
+        longest = max(map(len, after.scores), default=0)
+        for name, value in after.scores.items():
+            say(f"  {name:<{longest}} {before.scores[name]:.2f} -> {value:.2f}")
+        say(f"\n[bold]{escape(after.answers[0].prompt)}[/]")
+        say(f"[dim]before:[/] {escape(before.answers[0].text)}\n[dim]after:[/]  {escape(after.answers[0].text)}\n")
+    told = f"Saved in {out}. Judge it: ftdemo evaluate {out}. Talk to it: ftdemo chat {out}"
+    say(told, soft_wrap=True)  # a command that is broken into lines could not be copied
