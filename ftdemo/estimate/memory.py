@@ -90,15 +90,6 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + kept
 
 
-def adapter_parameters(size: Size, rank: int) -> int:
-    """What LoRA adds to a model of the Llama kind, beside every matrix of its layers: rank (d_in + d_out) for each.
-
-    `ftdemo.estimate.parameters.count` counts it of any model.
-    """
-    queries, keys, inner = 2 * size.width, size.width + size.key_width, size.width + size.inner
-    return size.layers * rank * (2 * queries + 2 * keys + 3 * inner)
-
-
 def memory(
     size: Size,
     *,
@@ -190,7 +181,7 @@ def size_of(config: Any) -> Size:
     from transformers.pytorch_utils import Conv1D
 
     from ftdemo.errors import RecipeError
-    from ftdemo.estimate.parameters import without_weights
+    from ftdemo.models.shapes import without_weights
 
     model = without_weights(config, head=True)
     head = model.get_output_embeddings()
