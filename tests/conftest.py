@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
+
+# Torch reads these when it is loaded, here and in each process that a test starts. With two workers on two cores a
+# second thread would only take the core from the other worker. Threads that wait for each other spin, by default for
+# so long that a tiny run beside a busy process took 3.6 times as long as with this count; alone it costs 16%.
+os.environ.setdefault(
+    "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+)
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 import json
 import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
+from served import CHROMIUM, FLAGS, ROOT
 from transformers import LlamaConfig
 
 from ftdemo.data import BUILT_IN
@@ -101,6 +116,41 @@ def interrupted(recipe: Recipe, out: Path, *, after: int) -> Run:
             if isinstance(event, Step) and event.step == after:
                 break
     return Run.load(out)
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first worker which needs it makes, and the others read."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / name
+    with FileLock(shared / f"{name}.lock"):
+        if not folder.exists():
+            make(folder.with_suffix(".part"))
+            folder.with_suffix(".part").rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as `make demo` serves it, built strictly and without a warning."""
+
+    def build(folder: Path) -> None:
+        environment = {**os.environ, "FTDEMO_DEMOS_URL": "/demos/{name}/", "NO_MKDOCS_2_WARNING": "1"}
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "WARNING" not in done.stderr
+
+    return made_once(tmp_path_factory, "site", build)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium. For a module, not the session: while Playwright's loop runs, no other test may call `asyncio.run`."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
 @pytest.fixture(scope="session")

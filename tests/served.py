@@ -16,10 +16,12 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-RUN_SECONDS = 300
-"""Longest wait for a short run on a busy machine."""
-START_SECONDS = 60
-"""Importing gradio, torch and transformers takes some seconds; a minute means that it hangs."""
+RUN_SECONDS = 600
+"""A short run takes seconds, on a busy machine minutes; by then it hangs."""
+START_SECONDS = 180
+"""Importing gradio, torch and transformers takes some seconds, on a busy machine many; by then it hangs."""
+STOP_SECONDS = 60
+"""A server ends within a second; by then it hangs."""
 
 
 @dataclass(frozen=True)

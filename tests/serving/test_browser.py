@@ -20,7 +20,7 @@ import gradio as gr
 import pytest
 import transformers
 from playwright.sync_api import Error as PlaywrightError
-from served import CHROMIUM, FLAGS, ROOT, RUN_SECONDS, Server, start
+from served import CHROMIUM, ROOT, RUN_SECONDS, STOP_SECONDS, Server, start
 from starlette.middleware import Middleware
 
 from ftdemo.comparison import ab_test
@@ -37,31 +37,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly and without a warning."""
-    folder = tmp_path_factory.mktemp("site")
-    environment = {**os.environ, "FTDEMO_DEMOS_URL": "/demos/{name}/", "NO_MKDOCS_2_WARNING": "1"}
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
 def server(site: Path) -> Iterator[Server]:
     running = start("serve", "--site", str(site))
     yield running
     running.process.terminate()
-    running.process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    running.process.wait(STOP_SECONDS)
 
 
 class Watched:
@@ -122,13 +102,14 @@ def card(page: Any) -> Any:
 
 def test_a_link_to_a_term_shows_its_definition_to_mouse_and_keyboard(server: Server, watched: Watched) -> None:
     page = watched.page
+    page.clock.install()
     page.goto(f"{server.url}/terms/rag/", wait_until="networkidle")
     link = page.locator("article p > a[href='../fine-tuning/']").first
     link.hover()
     card(page).wait_for()
     assert "Fine-tuning" in card(page).inner_text()
     card(page).hover()
-    page.wait_for_timeout(400)
+    page.clock.fast_forward(10_000)
     assert card(page).count() == 1  # it stays while the mouse is on it
     page.keyboard.press("Escape")
     assert card(page).count() == 0
@@ -241,6 +222,7 @@ def test_the_lora_page_shows_its_run_and_leads_to_the_demo(server: Server, watch
 
 def test_a_recorded_run_is_scrubbed_through_by_keyboard_and_played(server: Server, watched: Watched) -> None:
     page = watched.page
+    page.clock.install()
     page.goto(f"{server.url}/terms/lora/", wait_until="networkidle")
     player = page.locator("ft-player")
     slider, told, said = player.get_by_role("slider"), player.locator("output"), player.locator("blockquote")
@@ -261,7 +243,7 @@ def test_a_recorded_run_is_scrubbed_through_by_keyboard_and_played(server: Serve
     page.wait_for_function("document.querySelector('ft-player').place > 3")
     player.get_by_role("button", name="Pause").click()
     stopped = told.inner_text()
-    page.wait_for_timeout(500)
+    page.clock.run_for(10_000)
     assert told.inner_text() == stopped
     assert watched.errors == []
 
@@ -429,7 +411,7 @@ def test_a_person_judges_pairs_without_being_told_whose_they_are(browser: Any, t
     finally:
         watched.page.context.close()
         server.process.terminate()
-        server.process.wait(30)
+        server.process.wait(STOP_SECONDS)
 
 
 class LateCloses:
@@ -712,7 +694,7 @@ def test_the_studio_holds_every_demo(watched: Watched, server: Server) -> None:
         assert page.get_by_role("button", name="Train").count() == 1
     finally:
         studio.process.terminate()
-        studio.process.wait(30)
+        studio.process.wait(STOP_SECONDS)
     assert watched.errors == []
 
 
