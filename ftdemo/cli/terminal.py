@@ -25,7 +25,7 @@ class ReportingCommand(click.Command):
             if distributed.is_main() or not isinstance(error, UsageError):  # a wrong request is wrong in every process
                 click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.what}\n{error.remedy}", err=True)
             else:
-                distributed.let_the_main_one_speak()
+                distributed.wait_for_main_to_report()
             context.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)

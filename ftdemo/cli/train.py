@@ -37,8 +37,6 @@ def train_command(
     The named recipes are lora, full, dora, qlora, scratch, probe and classify. Ctrl-C ends the training after the
     step in hand; what was trained is judged and kept, and `--resume RUN` goes on from there.
     """
-    if distributed.start_missing(sys.argv[1:]):
-        return
     if resume is not None:
         if what or settings or out:
             raise UsageError("--resume goes on with a run as it was begun.", "Give nothing else but the run's folder.")
@@ -64,7 +62,7 @@ def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) 
     with stop_on_ctrl_c() as stop:
         try:
             report(perform(recipe, out, stop=stop, resume=resume), out)
-            distributed.part()
+            distributed.leave()
         finally:
             if stop.is_set() and distributed.is_main() and not isinstance(sys.exception(), FtdemoError):
                 click.echo(_what_is_kept(out), err=True)

@@ -87,7 +87,7 @@ def _settled(recipe: Recipe) -> Recipe:
     if distributed.world_size() == 1 or recipe.dtype != "auto":
         return recipe
     measured = hardware.dtype_race(str(device)).winner if distributed.is_main() else None
-    return recipe.with_settings({"dtype": distributed.agreed(measured)})
+    return recipe.with_settings({"dtype": distributed.broadcast(measured)})
 
 
 def _recorded(
@@ -155,7 +155,7 @@ def _is_sampled(event: Step, recipe: Recipe) -> bool:
 
 def _is_asked(stop: Switch) -> bool:
     """Whether any process of the run was asked to stop; then all are."""
-    asked = distributed.any_says(stop.is_set())
+    asked = distributed.any_process(stop.is_set())
     if asked:
         stop.set()
     return asked
@@ -233,7 +233,7 @@ class _Recorder:
             alone: Whether the other processes may be elsewhere, or gone. What they hold a share of cannot be gathered
                 then: the last checkpoint stays.
         """
-        if not self._all(Step) or (alone and distributed.hold_shares(self._learner.model)):
+        if not self._all(Step) or (alone and distributed.has_sharded_weights(self._learner.model)):
             return
         tensors = _Tensors(
             model=save.gather_weights(self._learner),

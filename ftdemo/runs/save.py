@@ -26,12 +26,12 @@ def gather_weights(learner: Learner) -> dict[str, Any] | None:
     Returns:
         Weights by name; nothing where the model has them all.
     """
-    if not distributed.hold_shares(learner.model):
+    if not distributed.has_sharded_weights(learner.model):
         return None
     weights = learner.model.state_dict(keep_vars=True)
     if learner.recipe.is_low_rank:
         weights = {name: weight for name, weight in weights.items() if weight.requires_grad}
-    whole = {id(weight): distributed.whole(weight) for weight in {id(w): w for w in weights.values()}.values()}
+    whole = {id(weight): distributed.gather_full(weight) for weight in {id(w): w for w in weights.values()}.values()}
     return {name: whole[id(weight)] for name, weight in weights.items()}  # tied weights stay one
 
 

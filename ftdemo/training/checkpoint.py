@@ -26,10 +26,10 @@ def gather_checkpoint(learner: Learner, progress: TrainingState) -> dict[str, to
     where they are sharded, all processes have to ask."""
     tensors: dict[str, torch.Tensor] = {}
     for name, weight in learner.trainable.items():
-        tensors[f"weight/{name}"] = distributed.whole(weight)
+        tensors[f"weight/{name}"] = distributed.gather_full(weight)
         for moment, tensor in _moments(learner, weight).items():
-            tensors[f"{moment}/{name}"] = distributed.whole(tensor)
-    return tensors | {f"best/{name}": distributed.whole(weight) for name, weight in progress.best_weights.items()}
+            tensors[f"{moment}/{name}"] = distributed.gather_full(tensor)
+    return tensors | {f"best/{name}": distributed.gather_full(weight) for name, weight in progress.best_weights.items()}
 
 
 def save_checkpoint(tensors: dict[str, torch.Tensor], progress: TrainingState, folder: Path) -> None:

@@ -182,7 +182,7 @@ def _forward_and_backward(
     places = [plan[place] for place in range((step - 1) * size, min(step * size, len(plan)))]
     batches = [_share(learner, learner.train, batch) for batch in places]
     total = torch.zeros((), device=learner.device)
-    trained, tokens = distributed.total(
+    trained, tokens = distributed.all_reduce_sum(
         sum(len(batch.targets) for batch in batches), sum(batch.tokens for batch in batches)
     )
     for batch in batches:
@@ -190,7 +190,7 @@ def _forward_and_backward(
             loss = loss_sum(model, batch, learner) / trained
             accelerator.backward(loss * accelerator.num_processes)  # processes average their gradients
         total += loss.detach()
-    return distributed.total(total.item())[0], int(tokens)
+    return distributed.all_reduce_sum(total.item())[0], int(tokens)
 
 
 def _share(learner: Learner, examples: Examples, batch: Packed) -> Batch:
@@ -244,7 +244,7 @@ def evaluate_heldout(learner: Learner, step: int) -> Evaluated:
             collated = _share(learner, learner.heldout, batch)
             total += loss_sum(learner.model, collated, learner).item()
             count += len(collated.targets)
-    total, count = distributed.total(total, count)
+    total, count = distributed.all_reduce_sum(total, count)
     text_bytes = learner.heldout.text_bytes
     return Evaluated(step, total / count, total / math.log(2) / text_bytes if text_bytes else None)
 
@@ -284,7 +284,7 @@ def _note_best(evaluated: Evaluated, learner: Learner, progress: TrainingState) 
     """Early stopping (Prechelt 1998): keep the best weights, and count the looks since."""
     if evaluated.loss < progress.best_loss:
         progress.best_loss, progress.best_step, progress.stale = evaluated.loss, evaluated.step, 0
-        progress.best_weights = {name: distributed.copied(weight) for name, weight in learner.trainable.items()}
+        progress.best_weights = {name: distributed.copy_local(weight) for name, weight in learner.trainable.items()}
     else:
         progress.stale += 1
 

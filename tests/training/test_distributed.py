@@ -81,7 +81,7 @@ for job in json.loads(sys.argv[1]):
     for event in perform(Recipe(**job["recipe"]), out, stop=stop, resume=resume):
         if isinstance(event, Step) and event.step == job.get("stopped_by_the_second_at") and not distributed.is_main():
             stop.set()
-    assert distributed.hold_shares(learners.pop().model) == sharding
+    assert distributed.has_sharded_weights(learners.pop().model) == sharding
 """
 """Carries out several recipes in the same processes, which saves starting them anew."""
 
@@ -143,12 +143,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return alone(TINY, tmp_path_factory.mktemp("alone") / "tiny")
 
 
-def test_two_processes_of_accelerate_train_as_one_does_and_only_the_main_one_speaks_and_writes(
-    tiny: Run, tmp_path: Path
-) -> None:
+def test_two_processes_train_as_one_does_and_only_the_main_one_prints_and_writes(tiny: Run, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    launcher = [*ACCELERATE, "--num_processes", "2", "-m"]
-    done = launch(launcher, "ftdemo", *TRAIN, cwd=tmp_path)
+    done = launch([*TORCHRUN, "-m"], "ftdemo", *TRAIN, cwd=tmp_path)
     said = [json.loads(line)["event"] for line in done.stdout.splitlines()]
     kinds = [Started, Evaluated, Sampled, *[Step] * 8, Evaluated, Sampled, Finished]
     assert said == [*(kind.__name__.lower() for kind in kinds), "saved"]
@@ -156,23 +153,32 @@ def test_two_processes_of_accelerate_train_as_one_does_and_only_the_main_one_spe
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml", "run"]
 
 
-def test_the_number_of_processes_may_stand_in_accelerates_configuration_and_an_error_is_said_once(
-    tmp_path: Path,
-) -> None:
-    config = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_CPU", "use_cpu": True}
-    (tmp_path / "cpu.yaml").write_text(yaml.safe_dump(config | {"num_machines": 1, "num_processes": 2}))
-    command = [*ACCELERATE, "--config_file", "cpu.yaml", "-m", "ftdemo", "train", "missing.yaml"]
+def test_an_error_is_printed_once(tmp_path: Path) -> None:
+    command = [*TORCHRUN, "-m", "ftdemo", "train", "missing.yaml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1  # the launcher's own; ours was 2
     assert done.stderr.count("Error: missing.yaml: No such file or directory.") == 1
     assert "local_rank" in done.stderr  # torchrun speaks of the process that failed first
 
 
-def test_a_folder_that_is_there_is_refused_by_the_main_process_aloud_and_by_the_others_silently(
+def test_processes_that_accelerate_should_have_started_but_did_not_are_missed(tmp_path: Path) -> None:
+    """On CPUs `accelerate launch` starts one process, however many its configuration names."""
+    config = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_CPU", "use_cpu": True}
+    (tmp_path / "cpu.yaml").write_text(yaml.safe_dump(config | {"num_machines": 1, "num_processes": 2}))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    command = [*ACCELERATE, "--config_file", "cpu.yaml", "-m", "ftdemo", *TRAIN]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode != 0
+    assert "started only one" in done.stderr
+    assert "torchrun --nproc-per-node 2 -m ftdemo train" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_there_is_refused_aloud_by_the_main_process_and_silently_by_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = {}
-    monkeypatch.setattr(distributed, "_SECONDS_TO_SPEAK", 0)
+    monkeypatch.setattr(distributed, "_SECONDS_TO_REPORT", 0)
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         done = CliRunner().invoke(main, ["train", "scratch", "--out", str(tmp_path)])
@@ -180,15 +186,6 @@ def test_a_folder_that_is_there_is_refused_by_the_main_process_aloud_and_by_the_
         said[rank] = done.output
     assert "is there already" in said["0"]
     assert said["1"] == ""
-
-
-def test_processes_that_a_launcher_left_out_and_nobody_started_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `accelerate launch --num_processes 2` does on CPUs: it sets these, and starts one process."""
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    monkeypatch.setenv("MASTER_PORT", "29500")
-    assert not distributed.start_missing(TRAIN)  # pytest was not started by Accelerate: it cannot know how many
-    with pytest.raises(UsageError, match=r"(?s)started one.*torchrun --nproc-per-node 2 -m ftdemo train"):
-        distributed.join(torch.device("cpu"))
 
 
 # ── every kind of run ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -279,7 +276,7 @@ def test_a_process_that_is_killed_ends_the_run_clearly_and_what_was_trained_goes
     assert time.monotonic() - began < 60
     said = (tmp_path / "stderr.txt").read_text(encoding="utf-8")
     assert "Error: Another process of this run has gone" in said
-    assert "Go on from its last checkpoint: ftdemo train --resume run" in said
+    assert "Resume from its last checkpoint: ftdemo train --resume run" in said
     _ours, launchers = said.split("Traceback", maxsplit=1)
     assert "ChildFailedError" in launchers
     assert "Traceback" not in launchers
