@@ -1,4 +1,4 @@
-"""Data: rows read from files, and the data sets that ship with the package. Nothing here knows a tokenizer."""
+"""Data: rows from files and from the data sets that ship with the package, and how they become examples."""
 
 from ftdemo.data.builtin import BUILT_IN, BuiltIn
 from ftdemo.data.rows import (
@@ -7,7 +7,6 @@ from ftdemo.data.rows import (
     Examined,
     Labelled,
     Row,
-    Rows,
     Splits,
     Text,
     Turn,
@@ -27,7 +26,6 @@ __all__ = [
     "Examined",
     "Labelled",
     "Row",
-    "Rows",
     "Splits",
     "Text",
     "Trial",

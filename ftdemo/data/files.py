@@ -1,6 +1,6 @@
-"""Files that rows are read from: JSON, tables with a heading, Parquet, plain text. What kind it is, the file says.
+"""Files of rows: JSON, tables with a heading, Parquet, plain text. The content decides the format, then the name.
 
-A file is read as a stream of values, each with the line that it begins on; what the values mean is for `rows`.
+A file is read as a stream of values, each with the line that it begins on; `rows` decides what the values mean.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
 from ftdemo.data import hub
-from ftdemo.data.decode import MOST_LINE_BYTES, as_far_as_text, as_text, first_bytes, lines
+from ftdemo.data.decode import DecodedFile, open_file
 from ftdemo.errors import DataError
 
 SHAPES = (
@@ -27,66 +26,66 @@ _COLUMNS = (
     "The first line should name the columns: prompt,completion or instruction,output or text or text,label. "
     "Where they have other names: `ftdemo check-data FILE --map prompt=question --map completion=reply --fix COPY`."
 )
-_TELLING = {"completion", "output", "text"}
-"""Columns, one of which every table has that can be used."""
+_KNOWN_COLUMNS = {"completion", "output", "text"}
+"""Every table that can be used has one of these columns."""
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _TEXTS = (".txt", ".md")
 _PARQUET = b"PAR1"
 SUFFIXES = (".jsonl", ".json", ".parquet", *_TABLES, *_TEXTS)
-"""Endings that a file of rows may have, each with or without .gz; one with another is read as lines of JSON."""
+"""Endings that a file of rows may have, each with or without .gz; a file with another is read as lines of JSON."""
 _IF_TEXT = "if this is a plain text, let the file's name end in .txt"
+_REPAIR = "Correct it, or write one object per line."
 _BLANKS = re.compile(r"\s*")
 _JSON = json.JSONDecoder()
-_CHUNK = 2**16
-"""Letters that are read at once."""
-_BATCH = 256
-"""Rows that are read at once."""
+_PARQUET_ROWS = 256
+"""Rows of Parquet that are decoded at once."""
+
+
+class Broken:
+    """A row that could not be parsed."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
 
 def suffix_of(text: str) -> str:
-    """The ending that a file of this text should have: of what somebody pasted."""
+    """The ending that a file with this text should have, for text that somebody pasted."""
     first = text.lstrip().partition("\n")[0]
     if first.startswith(("{", "[")):
         return ".jsonl"
-    for suffix, comma in _TABLES.items():
-        if _tells(first.split(comma), {}):
+    for suffix, separator in _TABLES.items():
+        if _is_heading(first.split(separator), {}):
             return suffix
     return ".txt"
 
 
 def values(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[tuple[int, Any]]:
-    """What each row of a file holds, as a parsed line of JSON would, and the line it begins on, from 1.
+    """The value of each row of a file, as a parsed line of JSON would be, and the line it begins on, from 1.
 
-    Of a table each row is an object with the columns' names as keys; a plain text is parted at its empty lines. A row
-    that cannot be made out is `Broken`, and those after it follow. Of a folder, the parts of its text and Markdown
-    files are given in the order of their names, and numbered from the first to the last.
+    A row of a table is an object with the columns' names as keys; a plain text is split at its empty lines. A row that
+    cannot be parsed is `Broken`, and those after it follow. A folder gives the paragraphs of its text and Markdown
+    files in the order of their names, numbered from the first to the last.
+
+    Only a list in JSON is held in memory while it is read, as one text; of all else, one row is held.
 
     Args:
         path: The file, or a folder of texts; or a data set on the Hub, ``owner/name``.
         columns: Our names for the file's own keys or columns, where they differ.
 
     Raises:
-        DataError: If the file cannot be read on: file and line are named.
+        DataError: If the file cannot be read any further: file and line are named.
     """
+    columns = columns or {}
     if hub.is_id(str(path)):
-        yield from enumerate(_renamed(hub.iterate_rows(str(path)), columns or {}), 1)
-        return
-    if path.is_dir():
-        parts = (value for file in texts_in(path) for _, value in values(file))
-        yield from enumerate(parts, 1)
-        return
-    is_table = _suffix(path) in _TABLES  # of a table the names are read in small letters
-    ours = {name.lower() if is_table else name: key for name, key in (columns or {}).items()}
-    for number, value in _values(path, ours):
-        [renamed] = _renamed([value], ours)
-        yield number, renamed
-
-
-def _renamed(found: Iterable[Any], ours: Mapping[str, str]) -> Iterator[Any]:
-    """Rows with our names for their keys."""
-    for value in found:
-        renamed = ours and isinstance(value, dict)
-        yield {ours.get(key, key): held for key, held in value.items()} if renamed else value
+        yield from enumerate((_renamed(value, columns) for value in hub.iterate_rows(str(path))), 1)
+    elif path.is_dir():
+        yield from enumerate((value for file in texts_in(path) for _, value in values(file)), 1)
+    else:
+        if _suffix(path) in _TABLES:  # whose names are read in lower case
+            columns = {theirs.lower(): ours for theirs, ours in columns.items()}
+        with open_file(path) as file:
+            for number, value in _values(file, columns):
+                yield number, _renamed(value, columns)
 
 
 def texts_in(folder: Path) -> list[Path]:
@@ -99,59 +98,41 @@ def texts_in(folder: Path) -> list[Path]:
     if not files:
         raise DataError(
             f"{folder} is a folder in which no file ends in {' or '.join(_TEXTS)}.",
-            "Name a file of rows, or a folder of texts, or one with a train.jsonl and, to judge by, a heldout.jsonl.",
+            "Name a file of rows, or a folder with texts, or with a train.jsonl and, to evaluate on, a heldout.jsonl.",
         )
     return files
 
 
-def _values(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]:
-    suffix = _suffix(path)
-    begins = first_bytes(path)
-    if begins.startswith(_PARQUET):
-        yield from _parquet(path)
-    elif suffix in _TABLES:
-        yield from _table(path, _separator(as_far_as_text(begins).lstrip(), _TABLES[suffix], columns), columns)
-    elif suffix in _TEXTS:
-        yield from _paragraphs(path)
-    elif _is_list(begins, suffix):
-        yield from _list(path)
-    else:
-        for number, line in lines(path):
-            if line.strip():
-                value = _from_json(line)
-                is_other = isinstance(value, Broken) and suffix not in SUFFIXES
-                yield number, Broken(f"{value.reason}; {_IF_TEXT}") if is_other else value
+def _values(file: DecodedFile, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]:
+    suffix = _suffix(file.path)
+    if file.start.startswith(_PARQUET):
+        return _parquet(file)
+    if suffix in _TABLES:
+        return _table(file, _separator(file.start_text, _TABLES[suffix], columns), columns)
+    if suffix in _TEXTS:
+        return _paragraphs(file)
+    return _json_list(file) if _is_json_list(file.start_text, suffix) else _json_lines(file, suffix)
 
 
-def count_rows(path: Path) -> int:
-    """How many rows a file has, good and bad ones.
-
-    Raises:
-        DataError: As `values` does.
-    """
-    if hub.is_id(str(path)):
-        return hub.number_of_rows(str(path))
-    if path.is_dir():
-        return sum(count_rows(file) for file in texts_in(path))
-    begins, suffix = first_bytes(path), _suffix(path)
-    if begins.startswith(_PARQUET):
-        return int(_opened_parquet(path).metadata.num_rows)
-    if suffix in (*_TABLES, *_TEXTS) or _is_list(begins, suffix):
-        return sum(1 for _ in values(path))
-    return sum(1 for _, line in lines(path) if line.strip())
+def _renamed(value: Any, columns: Mapping[str, str]) -> Any:
+    """A row with our names for its keys."""
+    is_object = columns and isinstance(value, dict)
+    return {columns.get(key, key): content for key, content in value.items()} if is_object else value
 
 
 def _suffix(path: Path) -> str:
-    """A file's ending, in small letters; of one that is packed, the ending before .gz."""
+    """A file's ending, in lower case; of one that is packed, the ending before .gz."""
     *_, before, last = ["", "", *(suffix.lower() for suffix in path.suffixes)]
     return before if last == ".gz" else last
 
 
-class Broken:
-    """A row that could not be made out."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+def _json_lines(file: DecodedFile, suffix: str) -> Iterator[tuple[int, Any]]:
+    for number, line in file.lines():
+        if line.strip():
+            value = _from_json(line)
+            if isinstance(value, Broken) and suffix not in SUFFIXES:
+                value = Broken(f"{value.reason}; {_IF_TEXT}")
+            yield number, value
 
 
 def _from_json(line: str) -> Any:
@@ -162,45 +143,81 @@ def _from_json(line: str) -> Any:
         return Broken(f"not valid JSON ({reason})")
 
 
-def _tells(names: Iterable[str], columns: Mapping[str, str]) -> bool:
-    """Whether one of these names of columns makes a table one that can be used."""
+def _is_json_list(start: str, suffix: str) -> bool:
+    """Whether a file is one list of rows, rather than one row per line of which the first is a list by mistake."""
+    first, newline, _ = start.partition("\n")
+    return start.startswith("[") and (suffix == ".json" or not newline or isinstance(_from_json(first), Broken))
+
+
+def _json_list(file: DecodedFile) -> Iterator[tuple[int, Any]]:
+    """The elements of a list in JSON. They are parsed one by one, because `json.loads` loses the lines they are on."""
+    text = file.text()
+    place = _skip_blanks(text, text.index("[") + 1)
+    line = 1 + text.count("\n", 0, place)
+    sign = "" if text.startswith("]", place) else ","
+    while sign == ",":
+        try:
+            value, end = _JSON.raw_decode(text, place)
+        except (ValueError, RecursionError) as error:
+            what = f"{file.path}:{getattr(error, 'lineno', line)}: here the list ends too early, or is not valid JSON."
+            raise DataError(what, _REPAIR) from None
+        yield line, value
+        end = _skip_blanks(text, end)
+        line += text.count("\n", place, end)
+        sign = text[end : end + 1]
+        if sign not in ("]", ","):
+            raise DataError(
+                f"{file.path}:{line}: after a row there should be a comma, or the closing bracket.", _REPAIR
+            )
+        place = _skip_blanks(text, end + 1)
+        line += text.count("\n", end, place)
+
+
+def _skip_blanks(text: str, place: int) -> int:
+    blanks = _BLANKS.match(text, place)
+    return blanks.end() if blanks else place
+
+
+def _is_heading(names: Iterable[str], columns: Mapping[str, str]) -> bool:
+    """Whether these are the columns of a table that can be used."""
     plain = (name.strip().lower() for name in names)
-    return not _TELLING.isdisjoint(columns.get(name, name) for name in plain)
+    return not _KNOWN_COLUMNS.isdisjoint(columns.get(name, name) for name in plain)
 
 
-def _separator(begins: str, usual: str, columns: Mapping[str, str]) -> str:
-    """What stands between a table's cells: the first sign that makes a known name of the first line."""
-    first = begins.partition("\n")[0]
+def _separator(start: str, usual: str, columns: Mapping[str, str]) -> str:
+    """The character between a table's cells: the first that gives the first line a known name."""
+    first = start.partition("\n")[0]
     for sign in (usual, ",", ";", "\t"):
         with suppress(csv.Error):
-            names = next(csv.reader([first], delimiter=sign), [])
-            if _tells(names, columns):
+            if _is_heading(next(csv.reader([first], delimiter=sign), []), columns):
                 return sign
     return usual
 
 
-def _table(path: Path, comma: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]:
-    read = csv.reader((line for _, line in lines(path)), delimiter=comma, strict=True)
+def _table(file: DecodedFile, separator: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]:
+    table = csv.reader((line for _, line in file.lines()), delimiter=separator, strict=True)
     try:
-        names = [name.strip().lower() for name in next(read, [])]
-        if not _tells(names, columns):
+        names = [name.strip().lower() for name in next(table, [])]
+        if not _is_heading(names, columns):
             found = ", ".join(names)[:200] or "none"
-            told = ", ".join(sorted(_TELLING))
-            raise DataError(f"{path}:1: no column is called any of {told}; the first line has: {found}.", _COLUMNS)
-        begins = read.line_num + 1
-        for cells in read:
+            known = ", ".join(sorted(_KNOWN_COLUMNS))
+            raise DataError(
+                f"{file.path}:1: no column is called any of {known}; the first line has: {found}.", _COLUMNS
+            )
+        begins = table.line_num + 1
+        for cells in table:
             if any(cell.strip() for cell in cells):
                 wrong = f"{len(cells)} cells, but {len(names)} columns" if len(cells) != len(names) else ""
                 yield begins, Broken(wrong) if wrong else dict(zip(names, cells, strict=True))
-            begins = read.line_num + 1
+            begins = table.line_num + 1
     except csv.Error as error:
-        what = f"{path}:{read.line_num}: the table cannot be read ({error})."
+        what = f"{file.path}:{table.line_num}: the table cannot be read ({error})."
         raise DataError(what, "Put cells that hold commas, quotes or line breaks in double quotes.") from None
 
 
-def _paragraphs(path: Path) -> Iterator[tuple[int, Any]]:
+def _paragraphs(file: DecodedFile) -> Iterator[tuple[int, Any]]:
     begins, paragraph = 1, ""
-    for number, line in lines(path):
+    for number, line in file.lines():
         if line.strip():
             begins = begins if paragraph else number
             paragraph += line
@@ -211,99 +228,15 @@ def _paragraphs(path: Path) -> Iterator[tuple[int, Any]]:
         yield begins, {"text": paragraph.strip()}
 
 
-def _is_list(begins: bytes, suffix: str) -> bool:
-    """Whether a file is one list of rows, and not a row a line, one of which may be a list by mistake."""
-    text = as_far_as_text(begins).lstrip()
-    if not text.startswith("["):
-        return False
-    first, newline, _ = text.partition("\n")
-    return suffix == ".json" or not newline or isinstance(_from_json(first), Broken)
-
-
-def _list(path: Path) -> Iterator[tuple[int, Any]]:
-    """The elements of a list in JSON, which is never held as a whole."""
-    with as_text(path) as file:
-        letters = _Letters(file)
-        letters.next_sign()
-        letters.pass_over(1)
-        sign = "," if letters.next_sign() != "]" else ""
-        while sign == ",":
-            letters.next_sign()
-            line = letters.line
-            try:
-                value = letters.value()
-            except (ValueError, RecursionError):
-                what = f"{path}:{line}: here the list breaks off, or is not valid JSON."
-                raise DataError(what, "Mend it, or write one object a line.") from None
-            yield line, value
-            sign = letters.next_sign()
-            letters.pass_over(1)
-            if sign not in ("]", ","):
-                what = f"{path}:{letters.line}: after a row a comma is expected, or a bracket that ends the list."
-                raise DataError(what, "Mend it, or write one object a line.")
-
-
-class _Letters:
-    """A text of which no more is held than the value in hand. `line` is where it stands, from 1."""
-
-    def __init__(self, file: TextIOBase) -> None:
-        self.line = 1
-        self._file = file
-        self._text, self._at = "", 0
-
-    def next_sign(self) -> str:
-        """Stand before the next letter that is no blank. It is empty at the end."""
-        while True:
-            blanks = _BLANKS.match(self._text, self._at)
-            self.pass_over(blanks.end() - self._at if blanks else 0)
-            if self._at < len(self._text) or not self._read_on():
-                return self._text[self._at : self._at + 1]
-
-    def pass_over(self, count: int) -> None:
-        """Stand so many letters farther on."""
-        self.line += self._text.count("\n", self._at, self._at + count)
-        self._at += count
-
-    def value(self) -> Any:
-        """The value that begins here.
-
-        Raises:
-            ValueError: If there is none.
-            RecursionError: If it is nested too deeply.
-        """
-        while True:
-            try:
-                value, end = _JSON.raw_decode(self._text, self._at)
-            except ValueError:
-                if not self._read_on():
-                    raise
-                continue
-            if end < len(self._text) or not self._read_on():  # a number may go on
-                self.pass_over(end - self._at)
-                return value
-
-    def _read_on(self) -> bool:
-        """Have more of the text. There is no more at its end, and for a value as long as no line may be."""
-        piece = self._file.read(_CHUNK) if len(self._text) - self._at <= MOST_LINE_BYTES else ""
-        if piece:
-            self._text, self._at = self._text[self._at :] + piece, 0
-        return bool(piece)
-
-
-def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def _parquet(file: DecodedFile) -> Iterator[tuple[int, Any]]:
     number = 0
-    with _arrow_errors(path):
-        for batch in _opened_parquet(path).iter_batches(batch_size=_BATCH):
+    with _arrow_errors(file.path):
+        from pyarrow import parquet
+
+        for batch in parquet.ParquetFile(file.binary).iter_batches(batch_size=_PARQUET_ROWS):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
-
-
-def _opened_parquet(path: Path) -> Any:
-    with _arrow_errors(path):
-        from pyarrow import parquet
-
-        return parquet.ParquetFile(path)
 
 
 @contextmanager
@@ -311,10 +244,10 @@ def _arrow_errors(path: Path) -> Iterator[None]:
     try:
         import pyarrow
     except ModuleNotFoundError:
-        what = f"{path} is a Parquet file, and there is no pyarrow, which reads it."
+        what = f"{path} is a Parquet file, and pyarrow, which reads such files, is not installed."
         raise DataError(what, "Run `pip install 'ftdemo[parquet]'`.") from None
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:
-        what = f"{path}: what begins as a Parquet file cannot be read on ({str(error).splitlines()[0]})."
-        raise DataError(what, "Fetch or write the file again.") from None
+        what = f"{path} begins as a Parquet file, but cannot be read any further ({str(error).splitlines()[0]})."
+        raise DataError(what, "Download or write the file again.") from None

@@ -1,4 +1,4 @@
-"""Data sets on the Hugging Face Hub, through `datasets`: fetched once, kept on disk, and read row by row."""
+"""Data sets on the Hugging Face Hub: `datasets` downloads each once and keeps it on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ftdemo.errors import DataError
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HELDOUT = ("test", "validation")
-"""What the split to judge by is called; the first that there is counts."""
+"""Names of a split to evaluate on; the first that exists counts."""
 _FILES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".yaml")
 
 
@@ -22,23 +22,18 @@ def is_id(name: str) -> bool:
 
 
 def iterate_rows(name: str, *, heldout: bool = False) -> Iterator[dict[str, Any]]:
-    """The rows of a data set's split to train on, or of that to judge by; columns without a value are left out.
+    """The rows of a data set's training split, or of its held-out split, without the columns that have no value.
 
     Raises:
-        DataError: If it cannot be had.
+        DataError: If it cannot be downloaded.
     """
     found = _splits(name)
     split = found[_heldout(found) if heldout else "train"]
     return ({key: value for key, value in row.items() if value is not None} for row in split)
 
 
-def number_of_rows(name: str) -> int:
-    """How many rows its split to train on has."""
-    return len(_splits(name)["train"])
-
-
 def has_heldout(name: str) -> bool:
-    """Whether it brings rows to judge by."""
+    """Whether it has a split to evaluate on."""
     return bool(_heldout(_splits(name)))
 
 
@@ -52,16 +47,16 @@ def _splits(name: str) -> Any:
         import datasets
     except ModuleNotFoundError:
         raise DataError(
-            f"No data called {name}: no such file here. To fetch it from the Hub the package datasets is needed.",
+            f"No data called {name}: no such file here. To download it from the Hub, the package datasets is needed.",
             "Run `pip install 'ftdemo[hub]'`, or give a file.",
         ) from None
     datasets.disable_progress_bars()
     try:
         found = datasets.load_dataset(name)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        told = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise DataError(
-            f"No data called {name}: no such file here, and the Hub gave none ({told}).",
+            f"No data called {name}: no such file here, and the Hub gave none ({reason}).",
             "Check the name, or the connection; or give a file.",
         ) from None
     if "train" not in found:

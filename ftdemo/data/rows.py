@@ -1,42 +1,50 @@
-"""Rows: a conversation, a text, or a text with its label; read from a file or a built-in set, checked on the way in.
+"""Rows: a conversation, a text, or a text with its label; read from a file or a built-in set and checked as they are.
 
-Training rows are streamed, never held: a file may be larger than memory.
+A file is read once, and its rows are held. Only rows that take too much memory are read anew each time.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from ftdemo.data import constraints, hub
 from ftdemo.data.builtin import BUILT_IN, BuiltIn
-from ftdemo.data.files import SHAPES, Broken, count_rows, texts_in, values
+from ftdemo.data.files import SHAPES, Broken, values
 from ftdemo.data.split import choose_heldout
 from ftdemo.data.trial import Trial
 from ftdemo.errors import DataError
 
 Role = Literal["system", "user", "assistant"]
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _HELDOUT_SHARE = 0.1
 _MAX_HELDOUT = 60
 _TRAIN = "train.jsonl"
 MIN_ROWS_TO_SPLIT = 10
 """Of a file with fewer rows none is held out."""
+_HELD_BYTES = 2**28
+"""The most memory that held rows may take: half of SmolLM2's weights in float32, so a machine that trains has room.
+
+The rows are measured as they are read, because the size on disk says little: gzip and Parquet unpack to any multiple of
+it, and a row of 100 bytes takes about five times as much as a Python object.
+"""
+_ROW_BYTES, _TEXT_BYTES = 200, 56
+"""What CPython takes for a row and for each of its turns, besides the text (measured with tracemalloc)."""
 _TRIALS = 200
-"""Half of them questions: an interval of 95% is then some 9 points to either side."""
+"""Half of them questions: an interval of 95% is then about 9 points to either side."""
 _HELDOUT_PAIRS = 100
 _HELDOUT_SEED = 2**32
 """Beyond every seed that a recipe can name, so that held-out texts are never trained on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """What one side said."""
+    """One turn of a conversation."""
 
     role: Role
     content: str
@@ -46,14 +54,14 @@ class Turn:
         return {"role": self.role, "content": self.content}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One conversation. `number` is its line in the file, from 1."""
 
     number: int
     turns: tuple[Turn, ...]
     constraints: constraints.Constraints = field(default_factory=dict)
-    """What an answer has to keep to, where the row says so: see `ftdemo.data.constraints`."""
+    """What an answer has to fulfil, where the row names it: see `ftdemo.data.constraints`."""
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -67,14 +75,14 @@ class Row:
 
     @property
     def reference(self) -> str:
-        """What the last assistant turn says."""
+        """The content of the last assistant turn."""
         return self.turns[self._last_assistant()].content
 
     def _last_assistant(self) -> int:
         return max(index for index, turn in enumerate(self.turns) if turn.role == "assistant")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Text:
     """One running text. `number` is its line in the file, from 1."""
 
@@ -82,7 +90,7 @@ class Text:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """One text and the class it belongs to. `number` is its line in the file, from 1."""
 
@@ -95,16 +103,16 @@ AnyRow = Row | Text | Labelled
 Asked = AnyRow | Trial
 """What a model can be asked."""
 _CONVERSATIONS = (("messages",), ("prompt", "completion"), ("instruction", "output"), ("conversations",))
-"""Keys of the shapes that conversations are met in: OpenAI's, TRL's, Alpaca's, ShareGPT's. The first to fit counts."""
+"""The keys by which conversations are recognised: OpenAI's, TRL's, Alpaca's, ShareGPT's. The first that fit count."""
 KEYS = (*(key for keys in _CONVERSATIONS for key in keys), "input", "text", "label")
-"""All keys that a row may have to be trained on."""
-_SPEAKERS = {"human": "user", "gpt": "assistant"}
+"""All keys of a row that training reads."""
+_ROLES = {"human": "user", "gpt": "assistant"}
 _KINDS: dict[type, str] = {Row: "a conversation", Text: "a text", Labelled: "a text with a label"}
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows that are read anew each time they are gone through, so that none is held."""
+class StreamedRows:
+    """Rows too many to hold: read, or generated, anew each time they are iterated over."""
 
     read: Callable[[], Iterator[AnyRow]]
     count: int
@@ -116,45 +124,48 @@ class Rows:
         return islice(self.read(), self.count)
 
 
+Rows = tuple[AnyRow, ...] | StreamedRows
+
+
 @dataclass(frozen=True)
 class Splits:
-    """Rows to train on and rows to judge by. No row is in both."""
+    """Rows to train on and rows to evaluate on. No row is in both."""
 
     train: Rows
     heldout: tuple[AnyRow, ...]
     trials: tuple[Trial, ...] = ()
-    """For generated texts: what a model that goes on with them is scored by."""
+    """For generated texts: the openings whose continuations are scored."""
 
     @property
     def prompts(self) -> tuple[Asked, ...]:
-        """What a model is asked, before and after."""
+        """What a model answers before and after training."""
         return self.trials or self.heldout
 
 
 def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
-    """The rows of a built-in data set, a file or a folder, parted into training and held-out rows.
+    """The rows of a built-in data set, a file or a folder, split into training and held-out rows.
 
-    A built-in set brings its own held-out rows, and so do a folder, ``train.jsonl`` and ``heldout.jsonl``, and a data
-    set on the Hub that has a split called test or validation (60 rows of it). Of a file,
-    or of a folder of texts, with ten rows or more a seeded tenth (60 rows at most) is held out, as `split.choose` says.
+    A built-in set brings its own held-out rows, and so do a folder with ``train.jsonl`` and ``heldout.jsonl``, and a
+    data set on the Hub with a split called test or validation (60 rows of it). From a file, or from a folder of texts,
+    with ten rows or more a seeded tenth (60 rows at most) is held out, as `split.choose_heldout` describes.
     `examples` then keeps the first N training rows.
 
+    A file is opened once, unless its rows take more than 256 MiB of memory. Nothing is kept for the next call, so that
+    a file which has changed in between is read anew.
+
     Raises:
-        DataError: If there is no such data or it cannot be read. A malformed training row is told of when the rows are
-            gone through.
+        DataError: If there is no such data, or a row that is needed cannot be read.
     """
-    if data not in BUILT_IN:
-        path = Path(data) if hub.is_id(data) else _existing(data)
-        if hub.is_id(data) and hub.has_heldout(data):
-            return _from_hub(path, examples)
-        return _from_folder(path, examples) if (path / _TRAIN).is_file() else _split_file(path, seed, examples)
-    built_in = BUILT_IN[data]
-    if built_in.documents is not None:
-        return _generated(built_in, seed, examples)
-    if built_in.pairs is not None:
-        return _generated_pairs(built_in, seed, examples)
-    train = Rows(lambda: stream_rows(built_in.train), count_rows(built_in.train))
-    return Splits(_first(train, examples), tuple(stream_rows(built_in.heldout)))
+    if data in BUILT_IN:
+        return _built_in(BUILT_IN[data], seed, examples)
+    path = Path(data) if hub.is_id(data) else _existing(data)
+    if hub.is_id(data) and hub.has_heldout(data):
+        judged = (_read(path, number, value) for number, value in enumerate(hub.iterate_rows(data, heldout=True), 1))
+        return Splits(_first_rows(path, examples), tuple(islice(judged, _MAX_HELDOUT)))
+    if (path / _TRAIN).is_file():
+        heldout = path / "heldout.jsonl"
+        return Splits(_first_rows(path / _TRAIN, examples), tuple(stream_rows(heldout)) if heldout.is_file() else ())
+    return _split_file(path, seed, examples)
 
 
 def read_rows(path: Path) -> list[AnyRow]:
@@ -163,7 +174,7 @@ def read_rows(path: Path) -> list[AnyRow]:
 
 
 def stream_rows(path: Path) -> Iterator[AnyRow]:
-    """The rows of a file, in order. Blank lines are passed over.
+    """The rows of a file, in order. Blank lines are skipped.
 
     Raises:
         DataError: If the file cannot be read or is empty, a line is malformed, or it holds another kind of row than
@@ -182,21 +193,21 @@ class Examined:
     number: int
     """Its line, from 1."""
     shape: tuple[str, ...]
-    """The keys by which it was known; there are none where it is bad."""
+    """The keys by which it was recognised; empty for a bad row."""
     row: AnyRow | DataError
     value: Any
-    """What the file holds there, by our names."""
+    """Its content in the file, by our names."""
 
 
 def examine(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Examined]:
-    """The rows of a file, in order, the bad ones among them with what is wrong.
+    """The rows of a file, in order, including the bad ones with what is wrong.
 
     Args:
         path: The file.
         columns: Our names for the file's own keys or columns, where they differ.
 
     Raises:
-        DataError: If the file cannot be read on, or is empty: file and line are named.
+        DataError: If the file cannot be read any further, or is empty: file and line are named.
     """
     kind: type | None = None
     is_empty = True
@@ -207,7 +218,7 @@ def examine(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Ex
             kind = kind or type(row)
             if type(row) is not kind:
                 what = f"{path}:{number}: this row is {_KINDS[type(row)]}, those before are each {_KINDS[kind]}."
-                raise DataError(what, "Give every row the same keys, or part the file in two.")
+                raise DataError(what, "Give every row the same keys, or split the file in two.")
         except DataError as error:
             yield Examined(number, (), error, value)
         else:
@@ -225,7 +236,7 @@ def read_changes(path: Path, documents: Sequence[str]) -> list[tuple[str, str, R
         documents: The passages as they were.
 
     Raises:
-        DataError: If a row is none, or names a passage that is not among the documents.
+        DataError: If a row is no conversation, or names a passage that is not among the documents.
     """
     changes = []
     for seen in examine(path):
@@ -244,10 +255,10 @@ def faults(path: Path, most: int = 5) -> tuple[list[str], int]:
 
     Args:
         path: The file.
-        most: How many faults are looked for.
+        most: How many faults to find before stopping.
 
     Returns:
-        Sentences with file and line, and how many rows are good; with `most` faults, of those before the last fault.
+        Sentences with file and line, and the number of good rows before the reading stopped.
     """
     found: list[str] = []
     good = 0
@@ -264,36 +275,41 @@ def faults(path: Path, most: int = 5) -> tuple[list[str], int]:
     return found, good
 
 
-def _generated(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
-    """Texts that never end. Of those to train on, chats are conversations, so that a model meets its chat template."""
+def _built_in(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
+    if built_in.documents is not None:
+        return _generated_texts(built_in, seed, examples)
+    if built_in.pairs is not None:
+        return _generated_pairs(built_in, seed, examples)
+    return Splits(_first_rows(built_in.train, examples), tuple(stream_rows(built_in.heldout)))
+
+
+def _generated_texts(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
+    """Endless texts. Chats to train on are conversations, so that a model learns its chat template."""
     documents, turns = built_in.documents, built_in.turns or (lambda _: [])
     assert documents is not None
 
-    def read() -> Iterator[AnyRow]:
+    def generate() -> Iterator[AnyRow]:
         for number, text in enumerate(documents(seed), 1):
-            said = [Turn(("user", "assistant")[place % 2], words) for place, words in enumerate(turns(text))]
-            yield Row(number, tuple(said)) if said else Text(number, text)
+            contents = enumerate(turns(text))
+            chat = tuple(Turn(("user", "assistant")[place % 2], content) for place, content in contents)
+            yield Row(number, chat) if chat else Text(number, text)
 
     heldout = (Text(number, text) for number, text in enumerate(islice(documents(_HELDOUT_SEED), _MAX_HELDOUT), 1))
     trials = islice(built_in.trials(_HELDOUT_SEED), _TRIALS) if built_in.trials else ()
-    return Splits(Rows(read, examples or built_in.default_rows), tuple(heldout), tuple(trials))
+    return Splits(StreamedRows(generate, examples or built_in.default_rows), tuple(heldout), tuple(trials))
 
 
 def _generated_pairs(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
-    """Requests that never end, with their answers."""
+    """Endless requests with their answers."""
     pairs = built_in.pairs
     assert pairs is not None
 
-    def read(*, heldout: bool) -> Iterator[AnyRow]:
+    def generate(*, heldout: bool) -> Iterator[AnyRow]:
         found = pairs(_HELDOUT_SEED if heldout else seed, heldout=heldout)
         return (_row(number, value) for number, value in enumerate(found, 1))
 
-    train = Rows(lambda: read(heldout=False), examples or built_in.default_rows)
-    return Splits(train, tuple(islice(read(heldout=True), _HELDOUT_PAIRS)))
-
-
-def _first(rows: Rows, examples: int | None) -> Rows:
-    return Rows(rows.read, min(len(rows), examples or len(rows)))
+    train = StreamedRows(lambda: generate(heldout=False), examples or built_in.default_rows)
+    return Splits(train, tuple(islice(generate(heldout=True), _HELDOUT_PAIRS)))
 
 
 def _existing(data: str) -> Path:
@@ -309,17 +325,50 @@ def _existing(data: str) -> Path:
     return path
 
 
-def _from_folder(folder: Path, examples: int | None) -> Splits:
-    train, heldout = folder / _TRAIN, folder / "heldout.jsonl"
-    rows = Rows(lambda: stream_rows(train), max(1, count_rows(train)))
-    return Splits(_first(rows, examples), tuple(stream_rows(heldout)) if heldout.is_file() else ())
+def _first_rows(path: Path, examples: int | None) -> Rows:
+    return _hold(lambda: islice(stream_rows(path), examples))
 
 
-def _from_hub(path: Path, examples: int | None) -> Splits:
-    judged = (_read(path, number, value) for number, value in enumerate(hub.iterate_rows(str(path), heldout=True), 1))
-    return Splits(
-        _first(Rows(lambda: stream_rows(path), count_rows(path)), examples), tuple(islice(judged, _MAX_HELDOUT))
-    )
+def _hold(read: Callable[[], Iterator[AnyRow]]) -> Rows:
+    """Rows as a tuple, or, where that would take too much memory, to be read anew each time."""
+    held: list[AnyRow] = []
+    count = size = 0
+    for row in read():
+        count += 1
+        size += _memory(row)
+        if size <= _HELD_BYTES:
+            held.append(row)
+        else:
+            held.clear()
+    return tuple(held) if size <= _HELD_BYTES else StreamedRows(read, count)
+
+
+def _memory(row: AnyRow) -> int:
+    """About how many bytes of memory a row takes."""
+    texts = [turn.content for turn in row.turns] if isinstance(row, Row) else [row.text]
+    return _ROW_BYTES + sum(_TEXT_BYTES + sys.getsizeof(text) for text in texts)
+
+
+def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
+    rows = _hold(lambda: stream_rows(path))
+    held = min(_MAX_HELDOUT, max(1, round(len(rows) * _HELDOUT_SHARE))) if len(rows) >= MIN_ROWS_TO_SPLIT else 0
+    chosen = choose_heldout(map(_text_and_label, rows), held=held, seed=seed) if held else frozenset()
+
+    def part(*, heldout: bool) -> Iterator[AnyRow]:
+        return (row for place, row in enumerate(rows) if (place in chosen) == heldout)
+
+    train = StreamedRows(lambda: part(heldout=False), min(len(rows) - len(chosen), examples or len(rows)))
+    return Splits(tuple(train) if isinstance(rows, tuple) else train, tuple(part(heldout=True)) if held else ())
+
+
+def _text_and_label(row: AnyRow) -> tuple[str, str]:
+    match row:
+        case Row():
+            return "\n".join(turn.content for turn in row.turns), ""
+        case Labelled():
+            return row.text, row.label
+        case Text():
+            return row.text, ""
 
 
 def _read(path: Path, number: int, value: Any) -> AnyRow:
@@ -332,7 +381,7 @@ def _read(path: Path, number: int, value: Any) -> AnyRow:
 
 
 def _row(number: int, value: Any) -> AnyRow:
-    """The row that a parsed line holds; its keys say of which kind it is.
+    """The row in a parsed line; its keys decide its kind.
 
     Raises:
         ValueError: What is wrong with the line.
@@ -354,22 +403,22 @@ def _label(label: Any) -> str:
 
 
 def _shape(value: dict[str, Any]) -> tuple[str, ...]:
-    """The keys by which a row is known as a conversation, empty where it is none."""
+    """The keys by which a row is recognised as a conversation; empty if it is none."""
     return next((keys for keys in _CONVERSATIONS if all(key in value for key in keys)), ())
 
 
 def _turns(value: dict[str, Any]) -> list[Turn]:
-    """The turns of a conversation, in whichever of the shapes that are met with."""
+    """The turns of a conversation, whichever of the known shapes it has."""
     match _shape(value):
         case ("messages",):
             turns = _from_messages(value["messages"], "messages", "role", "content")
         case ("conversations",):
             turns = _from_messages(value["conversations"], "conversations", "from", "value")
         case ("instruction", "output"):
-            asked = _content(value["instruction"], "instruction")
-            more = value.get("input") or ""
-            asked = f"{asked}\n\n{_content(more, 'input')}" if more else asked
-            turns = [Turn("user", asked), _turn("assistant", value["output"], "output")]
+            prompt = _content(value["instruction"], "instruction")
+            if value.get("input"):
+                prompt += f"\n\n{_content(value['input'], 'input')}"
+            turns = [Turn("user", prompt), _turn("assistant", value["output"], "output")]
         case ("prompt", "completion"):
             turns = [_turn("user", value["prompt"], "prompt"), _turn("assistant", value["completion"], "completion")]
         case _:
@@ -384,35 +433,35 @@ def _turns(value: dict[str, Any]) -> list[Turn]:
 
 
 def _from_messages(messages: Any, name: str, role: str, content: str) -> list[Turn]:
-    """Turns from a list under this name, whose parts say under these keys who speaks, and what."""
+    """Turns from the list under `name`, each with its role and content under these keys."""
     if not isinstance(messages, list) or not messages:
         raise ValueError(f"`{name}` should be a list with at least one turn")
     turns = []
     for index, message in enumerate(messages, 1):
         if not isinstance(message, dict) or role not in message or content not in message:
             raise ValueError(f"turn {index} should have a `{role}` and a `{content}`")
-        said = _joined(message[content])
-        turns.append(_turn(_speaker(message[role], role), said, f"the {content} of turn {index}"))
+        speaker, text = _role(message[role], role), _joined(message[content])
+        turns.append(_turn(speaker, text, f"the {content} of turn {index}"))
     if any(turn.role == "system" for turn in turns[1:]):
         raise ValueError("a `system` turn may only come first")
-    spoken = [turn.role for turn in turns if turn.role != "system"]
-    if any(role != ("user", "assistant")[place % 2] for place, role in enumerate(spoken)):
+    roles = [turn.role for turn in turns if turn.role != "system"]
+    if any(role != ("user", "assistant")[place % 2] for place, role in enumerate(roles)):
         raise ValueError("turns should go user, assistant, user, assistant …")
     return turns
 
 
-def _speaker(role: Any, key: str) -> Any:
-    """Who speaks, by the names that are used under the key `from` too."""
-    return _SPEAKERS.get(role, role) if key == "from" and isinstance(role, str) else role
+def _role(role: Any, key: str) -> Any:
+    """A role by its usual name; ShareGPT, with the key `from`, has names of its own."""
+    return _ROLES.get(role, role) if key == "from" and isinstance(role, str) else role
 
 
 def _joined(content: Any) -> Any:
-    """A content in parts as one text, where all parts are text."""
+    """The parts of a content as one text, where all of them are text."""
     if not isinstance(content, list) or not content:
         return content
     texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-    said = [text for text in texts if isinstance(text, str)]
-    return "".join(said) if len(said) == len(content) else content
+    strings = [text for text in texts if isinstance(text, str)]
+    return "".join(strings) if len(strings) == len(content) else content
 
 
 def _turn(role: Any, content: Any, name: str) -> Turn:
@@ -426,44 +475,11 @@ def _content(content: Any, name: str) -> str:
         raise ValueError(f"{name} should be text, this is {_json_kind(content)}")
     if not content.strip():
         raise ValueError(f"{name} is empty")
-    if _HALF_A_PAIR.search(content):
-        raise ValueError(f"{name} holds half a surrogate pair, which is no text")
+    if _SURROGATE.search(content):
+        raise ValueError(f"{name} holds half a surrogate pair, which is not text")
     return content
 
 
 def _json_kind(value: Any) -> str:
     kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return kinds.get(type(value), "a number")
-
-
-def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
-    total = count_rows(path)
-    if total < MIN_ROWS_TO_SPLIT:
-        return Splits(_first(Rows(lambda: stream_rows(path), max(total, 1)), examples), ())
-    held = min(_MAX_HELDOUT, max(1, round(total * _HELDOUT_SHARE)))
-    files = texts_in(path) if path.is_dir() else [] if hub.is_id(str(path)) else [path]
-    chosen = _held_out(path, max((file.stat().st_mtime_ns for file in files), default=0), held, seed)
-
-    def read(*, heldout: bool) -> Iterator[AnyRow]:
-        return (row for index, row in enumerate(stream_rows(path)) if (index in chosen) == heldout)
-
-    train = Rows(lambda: read(heldout=False), total - len(chosen))
-    return Splits(_first(train, examples), tuple(read(heldout=True)))
-
-
-@lru_cache(maxsize=16)
-def _held_out(path: Path, _changed: int, held: int, seed: int) -> frozenset[int]:
-    """The places of the rows that are held out, for as long as the file is not changed."""
-    return choose_heldout((_known_by(seen.row) for seen in examine(path)), held=held, seed=seed)
-
-
-def _known_by(row: AnyRow | DataError) -> tuple[str, str]:
-    """What tells a row from others, and its label; a bad one is told of when the rows are gone through."""
-    match row:
-        case Row():
-            return "\n".join(turn.content for turn in row.turns), ""
-        case Labelled():
-            return row.text, row.label
-        case Text():
-            return row.text, ""
-    return row.what, ""

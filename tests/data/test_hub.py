@@ -110,11 +110,11 @@ def test_rows_of_a_test_split_are_held_out_and_else_a_tenth(address: str, tmp_pa
     ask = """
 import sys
 from ftdemo.data import hub, load_splits
-hub_rows = hub.rows
+hub_rows = hub.iterate_rows
 def renamed(name, **more):
     return ({"prompt": row["question"], "completion": row["reply"]} for row in hub_rows(name, **more))
 
-hub.rows = renamed
+hub.iterate_rows = renamed
 for name in ("owner/whole", "owner/parted"):
     splits = load_splits(name, seed=0)
     first = splits.heldout[0].prompt[0].content.split()[0]

@@ -1,7 +1,10 @@
+import gzip
 import json
 import os
+import sys
 import tracemalloc
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,8 @@ import pytest
 
 from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Text, Turn, load_splits, read_rows, stream_rows
 from ftdemo.errors import DataError
+from ftdemo.recipe import Recipe
+from ftdemo.training.methods import prepare
 
 GOOD = '{"prompt": "Where is my lamp?", "completion": "On the quay."}'
 
@@ -115,7 +120,7 @@ def test_rows_of_two_kinds_are_refused_at_the_first_that_differs(first: str, oth
     with pytest.raises(DataError) as refusal:
         read_rows(file)
     assert refusal.value.what == f"{file}:4: this row is {other}, those before are each {first}."
-    assert refusal.value.remedy == "Give every row the same keys, or part the file in two."
+    assert refusal.value.remedy == "Give every row the same keys, or split the file in two."
 
 
 BAD_LINES = {
@@ -225,7 +230,7 @@ def test_a_line_of_a_mebibyte_is_read_and_a_longer_one_is_refused(file: Path) ->
     with pytest.raises(DataError) as refusal:
         read_rows(_write(file, [GOOD, fits.replace("bb", "bbb", 1)]))
     assert refusal.value.what == f"{file}:2: the line is longer than 1 MiB."
-    assert refusal.value.remedy == "Write one example a line."
+    assert refusal.value.remedy == "Write one row per line."
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -380,17 +385,131 @@ def test_no_more_of_a_file_is_read_than_is_asked_for(file: Path) -> None:
         next(rows)
 
 
-def test_a_file_is_streamed_and_not_held(file: Path) -> None:
-    _write(file, (json.dumps({"text": f"{number} " + "waves " * 100}) for number in range(20_000)))
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rows are few enough to be held."""
+    monkeypatch.setattr("ftdemo.data.rows._HELD_BYTES", 0)
+
+
+@pytest.mark.parametrize("examples", [None, 4, 100])
+def test_rows_too_many_to_hold_are_split_as_held_ones_are(
+    examples: int | None, file: Path, request: pytest.FixtureRequest
+) -> None:
+    _write(file, _numbered(30))
+    (folder := file.parent / "folder").mkdir()
+    for name in ("train", "heldout"):
+        _write(folder / f"{name}.jsonl", _numbered(12))
+    held = [load_splits(str(path), seed=0, examples=examples) for path in (file, folder)]
+    request.getfixturevalue("streamed")
+    for path, splits in zip((file, folder), held, strict=True):
+        streamed = load_splits(str(path), seed=0, examples=examples)
+        assert isinstance(splits.train, tuple)
+        assert not isinstance(streamed.train, tuple)
+        assert (tuple(streamed.train), streamed.heldout) == (splits.train, splits.heldout)
+        assert len(streamed.train) == len(splits.train)
+
+
+@pytest.mark.usefixtures("streamed")
+def test_rows_too_many_to_hold_are_not_held(file: Path) -> None:
+    _write(file, (json.dumps({"text": f"{number} " + "waves " * 400}) for number in range(1_500)))
     tracemalloc.start()
     splits = load_splits(str(file), seed=0)
     read = sum(1 for _ in splits.train) + len(splits.heldout)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert read == 20_000
-    # The file has 12 MB. What is held is the 60 rows to judge by, 0.04 MB, a line or two on their way, and, while those
-    # rows are chosen, 18 bytes a row, 0.4 MB, in arrays that grow by copying themselves.
-    assert peak < file.stat().st_size / 15
+    assert read == 1_500
+    # The file has 3.6 MB. Python holds the 60 rows to evaluate on, 0.16 MB, a row or two on their way, and, while those
+    # rows are chosen, 18 bytes per row, 0.03 MB, in arrays that grow by copying themselves.
+    assert peak < file.stat().st_size / 10
+
+
+def test_the_memory_of_held_rows_is_counted_within_a_fifth(file: Path) -> None:
+    from ftdemo.data.rows import _memory
+
+    _write(file, _numbered(2000))
+    read_rows(file)  # so that what is imported on the way is not counted
+    tracemalloc.start()
+    rows = read_rows(file)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held / 1.2 < sum(map(_memory, rows)) < held * 1.2
+
+
+def _opened(function: Callable[[], Any], folder: Path) -> Counter[str]:
+    """How often each file in a folder is opened while a function runs, by anything that Python opens files with."""
+    opened: Counter[str] = Counter()
+    is_running = True
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if is_running and event == "open" and str(arguments[0]).startswith(str(folder)):
+            opened[Path(str(arguments[0])).name] += 1
+
+    sys.addaudithook(note)  # hooks stay for as long as the process runs
+    function()
+    is_running = False
+    return opened
+
+
+TEXTS = [
+    {"text": f"{number} boats came in, and the {noun} rang."}
+    for number in range(50)
+    for noun in ("bell", "horn", "gong", "buoy")
+]
+
+
+def _jsonl(path: Path) -> None:
+    _write(path, map(json.dumps, TEXTS))
+
+
+def _parquet(path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.Table.from_pylist(TEXTS), path)
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+    for name in ("train", "heldout"):
+        _jsonl(path / f"{name}.jsonl")
+
+
+def _folder_of_texts(path: Path) -> None:
+    path.mkdir()
+    for name in ("one", "two"):
+        (path / f"{name}.md").write_text("\n\n".join(row["text"] for row in TEXTS), encoding="utf-8")
+
+
+FORMATS: dict[str, Callable[[Path], Any]] = {
+    "rows.jsonl": _jsonl,
+    "rows.jsonl.gz": lambda path: path.write_bytes(gzip.compress("\n".join(map(json.dumps, TEXTS)).encode())),
+    "rows.json": lambda path: path.write_text(json.dumps(TEXTS), encoding="utf-8"),
+    "rows.csv": lambda path: path.write_text("text\n" + "\n".join(f'"{row["text"]}"' for row in TEXTS)),
+    "rows.txt": lambda path: path.write_text("\n\n".join(row["text"] for row in TEXTS), encoding="utf-8"),
+    "rows.parquet": _parquet,
+    "folder": _folder,
+    "texts": _folder_of_texts,
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_preparing_a_run_opens_each_file_once(name: str, tmp_path: Path) -> None:
+    FORMATS[name](tmp_path / name)
+    recipe = Recipe(
+        method="scratch", data=str(tmp_path / name), width=64, layers=1, vocabulary=320, max_length=64, dtype="float32"
+    )
+    files = {file.name for file in tmp_path.rglob("*") if file.is_file()}
+    assert _opened(lambda: prepare(recipe), tmp_path) == dict.fromkeys(files, 1)
+
+
+def test_a_file_that_changed_is_read_again(file: Path) -> None:
+    path = str(_write(file, _numbered(3)))
+    first = load_splits(path, seed=0)
+    time = file.stat()
+    _write(file, [row.replace("answer", "change") for row in _numbered(3)])
+    os.utime(file, ns=(time.st_atime_ns, time.st_mtime_ns))  # neither its size nor its time tells that it changed
+    second = load_splits(path, seed=0)
+    assert first.train != second.train
 
 
 def test_generated_chats_are_conversations_where_they_are_trained_on_and_texts_where_they_are_judged_by() -> None:
