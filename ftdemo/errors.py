@@ -3,6 +3,18 @@
 Every face (shell, demo) catches `FtdemoError` and shows its text, so a user's mistake never ends in a traceback.
 """
 
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 STOPPED_BY_CTRL_C = 130
 """The exit code of a command that the user stopped, as shells have it."""
 
@@ -51,3 +63,40 @@ class StorageError(FtdemoError):
 
 class ServerError(FtdemoError):
     """A server that could not be started."""
+
+
+@contextmanager
+def writing(place: Path, remedy: str) -> Iterator[None]:
+    """Within this, an error from the file system means that a file or folder cannot be written.
+
+    Raises:
+        StorageError: With the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{place} cannot be written: {system_reason(error)}.", remedy) from None
+
+
+def system_reason(error: OSError) -> str:
+    """Why the system refused, in its own words, without its number."""
+    return "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing wrong with what a user wrote, without a full stop."""
+    return describe_problem(error.errors(include_url=False)[0])
+
+
+def describe_problem(problem: Mapping[str, Any], key: str | None = None) -> str:
+    """One of the problems that pydantic lists, without a full stop: "`rank` is 0, but it should be greater than 0".
+
+    Args:
+        problem: Has ``loc``, ``msg`` and ``input``.
+        key: What to call the wrong key, if not by its whole path.
+    """
+    key = key or ".".join(map(str, problem["loc"]))
+    expected = re.sub(r"^\w+ should", "it should", problem["msg"])
+    if expected == problem["msg"]:  # a key that is missing or unknown, or a rule of our own
+        return f"`{key}`: {expected}"
+    return f"`{key}` is {problem['input']!r}, but {expected}"

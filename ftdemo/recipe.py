@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ftdemo.errors import RecipeError
+from ftdemo.errors import RecipeError, describe_problem
 
 _LOW_RANK = ("lora", "dora", "qlora")
 _CLASSIFIERS = ("probe", "classify")
@@ -195,8 +195,7 @@ def _explain(error: ValidationError) -> RecipeError:
         remedy = f"Did you mean `{near[0]}`?" if near else f"The keys are: {known}."
         return RecipeError(f"The recipe has no key `{key}`.", remedy)
     description = Recipe.model_fields[key].description
-    expected = problem["msg"].replace("Input should", "it should").replace("String should", "it should")
-    return RecipeError(f"`{key}` is {problem['input']!r}, but {expected}.", f"`{key}`: {description}.")
+    return RecipeError(f"{describe_problem(problem, key)}.", f"`{key}`: {description}.")
 
 
 def _refuse_impossible(recipe: Recipe) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftdemo.cli.terminal import stop_on_ctrl_c
-from ftdemo.errors import STOPPED_BY_CTRL_C, StorageError, UsageError
+from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,13 +126,11 @@ def _keep(comparison: Comparison, out: Path) -> None:
     from ftdemo.comparison.advice import picture
     from ftdemo.comparison.compare import as_json
 
-    try:
+    with writing(out, "Name another folder with `--out`."):
         out.mkdir(parents=True, exist_ok=True)
         (out / RESULT).write_text(as_json(comparison), encoding="utf-8")
         svg = picture(comparison.as_dict()["ways"], comparison.quality_is)
         (out / PICTURE).write_text(charts.standalone(svg), encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{out} cannot be written: {error.strerror}.", "Name another folder with `--out`.") from None
 
 
 def _show(comparison: Comparison, out: Path) -> None:

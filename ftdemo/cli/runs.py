@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from ftdemo.errors import UsageError
+from ftdemo.errors import UsageError, writing
 
 
 @click.command("evaluate")
@@ -44,16 +44,15 @@ def _print_evaluation(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from ftdemo.evaluation.evaluate import with_interval
+
     table = Table("", "rows", "before", "after", box=None, pad_edge=False)
     for part, title in (("heldout", "held-out rows"), ("old_skill", "old skill")):
         for name, after in result["after"][part].items():
             before = result["before"][part].get(name) if result["before"] else None
-            table.add_row(f"{title}: {name}", str(after["rows"]), _interval(before), _interval(after))
+            figures = [with_interval(figure, ".3f") if figure else "-" for figure in (before, after)]
+            table.add_row(f"{title}: {name}", str(after["rows"]), *figures)
     Console().print(table)
-
-
-def _interval(figure: dict[str, float] | None) -> str:
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" if figure else "-"
 
 
 @click.command("chart")
@@ -76,10 +75,8 @@ def chart_command(run: Path, what: str, out: Path | None) -> None:
         if what == "loss"
         else charts.score_chart(scores.get("before", {}), scores["after"])
     )
-    try:
+    with writing(out, "Name another file with `--out`."):
         out.write_bytes(charts.as_png(svg) if out.suffix == ".png" else charts.standalone(svg).encode())
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}.", "Name another file with `--out`.") from None
     click.echo(f"Written: {out}")
 
 

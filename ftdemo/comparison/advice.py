@@ -9,7 +9,7 @@ from typing import Any
 
 from ftdemo import charts
 from ftdemo.comparison.approaches import Way
-from ftdemo.evaluation.evaluate import Estimate, bootstrap
+from ftdemo.evaluation.evaluate import Estimate, bootstrap, with_interval
 from ftdemo.events import Answer
 
 _POOR = 0.5
@@ -59,7 +59,7 @@ def advise(measured: Sequence[Measured], model: str) -> str:
             f"Try a larger model than {model}, or more examples."
         )
     chosen = next(one for one in measured if not _is_worse(one, best))
-    said = [f"Take {chosen.way}: it reaches {_percent(chosen)}."]
+    said = [f"Take {chosen.way}: it reaches {with_interval(vars(chosen.quality), '.0%')}."]
     cheaper = list(measured)[: list(measured).index(chosen)]
     if cheaper:
         said.append(f"What takes less effort is worse: {_listed(cheaper)}.")
@@ -71,10 +71,6 @@ def advise(measured: Sequence[Measured], model: str) -> str:
     if chosen.quality.rows < _FEW_ROWS:
         said.append(f"{chosen.quality.rows} questions show large differences only.")
     return " ".join(said)
-
-
-def _percent(one: Measured) -> str:
-    return f"{one.quality.value:.0%} ({one.quality.low:.0%} to {one.quality.high:.0%})"
 
 
 def _listed(ways: Sequence[Measured]) -> str:
@@ -126,7 +122,7 @@ def table(ways: Mapping[str, Mapping[str, Any]], quality_is: str) -> tuple[list[
         if name not in (quality_is, "stopped")
     ]
     columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
-        (quality_is.replace("_", " "), lambda one: _with_interval(one["quality"])),
+        (quality_is.replace("_", " "), lambda one: with_interval(one["quality"], ".0%")),
         *((name.replace("_", " "), partial(_score_of, name)) for name in others),
         ("found", lambda one: _share(one["found"])),
         ("after changes", lambda one: _share(one["up_to_date"])),
@@ -140,10 +136,6 @@ def table(ways: Mapping[str, Mapping[str, Any]], quality_is: str) -> tuple[list[
     used = [place for place in range(len(columns)) if any(row[place] for row in rows)]
     head = ["", *(columns[place][0] for place in used)]
     return head, [[name, *(row[place] for place in used)] for name, row in zip(ways, rows, strict=True)]
-
-
-def _with_interval(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['value']:.0%} ({estimate['low']:.0%} to {estimate['high']:.0%})"
 
 
 def _score_of(name: str, one: Mapping[str, Any]) -> str:

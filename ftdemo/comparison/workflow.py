@@ -20,8 +20,8 @@ from ftdemo.comparison import ab_test
 from ftdemo.data import Row, examine, stream_rows
 from ftdemo.data.check import CHANGES, check_file
 from ftdemo.data.split import choose_heldout
-from ftdemo.errors import DataError, RecipeError, UsageError
-from ftdemo.evaluation.evaluate import deciding, evaluate_before_and_after, score
+from ftdemo.errors import DataError, RecipeError, UsageError, first_problem
+from ftdemo.evaluation.evaluate import deciding, evaluate_before_and_after, score, with_interval
 from ftdemo.evaluation.evaluate import evaluations_as_dict as evaluations
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Answer, Event
@@ -62,12 +62,10 @@ class WorkflowPlan(BaseModel):
         try:
             plan = cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            key = ".".join(map(str, problem["loc"]))
-            raise RecipeError(f"{path}: `{key}`: {problem['msg']}.", f"Keys: {', '.join(cls.model_fields)}.") from None
+            raise RecipeError(f"{path}: {first_problem(error)}.", f"Keys: {', '.join(cls.model_fields)}.") from None
         except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-            told = getattr(error, "strerror", None) or "not a YAML mapping"
-            raise RecipeError(f"{path}: {told}.", "A plan has `data: FILE` at least, one key a line.") from None
+            reason = getattr(error, "strerror", None) or "not a YAML mapping"
+            raise RecipeError(f"{path}: {reason}.", "A plan has `data: FILE` at least, one key a line.") from None
         places = {key: path.parent / value for key, value in plan if isinstance(value, Path)}
         return plan.model_copy(update=places)
 
@@ -315,14 +313,12 @@ def _report(evaluation: dict[str, Any], ab: dict[str, Any]) -> str:
     for part, title in (("heldout", "benchmark"), ("old_skill", "old skill")):
         for name, after in evaluation["after"][part].items():
             before = (evaluation["before"] or {}).get(part, {}).get(name)
-            lines.append(f"| {title}: {name} | {after['rows']} | {_figure(before)} | {_figure(after)} |")
-    lines += ["", f"Win rate of the tuned model: {ab['win_rate']:.0%} ({ab['low']:.0%} to {ab['high']:.0%}, 95%)."]
+            figures = [with_interval(figure, ".3f") if figure else "-" for figure in (before, after)]
+            lines.append(f"| {title}: {name} | {after['rows']} | {' | '.join(figures)} |")
+    win_rate = with_interval({"value": ab["win_rate"], "low": ab["low"], "high": ab["high"]}, ".0%")
+    lines += ["", f"Win rate of the tuned model, with its 95% interval: {win_rate}."]
     lines += [f"{ab['wins']} wins, {ab['ties']} even, {ab['losses']} losses, in {ab['pairs']} pairs in blinded order."]
     return "\n".join(lines) + "\n"
-
-
-def _figure(figure: dict[str, float] | None) -> str:
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" if figure else "-"
 
 
 _STEPS: dict[WorkflowStep, Callable[[WorkflowPlan, Switch | None], Iterator[Any]]] = {

@@ -6,7 +6,6 @@ The file is gone through once and never held. Of each row no more is kept than a
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
+from ftdemo.data.atomic import atomic_write
 from ftdemo.data.near_duplicates import LEAST, NearDuplicates
 from ftdemo.data.pii import look_for
 from ftdemo.data.rows import MIN_ROWS_TO_SPLIT
 from ftdemo.data.split import fingerprint, letters
 from ftdemo.data.tokenize import encode, refuse_control_tokens
-from ftdemo.errors import DataError, StorageError
+from ftdemo.errors import DataError, StorageError, writing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -287,23 +287,21 @@ def _copy(out: Path | None) -> Iterator[Callable[[Examined, str], None]]:
     for path in (out, changes):
         if path.exists():
             raise StorageError(f"{path} is there already.", "Name a file that is not there yet.")
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-            rows, left_out = Path(folder) / "rows", Path(folder) / "left-out"
-            with rows.open("wb") as kept, left_out.open("w", encoding="utf-8", errors="backslashreplace") as told:
+    with (
+        writing(out, "Check the folder and its permissions."),
+        atomic_write(out) as rows,
+        atomic_write(changes) as left_out,
+        rows.open("wb") as kept,
+        left_out.open("w", encoding="utf-8", errors="backslashreplace") as told,
+    ):
 
-                def take(seen: Examined, why: str) -> None:
-                    if why:
-                        told.write(f"line {seen.number}, left out: {why}\n")
-                    else:
-                        kept.write(_line(seen.value))
+        def take(seen: Examined, why: str) -> None:
+            if why:
+                told.write(f"line {seen.number}, left out: {why}\n")
+            else:
+                kept.write(_line(seen.value))
 
-                yield take
-            rows.rename(out)
-            left_out.rename(changes)
-    except OSError as error:
-        what = f"{out} cannot be written: {error.strerror or error}."
-        raise StorageError(what, "Check the folder and its permissions.") from None
+        yield take
 
 
 def _line(value: Any) -> bytes:

@@ -39,6 +39,17 @@ class Estimate:
     """How many rows it was measured on."""
 
 
+def with_interval(figure: Mapping[str, float], form: str) -> str:
+    """A figure and its interval in words: "92% (85% to 97%)".
+
+    Args:
+        figure: Has ``value``, ``low`` and ``high``.
+        form: How numbers are written, ``.0%`` say.
+    """
+    value, low, high = (format(figure[key], form) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a model scores, figure by figure."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ftdemo.errors import DataError, FtdemoError, RecipeError
+from ftdemo.errors import DataError, FtdemoError, RecipeError, first_problem
 from ftdemo.recipe import Recipe
 
 SPEC, RECORD, QUICK = "experiment.yaml", "record.json", "quick.json"
@@ -166,7 +166,7 @@ class Experiment:
         try:
             spec = Spec(**yaml.safe_load(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-            raise RecipeError(f"{path}: {_first_problem(error)}.", "See docs/experiments for ones that work.") from None
+            raise RecipeError(f"{path}: {_reason(error)}.", "See docs/experiments for ones that work.") from None
         _refuse_unknown_arms(spec, path)
         return spec
 
@@ -283,10 +283,9 @@ def _arms_named(spec: Spec) -> Iterator[str]:
         yield from (key.partition(":")[0].partition("/")[0] for key in keys)
 
 
-def _first_problem(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        problem = error.errors(include_url=False)[0]
-        return f"`{'.'.join(map(str, problem['loc']))}`: {problem['msg']}"
+        return first_problem(error)
     if isinstance(error, FtdemoError):
         return error.what
     return str(getattr(error, "strerror", None) or error).splitlines()[0]

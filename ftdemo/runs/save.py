@@ -12,6 +12,7 @@ import yaml
 
 from ftdemo import __version__
 from ftdemo.data import BUILT_IN
+from ftdemo.evaluation.evaluate import with_interval
 from ftdemo.recipe import BUNDLED_MODELS
 from ftdemo.runs.run import Run
 from ftdemo.training import distributed
@@ -94,8 +95,7 @@ def _house_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> str:
         "tags": ["small-language-models", "pre-training", "teaching", "ftdemo"],
     }
     claims = "\n".join(
-        f"| {claim['says']} | {claim['value']:.3g} ({claim['low']:.3g} to {claim['high']:.3g}) | {claim['bound']} |"
-        for claim in record.get("claims", [])
+        f"| {claim['says']} | {with_interval(claim, '.3g')} | {claim['bound']} |" for claim in record.get("claims", [])
     )
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n" + _HOUSE_CARD.format(
         name=name,

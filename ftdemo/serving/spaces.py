@@ -9,7 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from ftdemo.errors import StorageError, UsageError
+from ftdemo.data.atomic import atomic_write
+from ftdemo.errors import UsageError, writing
 from ftdemo.serving.server import STUDIO, demo_folder, demo_names
 
 _PACKAGE = Path(__file__).parents[1]
@@ -36,18 +37,16 @@ def build(name: str, out: Path) -> list[Path]:
     source = demo_folder(name)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already.", "Name another folder, or remove it.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / "app.py", out / "app.py")
-        shutil.copytree(_PACKAGE, out / "ftdemo", ignore=_LEFT_OUT)
+    with writing(out, "Name another folder."), atomic_write(out) as new:
+        new.mkdir()
+        shutil.copy(source / "app.py", new / "app.py")
+        shutil.copytree(_PACKAGE, new / "ftdemo", ignore=_LEFT_OUT)
         if name == STUDIO:
             for demo in demo_names():
-                (out / "ftdemo" / "_demos" / demo).mkdir(parents=True)
-                shutil.copy(demo_folder(demo) / "app.py", out / "ftdemo" / "_demos" / demo / "app.py")
-        (out / "README.md").write_text(card(source / "README.md"), encoding="utf-8")
-        (out / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{out} cannot be written: {error.strerror or error}.", "Name another folder.") from None
+                (new / "ftdemo" / "_demos" / demo).mkdir(parents=True)
+                shutil.copy(demo_folder(demo) / "app.py", new / "ftdemo" / "_demos" / demo / "app.py")
+        (new / "README.md").write_text(card(source / "README.md"), encoding="utf-8")
+        (new / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
     return sorted(out.iterdir())
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ftdemo.errors import DataError
+from ftdemo.errors import DataError, first_problem
 
 RELATIONS = {"broader": "narrower", "narrower": "broader", "contrast": "contrast", "related": "related"}
 """Each relation between terms, and what it is called from the other end."""
@@ -129,7 +129,7 @@ def load_settings(docs: Path) -> Settings:
     try:
         return Settings(**yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        what = f"{path}: {_first(error) if isinstance(error, ValidationError) else error}"
+        what = f"{path}: {first_problem(error)}." if isinstance(error, ValidationError) else f"{path}: {error}"
         raise DataError(what, "It holds name, about, levels, anatomy and paths.") from None
 
 
@@ -166,8 +166,3 @@ def body(text: str) -> tuple[str, int]:
 def line_of(text: str, key: str) -> int:
     """The line of a page on which a key of its head stands; 1 where it does not."""
     return next((number for number, line in enumerate(text.split("\n"), 1) if line.startswith(f"{key}:")), 1)
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    return f"`{'.'.join(map(str, problem['loc']))}`: {problem['msg']}."

@@ -15,6 +15,7 @@ from ftdemo import charts
 from ftdemo.charts import Point
 from ftdemo.comparison.advice import table as table_of
 from ftdemo.errors import DataError
+from ftdemo.evaluation.evaluate import with_interval
 from ftdemo.experiments.spec import Chart, Experiment, find_experiments, look_up, number, over_seeds
 
 NUMBER = re.compile(r'<data value="(?P<key>[^"]+)">(?P<printed>[^<]*)</data>')
@@ -247,7 +248,7 @@ def _claims(record: dict[str, Any]) -> str:
     rows = [
         [
             claim["says"],
-            f"{claim['value']:.3g} ({claim['low']:.3g} to {claim['high']:.3g})",
+            with_interval(claim, ".3g"),
             claim["bound"],
             _VERDICTS[claim["verdict"]],
         ]

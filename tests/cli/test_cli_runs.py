@@ -406,10 +406,10 @@ def test_chart_draws_a_runs_loss_and_its_scores(chat_run: Run, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [(("--out", "loss.gif"), "neither .png nor .svg"), (("--out", "no/where/loss.svg"), "cannot be written")],
+    ("file", "exit_code", "said"),
+    [("loss.gif", 2, "neither .png nor .svg"), ("no/where/loss.svg", 1, "cannot be written: No such file")],
 )
-def test_chart_refuses_a_file_that_it_cannot_write(arguments: tuple[str, str], said: str, chat_run: Run) -> None:
-    done = shell("chart", chat_run.folder, *arguments)
-    assert done.exit_code == 2
+def test_chart_refuses_a_file_that_it_cannot_write(file: str, exit_code: int, said: str, chat_run: Run) -> None:
+    done = shell("chart", chat_run.folder, "--out", file)
+    assert done.exit_code == exit_code
     assert said in done.output

@@ -132,7 +132,7 @@ def test_a_person_judges_and_the_workflow_goes_on(carried_out: tuple[Path, dict[
     ("changes", "told"),
     [
         ({"datta": 1}, "`datta`: Extra inputs are not permitted"),
-        ({"heldout": 0.9}, "`heldout`: Input should be less than or equal to 0.5"),
+        ({"heldout": 0.9}, "`heldout` is 0.9, but it should be less than or equal to 0.5"),
     ],
 )
 def test_a_plan_with_a_wrong_key_is_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
