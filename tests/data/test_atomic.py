@@ -15,13 +15,17 @@ def test_a_folder_has_its_name_only_once_it_is_whole(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+def write_half(path: Path) -> None:
+    path.write_text("ne", encoding="utf-8")
+    raise ZeroDivisionError
+
+
 @pytest.mark.parametrize("replace", [True, False])
 def test_nothing_changes_where_writing_fails(tmp_path: Path, replace: bool) -> None:
     target = tmp_path / "rows.jsonl"
     target.write_text("old", encoding="utf-8")
     with pytest.raises(ZeroDivisionError), atomic_write(target, replace=replace) as new:
-        new.write_text("ne", encoding="utf-8")
-        raise ZeroDivisionError
+        write_half(new)
     assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["old"]
 
 
