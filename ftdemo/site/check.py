@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ftdemo.errors import DataError
-from ftdemo.experiments.spec import find_experiments
 from ftdemo.site.glossary import POINTERS, RELATIONS, Glossary, Term, body, line_of, load_settings, load_terms
 from ftdemo.site.links import Linker
-from ftdemo.site.measured import NUMBER, Records, load_records, rewrite
+from ftdemo.site.number_tags import NUMBER, update_numbers
+from ftdemo.site.plugins import Plugin, last_runs, load_plugins
 from ftdemo.site.project import Project
 from ftdemo.site.quotes import QUOTED, python_blocks, run_block, untested
 from ftdemo.site.sources import CITED, Bibliography, load_bibliography
@@ -59,15 +59,16 @@ def check_site(project: Project, *, code: bool = False) -> list[str]:
     found = [Problem(_name(page, project), line, what) for page, line, what in broken]
     glossary = Glossary(load_settings(project.docs), terms)
     found += _settings_problems(glossary)
-    records, linker = load_records(project.experiments), Linker(glossary)
+    plugins, linker = load_plugins(project), Linker(glossary)
+    last_run = last_runs(plugins)
     bibliography = load_bibliography(project.references)
     for page in project.terms():
         if page.stem in terms:
             read, term = _Page(_name(page, project), page.read_text(encoding="utf-8")), terms[page.stem]
-            found += _term_problems(read, term, project, glossary, records)
+            found += _term_problems(read, term, project, glossary, last_run)
             found += _source_problems(read, term, bibliography)
     for page in project.pages():
-        found += _page_problems(page, project, records, linker)
+        found += _page_problems(page, project, plugins, linker)
         if code:
             found += _code_problems(page, project)
     found += _unused_sources(bibliography, glossary)
@@ -85,12 +86,12 @@ def fill(project: Project) -> list[Path]:
     """
     terms, _ = load_terms(project.terms())
     linker = Linker(Glossary(load_settings(project.docs), terms))
-    records, changed = load_records(project.experiments), []
+    plugins, changed = load_plugins(project), []
     for page in project.pages():
         text = page.read_text(encoding="utf-8")
-        filled = rewrite(text, records)
+        filled = update_numbers(text, plugins)
         if _is_linked(page, project):
-            filled = linker.link(filled, _own(page, project), _way_to_terms(page, project))
+            filled = linker.link(filled, _own_slug(page, project), _path_to_terms(page, project))
         if filled != text:
             page.write_text(filled, encoding="utf-8")
             changed.append(page)
@@ -110,7 +111,7 @@ def _settings_problems(glossary: Glossary) -> Iterator[Problem]:
 
 
 def _term_problems(
-    page: _Page, term: Term, project: Project, glossary: Glossary, records: Records
+    page: _Page, term: Term, project: Project, glossary: Glossary, last_run: Mapping[str, str]
 ) -> Iterator[Problem]:
     yield from _relation_problems(page, term, glossary)
     if term.level not in glossary.settings.levels:
@@ -121,9 +122,9 @@ def _term_problems(
     if term.demo and not (project.demos / term.demo / "app.py").exists():
         yield page.problem("demo", f"there is no demos/{term.demo}/app.py. Name a demo that exists.")
     for run in term.runs:
-        if run not in find_experiments(project.experiments):
+        if run not in last_run:
             yield page.problem("runs", f"there is no experiment `{run}`. Name one that exists.")
-        elif run not in records:
+        elif not last_run[run]:
             yield page.problem("runs", f"`{run}` was not recorded. Run `ftdemo record {run}`.")
     yield from _anatomy_problems(page, term, glossary)
 
@@ -194,27 +195,27 @@ def _unused_sources(bibliography: Bibliography, glossary: Glossary) -> Iterator[
         yield Problem("docs/references.bib", 1, f"{key} is used by no page. Cite it or drop it.")
 
 
-def _page_problems(page: Path, project: Project, records: Records, linker: Linker) -> Iterator[Problem]:
+def _page_problems(page: Path, project: Project, plugins: Sequence[Plugin], linker: Linker) -> Iterator[Problem]:
     name, text = _name(page, project), page.read_text(encoding="utf-8")
     for number, line in enumerate(text.split("\n"), 1):
         if _TODO.search(line):
             yield Problem(name, number, "a TODO is left. Write what belongs there.")
-        yield from _number_problems(name, number, line, records)
+        yield from _number_problems(name, number, line, plugins)
     for quoted in QUOTED.findall(text):
         if untested(project.package, quoted, project.root / "tests"):
             yield Problem(name, 1, f"no test imports the module of {quoted}. Quote code that is tested.")
     if _is_linked(page, project):
-        for mention in linker.mentions(text, _own(page, project)):
-            said = text[mention.start : mention.end]
-            what = f"the first mention of {mention.slug} (`{said}`) is no link. Run `ftdemo site fill`."
+        for mention in linker.mentions(text, _own_slug(page, project)):
+            name_used = text[mention.start : mention.end]
+            what = f"the first mention of {mention.slug} (`{name_used}`) is no link. Run `ftdemo site fill`."
             yield Problem(name, mention.line, what)
 
 
-def _number_problems(name: str, number: int, line: str, records: Records) -> Iterator[Problem]:
+def _number_problems(name: str, number: int, line: str, plugins: Sequence[Plugin]) -> Iterator[Problem]:
     if len(re.findall(r"<data\b", line)) != len(NUMBER.findall(line)):
         yield Problem(name, number, 'a <data> tag is broken. Write <data value="key">number</data> on one line.')
     try:
-        differs = rewrite(line, records) != line
+        differs = update_numbers(line, plugins) != line
     except DataError as error:
         yield Problem(name, number, f"{error.what} {error.remedy}")
         return
@@ -235,11 +236,11 @@ def _is_linked(page: Path, project: Project) -> bool:
     return folder in ("terms", "guides") and page.stem != "index"
 
 
-def _own(page: Path, project: Project) -> str:
+def _own_slug(page: Path, project: Project) -> str:
     return page.stem if page.parent == project.docs / "terms" else ""
 
 
-def _way_to_terms(page: Path, project: Project) -> str:
+def _path_to_terms(page: Path, project: Project) -> str:
     return "{}.md" if page.parent == project.docs / "terms" else "../terms/{}.md"
 
 

@@ -1,24 +1,26 @@
-"""Writes what pages include and what machines read: everything that follows from pages, records and code."""
+"""Writes what pages include and what machines read: everything that follows from pages, code and plug-ins."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
-from ftdemo import charts
 from ftdemo.errors import DataError
-from ftdemo.experiments.spec import find_experiments
-from ftdemo.site import feeds, lessons, parts
-from ftdemo.site.glossary import Glossary, Term, body, head, load_settings, load_terms
-from ftdemo.site.measured import Records, load_records, overview, panels
+from ftdemo.site import feeds, fragments
+from ftdemo.site.glossary import Glossary, body, head, load_settings, load_terms
+from ftdemo.site.plugins import last_runs, load_plugins
 from ftdemo.site.project import Project
 from ftdemo.site.quotes import QUOTED, code_block
 from ftdemo.site.sources import Bibliography, all_sources, load_bibliography, source_list
+from ftdemo.site.term_map import term_map
 
+Files = Iterator[tuple[Path, str | bytes]]
+"""Files to write, and their content."""
 _INCLUDE = re.compile(r'^[ ]*--8<-- "[^"]*"\n?', re.MULTILINE)
 _TAG = re.compile(r"</?(?:data|div|span)\b[^>]*>|<!--.*?-->", re.DOTALL)
 
@@ -36,93 +38,73 @@ def load_glossary(project: Project) -> Glossary:
 
 
 def derive(project: Project) -> None:
-    """Write everything that pages include. A file whose text is unchanged is left alone.
+    """Write everything that pages include. A file whose content is unchanged is left alone.
 
     Raises:
-        DataError: If a page asks for code, a source or a number that is not there.
+        DataError: If a page includes code, a source or a number that does not exist.
     """
-    glossary, records = load_glossary(project), load_records(project.experiments)
+    glossary, plugins = load_glossary(project), load_plugins(project)
     bibliography = load_bibliography(project.references)
-    _derive_runs(project, records)
-    _derive_quotes(project)
-    _derive_lessons(project)
-    _derive_terms(project, glossary, records, bibliography)
-    _derive_lists(project, glossary, bibliography)
-    _derive_for_machines(project, glossary)
-    _write(project.docs / "assets" / "derived" / "charts.css", charts.CSS.lstrip())
+    for path, content in chain(
+        _quotes(project),
+        _of_terms(project, glossary, last_runs(plugins), bibliography),
+        _lists(project, glossary, bibliography),
+        _for_machines(project, glossary),
+        *(plugin.files() for plugin in plugins),
+    ):
+        _write(path, content)
 
 
-def last_verified(term: Term, records: Records) -> str:
-    """The day on which the last of a term's runs was carried out; nothing where it has none."""
-    return max((records[name]["created"][:10] for name in term.runs if name in records), default="")
-
-
-def _derive_runs(project: Project, records: Records) -> None:
-    experiments = find_experiments(project.experiments)
-    for name, record in records.items():
-        for file, text in panels(experiments[name], record).items():
-            _write(project.derived / "runs" / name / file, text)
-    _write(project.derived / "runs" / "overview.md", overview(experiments, records))
-
-
-def _derive_quotes(project: Project) -> None:
+def _quotes(project: Project) -> Files:
     for page in project.pages():
         for name in QUOTED.findall(page.read_text(encoding="utf-8")):
-            _write(project.derived / "code" / f"{name}.md", code_block(project.package, name))
+            yield project.derived / "code" / f"{name}.md", code_block(project.package, name)
 
 
-def _derive_lessons(project: Project) -> None:
-    """What pages include to train in the browser, and the model for it, compressed."""
-    found = lessons.find_lessons(project.docs)
-    for path in found:
-        _write(
-            project.derived / "train-here" / f"{path.stem}.html", parts.train_here(path.stem, lessons.read_lesson(path))
-        )
-    for name in lessons.OF_THE_MODEL if found else ():
-        content = gzip.compress((lessons.model_folder() / name).read_bytes(), mtime=0)
-        _write(project.docs / "assets" / "derived" / lessons.MODEL / f"{name}.gz", content)
-
-
-def _derive_terms(project: Project, glossary: Glossary, records: Records, bibliography: Bibliography) -> None:
+def _of_terms(project: Project, glossary: Glossary, last_run: Mapping[str, str], bibliography: Bibliography) -> Files:
     """What each term's page includes."""
     for page in project.terms():
         term = glossary.terms[page.stem]
-        data = feeds.json_ld(term, glossary, project.address(page), project.url)
-        _write(project.derived / "head" / page.name, parts.heading(glossary, term, last_verified(term, records)))
-        ask = parts.feedback(glossary.settings.feedback.format(name=quote(term.term)))
-        related = "\n".join(filter(None, [parts.related(glossary, term), data, ask]))
-        _write(project.derived / "related" / page.name, related)
-        _write(project.derived / "sources" / page.name, source_list(term.sources, bibliography, page))
+        verified = max((last_run.get(name, "") for name in term.runs), default="")
+        yield project.derived / "head" / page.name, fragments.heading(glossary, term, verified)
+        following = (
+            fragments.related(glossary, term),
+            feeds.json_ld(term, glossary, project.address(page), project.url),
+            fragments.feedback(glossary.settings.feedback.format(name=quote(term.term))),
+        )
+        yield project.derived / "related" / page.name, "\n".join(filter(None, following))
+        yield project.derived / "sources" / page.name, source_list(term.sources, bibliography, page)
         if term.demo:
-            url = os.environ.get("FTDEMO_DEMOS_URL") or glossary.settings.demos
-            embedded = os.environ.get("FTDEMO_DEMOS_URL") or glossary.settings.embedded
-            notebook = project.docs / "notebooks" / f"{term.demo}.ipynb"
-            links = parts.demo_link(
-                url.format(name=term.demo),
-                embedded.format(name=term.demo),
-                f"../../notebooks/{notebook.name}" if notebook.exists() else "",
-            )
-            _write(project.derived / "demos" / f"{term.demo}.md", links)
+            yield project.derived / "demos" / f"{term.demo}.md", _demo(project, glossary, term.demo)
 
 
-def _derive_lists(project: Project, glossary: Glossary, bibliography: Bibliography) -> None:
+def _demo(project: Project, glossary: Glossary, name: str) -> str:
+    """The buttons that open a demo."""
+    served_here = os.environ.get("FTDEMO_DEMOS_URL")
+    url, embedded = served_here or glossary.settings.demos, served_here or glossary.settings.embedded
+    notebook = project.docs / "notebooks" / f"{name}.ipynb"
+    return fragments.demo_link(
+        url.format(name=name),
+        embedded.format(name=name),
+        f"../../notebooks/{notebook.name}" if notebook.exists() else "",
+    )
+
+
+def _lists(project: Project, glossary: Glossary, bibliography: Bibliography) -> Files:
     """What the pages include that are about all terms."""
-    citing: dict[str, list[tuple[str, str]]] = {}
+    cited_by: dict[str, list[tuple[str, str]]] = {}
     for slug, term in glossary.terms.items():
         for key in term.sources:
-            citing.setdefault(key, []).append((term.term, f"../terms/{slug}/"))
-    lists = {
-        "flagships.md": parts.flagships(glossary, "terms/{}.md"),
-        "index.md": parts.index(glossary),
-        "network.md": parts.network(glossary, "terms/{}.md"),
-        "paths.md": parts.paths(glossary, "terms/{}.md"),
-        "references.md": all_sources(bibliography, citing),
-    }
-    for name, text in lists.items():
-        _write(project.derived / "glossary" / name, text)
+            cited_by.setdefault(key, []).append((term.term, f"../terms/{slug}/"))
+    folder = project.derived / "glossary"
+    yield folder / "flagships.md", fragments.flagships(glossary, "terms/{}.md")
+    yield folder / "index.md", fragments.index(glossary)
+    yield folder / "network.md", fragments.network(glossary, "terms/{}.md")
+    yield folder / "paths.md", fragments.paths(glossary, "terms/{}.md")
+    yield folder / "references.md", all_sources(bibliography, cited_by)
 
 
-def _derive_for_machines(project: Project, glossary: Glossary) -> None:
+def _for_machines(project: Project, glossary: Glossary) -> Files:
     pages = {page.stem: page for page in project.terms()}
     addresses = {slug: project.address(page) for slug, page in pages.items()}
     texts = {slug: _plain(page) for slug, page in pages.items()}
@@ -131,16 +113,13 @@ def _derive_for_machines(project: Project, glossary: Glossary) -> None:
         for page in project.pages()
         if page.parent != project.docs / "terms" and _is_published(page, project)
     }
-    files = {
-        "glossary.json": feeds.term_set(glossary, addresses, project.url),
-        "llms.txt": feeds.llms(glossary, addresses, project.url, others),
-        "llms-full.txt": feeds.llms_full(glossary, texts),
-        "feed.xml": feeds.feed(glossary, addresses, project.url),
-        "assets/derived/cards.json": feeds.cards(glossary, addresses),
-        "assets/derived/graph.json": json.dumps(parts.graph(glossary), separators=(",", ":")) + "\n",
-    }
-    for name, text in files.items():
-        _write(project.docs / name, text)
+    yield project.docs / "glossary.json", feeds.term_set(glossary, addresses, project.url)
+    yield project.docs / "llms.txt", feeds.llms(glossary, addresses, project.url, others)
+    yield project.docs / "llms-full.txt", feeds.llms_full(glossary, texts)
+    yield project.docs / "feed.xml", feeds.feed(glossary, addresses, project.url)
+    assets = project.docs / "assets" / "derived"
+    yield assets / "cards.json", feeds.cards(glossary, addresses)
+    yield assets / "graph.json", json.dumps(term_map(glossary), separators=(",", ":")) + "\n"
 
 
 def _is_published(page: Path, project: Project) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
-from xml.etree import ElementTree
 
 from ftdemo.site.glossary import Glossary, Term
+from ftdemo.site.rendering import render
 
-_ATOM = "http://www.w3.org/2005/Atom"
 _NEWEST = 40
 
 
@@ -37,8 +36,7 @@ def defined_term(term: Term, glossary: Glossary, address: str, url: str) -> dict
 def json_ld(term: Term, glossary: Glossary, address: str, url: str) -> str:
     """The same as a script element for the term's page."""
     data = {"@context": "https://schema.org", **defined_term(term, glossary, address, url)}
-    packed = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-    return f'<div><script type="application/ld+json">{packed}</script></div>\n'
+    return render("defined_term.html", data=data)
 
 
 def term_set(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
@@ -58,7 +56,7 @@ def term_set(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
 
 
 def cards(glossary: Glossary, addresses: Mapping[str, str]) -> str:
-    """What a card at a link shows and by which names the search knows it, by the address of the term's page."""
+    """What the card at a link holds, and the names by which the search finds a term, by the address of its page."""
     levels = glossary.settings.levels
     found = {
         addresses[slug]: {
@@ -73,7 +71,7 @@ def cards(glossary: Glossary, addresses: Mapping[str, str]) -> str:
 
 
 def llms(glossary: Glossary, addresses: Mapping[str, str], url: str, others: Mapping[str, str]) -> str:
-    """``llms.txt``: what there is to read, in the form of llmstxt.org.
+    """``llms.txt``: a list of all pages, in the format of llmstxt.org.
 
     Args:
         glossary: All terms.
@@ -93,35 +91,11 @@ def llms(glossary: Glossary, addresses: Mapping[str, str], url: str, others: Map
 
 def llms_full(glossary: Glossary, texts: Mapping[str, str]) -> str:
     """``llms-full.txt``: the text of every term's page, one after the other."""
-    parts = [f"# {glossary.settings.name}\n\n{glossary.settings.about}\n"]
-    parts += [texts[slug].strip() + "\n" for slug in glossary.terms]
-    return "\n\n".join(parts)
+    title = f"# {glossary.settings.name}\n\n{glossary.settings.about}\n"
+    return "\n\n".join([title, *(texts[slug].strip() + "\n" for slug in glossary.terms)])
 
 
 def feed(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
     """An Atom feed (RFC 4287) of the terms that were reviewed last."""
-    ElementTree.register_namespace("", _ATOM)
     newest = sorted(glossary.terms.values(), key=lambda term: (term.reviewed, term.slug), reverse=True)[:_NEWEST]
-    root = ElementTree.Element(f"{{{_ATOM}}}feed")
-    _add(root, "title", glossary.settings.name)
-    _add(root, "subtitle", glossary.settings.about)
-    _add(root, "id", url)
-    _add(root, "updated", f"{newest[0].reviewed.isoformat()}T00:00:00Z" if newest else "1970-01-01T00:00:00Z")
-    _add(root, "link", href=url + "feed.xml", rel="self")
-    _add(root, "link", href=url)
-    _add(_add(root, "author"), "name", glossary.settings.name)
-    for term in newest:
-        entry = _add(root, "entry")
-        _add(entry, "title", term.term)
-        _add(entry, "id", url + addresses[term.slug])
-        _add(entry, "updated", f"{term.reviewed.isoformat()}T00:00:00Z")
-        _add(entry, "link", href=url + addresses[term.slug])
-        _add(entry, "summary", term.summary)
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
-
-
-def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> ElementTree.Element:
-    child = ElementTree.SubElement(parent, f"{{{_ATOM}}}{tag}", attributes)
-    child.text = text or None
-    return child
+    return render("feed.xml", settings=glossary.settings, newest=newest, addresses=addresses, url=url)

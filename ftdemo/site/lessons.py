@@ -1,11 +1,11 @@
-"""The lessons that pages train in the reader's browser: rows, their order and prompts, as our own training has them."""
+"""The lessons that pages train in the reader's browser: examples, their order and prompts, as our engine has them."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,15 @@ import yaml
 
 from ftdemo.data import Row
 from ftdemo.recipe import Recipe
+from ftdemo.site.plugins import Plugin
+from ftdemo.site.rendering import render
 
 if TYPE_CHECKING:
     from ftdemo.data.tokenize import Examples
     from ftdemo.training.methods import Learner
 
 MODEL = "nano"
-OF_THE_MODEL = (
+MODEL_FILES = (
     "config.json",
     "tokenizer.json",
     "model.safetensors",
@@ -33,13 +35,45 @@ _USUAL = {"model": MODEL, "packing": True, "dtype": "float32", "device": "cpu"}
 """Of all lessons. Rows are packed, so that all batches have one shape: a browser compiles each shape anew."""
 
 
+class Lessons(Plugin):
+    """The lessons of a site, under ``docs/assets/train-here/lessons``."""
+
+    def files(self) -> Iterator[tuple[Path, str | bytes]]:
+        """What pages include to train in the browser, and the model for it, compressed."""
+        found = find_lessons(self.project.docs)
+        for path in found:
+            yield self.project.derived / "train-here" / f"{path.stem}.html", train_here(path.stem, read_lesson(path))
+        for name in MODEL_FILES if found else ():
+            content = gzip.compress((model_folder() / name).read_bytes(), mtime=0)
+            yield self.project.docs / "assets" / "derived" / MODEL / f"{name}.gz", content
+
+
+def train_here(name: str, lesson: Mapping[str, Any]) -> str:
+    """The part of a page that trains a lesson in the reader's browser, and what our own engine reached with it."""
+    results = []
+    for start, measured in lesson["measured"].items():
+        prompts = len(lesson["prompts"])
+        formed = measured.get("formed")
+        form = "" if formed is None else f", {formed} of {prompts} unseen prompts answered in the form"
+        label = f"{start}: " if len(lesson["measured"]) > 1 else ""
+        results.append(f"{label}held-out loss {measured['loss']:.2f}{form}, {measured['seconds']:.0f} s of training")
+    attributes = {
+        "lesson": name,
+        "knob": lesson.get("knob", ""),
+        "own": lesson["own"],
+        "ask": "Ask it" if lesson["chat"] else "Give it the first words",
+        "prompt": lesson["prompts"][0],
+    }
+    return render("train_here.html", name=name, lesson=lesson, attributes=attributes, results=results)
+
+
 def find_lessons(docs: Path) -> list[Path]:
     """The lessons of a site."""
     return sorted((docs / "assets" / "train-here" / "lessons").glob("*.yaml"))
 
 
 def model_folder() -> Path:
-    """Where the files of the model lie."""
+    """The folder of the model's files."""
     return Path(str(files("ftdemo.models") / "weights" / MODEL))
 
 
@@ -78,15 +112,15 @@ def _content(settings: dict[str, Any], learner: Learner) -> dict[str, Any]:
     return settings | {
         "recipe": learner.recipe.model_dump(mode="json"),
         "chat": isinstance(learner.splits.heldout[0], Row),
-        "prompts": [prompt_of(row, learner.tokenizer)[1] for row in _asked(learner)],
-        "train": rows(learner.train),
-        "heldout": rows(learner.heldout),
+        "prompts": [prompt_of(row, learner.tokenizer)[1] for row in _prompted(learner)],
+        "train": token_rows(learner.train),
+        "heldout": token_rows(learner.heldout),
         "plan": list(plan_run(learner))[: learner.recipe.max_steps],
         "heldout_plan": list(plan_heldout(learner)),
     }
 
 
-def _asked(learner: Learner) -> Sequence[Any]:
+def _prompted(learner: Learner) -> Sequence[Any]:
     """The held-out rows that are answered."""
     return learner.splits.heldout[: learner.recipe.sample_prompts]
 
@@ -111,7 +145,7 @@ def _measure(learner: Learner, form: re.Pattern[str] | None) -> dict[str, float]
     events = list(train(recipe, learner))
     loss = next(event.loss for event in reversed(events) if isinstance(event, Evaluated))
     seconds = next(event.seconds for event in events if isinstance(event, Finished))
-    answers = answer_rows(learner.model, learner.tokenizer, _asked(learner), max_new_tokens=recipe.answer_tokens)
+    answers = answer_rows(learner.model, learner.tokenizer, _prompted(learner), max_new_tokens=recipe.answer_tokens)
     found = {"loss": round(loss, 4), "seconds": round(seconds, 1)}
     if form:
         found["formed"] = sum(bool(form.search(answer.text.strip())) for answer in answers)
@@ -119,7 +153,7 @@ def _measure(learner: Learner, form: re.Pattern[str] | None) -> dict[str, float]
     return found
 
 
-def rows(examples: Examples) -> list[dict[str, Any]]:
+def token_rows(examples: Examples) -> list[dict[str, Any]]:
     """Token ids, and from where to where they are trained."""
     return [
         {

@@ -1,4 +1,4 @@
-"""Where the parts of a glossary lie."""
+"""Where the parts of a glossary are, and which plug-ins it has."""
 
 from __future__ import annotations
 
@@ -24,11 +24,6 @@ class Project:
         return self.root / "docs"
 
     @property
-    def experiments(self) -> Path:
-        """What was measured for the pages."""
-        return self.docs / "experiments"
-
-    @property
     def derived(self) -> Path:
         """What is derived for the pages to include; not kept under version control."""
         return self.root / "build" / "derived"
@@ -36,12 +31,17 @@ class Project:
     @property
     def package(self) -> Path:
         """The code that pages quote by name."""
-        name: str = self.site.get("extra", {}).get("package", "ftdemo")
+        name: str = self._extra.get("package", "ftdemo")
         return self.root / name
 
     @property
+    def plugins(self) -> list[str]:
+        """What the site adds to its glossary, each as ``module:Class``."""
+        return list(self._extra.get("plugins", ()))
+
+    @property
     def demos(self) -> Path:
-        """The demos that pages link to, a folder each."""
+        """The demos that pages link to, one folder each."""
         return self.root / "demos"
 
     @property
@@ -54,7 +54,7 @@ class Project:
         return sorted(self.docs.rglob("*.md"))
 
     def terms(self) -> list[Path]:
-        """The pages of terms; the index beside them is none."""
+        """The pages of terms, without the index beside them."""
         return sorted(path for path in (self.docs / "terms").glob("*.md") if path.stem != "index")
 
     @cached_property
@@ -63,6 +63,11 @@ class Project:
         path = self.root / "mkdocs.yml"
         found: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Tolerant) if path.exists() else {}
         return found
+
+    @property
+    def _extra(self) -> dict[str, Any]:
+        """The part of the configuration that mkdocs leaves to others."""
+        return self.site.get("extra") or {}
 
     @property
     def url(self) -> str:

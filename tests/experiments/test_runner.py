@@ -15,7 +15,7 @@ from ftdemo.errors import UsageError
 from ftdemo.experiments import runner
 from ftdemo.experiments import spec as experiment
 from ftdemo.experiments.spec import Experiment
-from ftdemo.site.measured import panels
+from ftdemo.site.experiment_pages import panels
 
 NEW = {"method": "scratch", "model": "new", "width": 64, "layers": 1, "vocabulary": 320, "max_length": 64}
 SPEC: dict[str, Any] = {

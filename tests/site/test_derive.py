@@ -18,7 +18,8 @@ from ftdemo.experiments.spec import Spec, as_record, outcomes
 from ftdemo.site import mathml
 from ftdemo.site.check import check_site, fill
 from ftdemo.site.derive import derive
-from ftdemo.site.measured import load_records, rewrite
+from ftdemo.site.experiment_pages import ExperimentPages
+from ftdemo.site.number_tags import update_numbers
 from ftdemo.site.project import Project
 from ftdemo.site.quotes import code_block
 
@@ -131,6 +132,7 @@ def _record(*formats: float) -> dict[str, Any]:
 def project(tmp_path: Path) -> Project:
     """A glossary of one term, one source, one function and one experiment with two seeds."""
     files = {
+        "mkdocs.yml": "extra: {plugins: ['ftdemo.site.experiment_pages:ExperimentPages']}",
         "docs/terms/a.md": PAGE,
         "docs/glossary.yaml": "{name: Letters, about: All of them., levels: {start: Start}, demos: 'https://demos.example/{name}'}",
         "docs/references.bib": BIBLIOGRAPHY,
@@ -181,18 +183,17 @@ def _append(project: Project, line: str) -> Path:
 def test_a_number_is_written_in_the_form_in_which_it_was_printed(
     key: str, printed: str, rewritten: str, project: Project
 ) -> None:
-    experiments = load_records(project.experiments)
-    assert rewrite(f"from {_data(key, printed)} on", experiments) == f"from {_data(key, rewritten)} on"
+    plugins = [ExperimentPages(project)]
+    assert update_numbers(f"from {_data(key, printed)} on", plugins) == f"from {_data(key, rewritten)} on"
 
 
 def test_a_key_with_a_seed_gives_one_run_and_without_one_the_mean(project: Project) -> None:
-    experiments = load_records(project.experiments)
     text = " ".join(_data(f"{place}:scores.after.format", "?%") for place in ("x:lora/0", "x:lora/1", "x:lora"))
-    assert re.findall(r">(\d+%)<", rewrite(text, experiments)) == ["90%", "96%", "93%"]
+    assert re.findall(r">(\d+%)<", update_numbers(text, [ExperimentPages(project)])) == ["90%", "96%", "93%"]
 
 
 def test_text_without_measured_numbers_is_left_as_it_is(project: Project) -> None:
-    assert rewrite(PAGE, load_records(project.experiments)) == PAGE
+    assert update_numbers(PAGE, [ExperimentPages(project)]) == PAGE
 
 
 def test_a_page_that_holds_has_no_problems(project: Project) -> None:
@@ -281,7 +282,7 @@ def test_fill_refuses_what_is_not_recorded(project: Project) -> None:
 def test_a_changed_record_makes_the_check_fail_until_the_page_is_filled(project: Project) -> None:
     _append(project, _data("x:lora:scores.after.format", "93%"))
     assert check_site(project) == []
-    record = project.experiments / "x" / "record.json"
+    record = project.docs / "experiments" / "x" / "record.json"
     record.write_text(json.dumps(_record(0.5, 0.6)), encoding="utf-8")
     (problem,) = check_site(project)
     assert problem.startswith(f"docs/terms/a.md:{NUMBER_LINE}: a number differs from its record.")
@@ -387,7 +388,7 @@ def test_a_second_time_touches_no_file_and_a_new_record_only_its_own(project: Pr
     assert {path.stat().st_mtime for path in _derived(project).values()} == {1}
     record = _record(0.9, 0.96)
     record["runs"]["lora/0"]["samples"][1]["answers"][0]["text"] = "Another."
-    (project.experiments / "x" / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    (project.docs / "experiments" / "x" / "record.json").write_text(json.dumps(record), encoding="utf-8")
     derive(project)
     assert {name for name, path in _derived(project).items() if path.stat().st_mtime != 1} == {
         "build/derived/runs/x/answers.md",

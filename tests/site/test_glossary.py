@@ -15,13 +15,14 @@ from click.testing import CliRunner
 
 from ftdemo.cli.main import main
 from ftdemo.errors import DataError
-from ftdemo.site import parts
+from ftdemo.site import fragments
 from ftdemo.site.check import check_site, fill
 from ftdemo.site.derive import derive, load_glossary
 from ftdemo.site.glossary import Glossary, Settings, Term
 from ftdemo.site.links import Linker
 from ftdemo.site.project import Project
 from ftdemo.site.quotes import python_blocks, run_block
+from ftdemo.site.term_map import term_map
 
 KNOTS = Path(__file__).parent / "knots"
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -221,15 +222,15 @@ def test_the_first_mention_of_a_term_becomes_a_link_and_nothing_else_does(text: 
 
 def test_related_terms_stand_with_their_relation_and_definition_and_the_rest_leads_on(knots: Project) -> None:
     glossary = load_glossary(knots)
-    text = parts.related(glossary, glossary.terms["knot"])
+    text = fragments.related(glossary, glossary.terms["knot"])
     narrower, contrast = text.index("**Narrower**"), text.index("**Compare with**")
     assert narrower < text.index("[Bowline](bowline.md)\n:   A bowline is a fixed loop") < contrast
     assert contrast < text.index("[Splice](splice.md)")
-    assert "**See also**\n\n[Sheet bend]" in parts.related(glossary, glossary.terms["bowline"])
+    assert "**See also**\n\n[Sheet bend]" in fragments.related(glossary, glossary.terms["bowline"])
 
 
 def test_the_index_has_every_term_under_its_letter_with_level_and_summary(knots: Project) -> None:
-    text = parts.index(load_glossary(knots))
+    text = fragments.index(load_glossary(knots))
     assert re.findall(r"^## (\w)", text, re.MULTILINE) == ["B", "K", "S"]
     assert text.count('class="ft-entry') == 4
     assert re.search(r"ft-at-loft.*\n\n\[Splice\]\(splice\.md\) \(Long splice\)", text)
@@ -281,10 +282,10 @@ def test_an_address_from_the_environment_takes_the_place_of_the_configured_one(
 
 
 def test_the_picture_has_a_place_for_every_term_and_the_same_one_each_time(knots: Project) -> None:
-    first, second = (parts.graph(load_glossary(knots)) for _ in range(2))
+    first, second = (term_map(load_glossary(knots)) for _ in range(2))
     assert first == second
     assert all(0 <= node["x"] <= 1 and 0 <= node["y"] <= 1 for node in first["nodes"])
-    assert ["bowline", "knot"] in first["edges"]
+    assert ("bowline", "knot") in first["edges"]
 
 
 # ---- a new term ----

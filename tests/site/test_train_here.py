@@ -114,7 +114,7 @@ def _given(learner: Learner) -> dict[str, Any]:
         "recipe": learner.recipe.model_dump(mode="json"),
         "weights": base64.b64encode((folder / "model.safetensors").read_bytes()).decode(),
         "moving": base64.b64encode(save(moving)).decode(),
-        "examples": lessons.rows(learner.train),
+        "examples": lessons.token_rows(learner.train),
         "plan": list(plan_run(learner)),
         "ids": list(learner.train[0].input_ids),
     }
@@ -266,7 +266,7 @@ def test_rows_of_ones_own_are_read_as_ours_are(engine: Any, tmp_path: Path) -> N
     file = tmp_path / "own.jsonl"
     rows = [{"prompt": prompt, "completion": answer} for prompt, answer in pairs]
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    right = lessons.rows(_learner("full", data=str(file), examples=None).train)
+    right = lessons.token_rows(_learner("full", data=str(file), examples=None).train)
     tokenizer = json.loads((lessons.model_folder() / "tokenizer.json").read_text(encoding="utf-8"))
     script = """
     const tokenizer = engine.readTokenizer(given.tokenizer), refused = [];

@@ -1,15 +1,15 @@
-"""Measured numbers: looked up in the records of experiments, written into pages, and turned into what pages include."""
+"""What pages show of experiments: their numbers, charts, tables and answers, from the records of what was run."""
 
 from __future__ import annotations
 
-import json
-import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from ftdemo import charts
 from ftdemo.charts import Point
@@ -17,87 +17,98 @@ from ftdemo.comparison.advice import table as table_of
 from ftdemo.errors import DataError
 from ftdemo.evaluation.evaluate import with_interval
 from ftdemo.experiments.spec import Chart, Experiment, find_experiments, look_up, number, over_seeds
+from ftdemo.site.plugins import Plugin
+from ftdemo.site.rendering import render
 
-NUMBER = re.compile(r'<data value="(?P<key>[^"]+)">(?P<printed>[^<]*)</data>')
-_PRINTED = re.compile(r"^(?P<digits>-?[\d,?]+)(?:\.(?P<decimals>[\d?]+))?(?P<unit>%| [kMG]B| min|)$")
-_UNITS = {"%": 100.0, " kB": 1e-3, " MB": 1e-6, " GB": 1e-9, " min": 1 / 60, "": 1.0}
 _VERDICTS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "not shown": "– not shown"}
 
-Records = dict[str, dict[str, Any]]
-"""The record of each experiment, by its name."""
+Record = dict[str, Any]
+"""What ``record.json`` of an experiment holds."""
 
 
-def load_records(folder: Path) -> Records:
-    """The records of all experiments that were carried out."""
-    found = {name: experiment.record() for name, experiment in find_experiments(folder).items()}
-    return {name: record for name, record in found.items() if record}
+class ExperimentPages(Plugin):
+    """The experiments of a site, under ``docs/experiments``."""
+
+    @cached_property
+    def experiments(self) -> dict[str, Experiment]:
+        """All of them, by name."""
+        return find_experiments(self.project.docs / "experiments")
+
+    @cached_property
+    def records(self) -> dict[str, Record]:
+        """The records of those that were run."""
+        found = {name: experiment.record() for name, experiment in self.experiments.items()}
+        return {name: record for name, record in found.items() if record}
+
+    def files(self) -> Iterator[tuple[Path, str | bytes]]:
+        """What pages include of each experiment, the overview of them all, and the colours of charts."""
+        folder = self.project.derived / "runs"
+        for name, record in self.records.items():
+            for file, text in panels(self.experiments[name], record).items():
+                yield folder / name / file, text
+        yield folder / "overview.md", overview(self.experiments, self.records)
+        yield self.project.docs / "assets" / "derived" / "charts.css", charts.CSS.lstrip()
+
+    def number(self, key: str) -> float | None:
+        """A recorded number.
+
+        Args:
+            key: ``experiment:arm:path`` for the mean over all seeds, ``experiment:arm/seed:path`` for one run,
+                ``experiment:claim/id:value`` for the number that a claim was decided by.
+        """
+        name, _, rest = key.partition(":")
+        place, _, path = rest.partition(":")
+        try:
+            record = self.records[name]
+            if place.startswith("claim/"):
+                claim = next(claim for claim in record["claims"] if claim["id"] == place.removeprefix("claim/"))
+                return float(claim[path])
+            return statistics.fmean(map(number, look_up(record["runs"], rest)))
+        except (KeyError, StopIteration, TypeError, ValueError, DataError):
+            return None
+
+    def runs(self) -> Mapping[str, str]:
+        """Every experiment, with the day on which it last ran."""
+        return {name: self.records[name]["created"][:10] if name in self.records else "" for name in self.experiments}
 
 
-def recorded(records: Records, key: str) -> float:
-    """A recorded number.
-
-    Args:
-        records: What `load_records` gave.
-        key: ``experiment:arm:path`` for the mean over all seeds, ``experiment:arm/seed:path`` for one run,
-            ``experiment:claim/id:value`` for what a claim was decided by.
-
-    Raises:
-        DataError: If there is no such number.
-    """
-    name, _, rest = key.partition(":")
-    place, _, path = rest.partition(":")
-    try:
-        record = records[name]
-        if place.startswith("claim/"):
-            claim = next(claim for claim in record["claims"] if claim["id"] == place.removeprefix("claim/"))
-            return float(claim[path])
-        return statistics.fmean(map(number, look_up(record["runs"], rest)))
-    except (KeyError, StopIteration, TypeError, ValueError, DataError):
-        raise DataError(f"No recorded number `{key}`.", "Write it `experiment:arm:path.to.number`.") from None
-
-
-def rewrite(text: str, records: Records) -> str:
-    """The page's text with each measured number as its record has it, in the form in which it is printed there."""
-    return NUMBER.sub(lambda match: _rewritten(match, records), text)
-
-
-def panels(experiment: Experiment, record: dict[str, Any]) -> dict[str, str]:
+def panels(experiment: Experiment, record: Record) -> dict[str, str]:
     """What pages include of an experiment, by file name."""
     spec, runs = experiment.spec, record["runs"]
     found = {"claims.md": _claims(record), "arms.md": _arms(record)}
     for chart in spec.charts:
         found[f"{chart.id}.html"] = _chart(chart, record)
-    found |= {f"{arm}.md": _ways(arm, record) for arm, what in spec.arms.items() if what.compare}
+    found |= {f"{name}.md": _approaches(name, record) for name, arm in spec.arms.items() if arm.compare}
     if spec.shown:
-        shown = runs[f"{spec.shown}/{spec.seeds[0]}"]
-        curve = _curve(shown)
+        run = runs[f"{spec.shown}/{spec.seeds[0]}"]
+        loss = _figure(charts.curve_chart(run["curve"], run["heldout"], _steps(run)), record, _curve_table(run))
+        before, after = run["scores"].get("before", {}), run["scores"].get("after", {})
         found |= {
-            "loss.html": _figure(curve, record, _curve_table(shown)),
-            "player.html": _player(curve, shown, record),
-            "scores.html": _figure(_scores(shown), record, _score_table(shown)),
-            "answers.md": _answers(shown["samples"]),
-            "facts.md": _facts(experiment, shown, record),
+            "loss.html": loss,
+            "player.html": _player(loss, run),
+            "scores.html": _figure(charts.score_chart(before, after), record, _score_table(before, after)),
+            "answers.md": _answers(run["samples"]),
+            "facts.md": _facts(experiment, run, record),
             "seeds.md": _seeds([run for run in runs.values() if run["arm"] == spec.shown]),
         }
     return found
 
 
-def overview(experiments: Mapping[str, Experiment], records: Records) -> str:
-    """Every experiment that was carried out: its question, its claims and how they came out, its pictures."""
-    parts = [_summary(experiments, records)]
+def overview(experiments: Mapping[str, Experiment], records: Mapping[str, Record]) -> str:
+    """Every experiment that was run: its question, its claims with their verdicts, its charts."""
+    sections = [_summary(experiments, records)]
     for name, record in records.items():
         spec = experiments[name].spec
         runs = len(record["runs"])
         cost = f"{runs} run{'s' * (runs > 1)}, {_minutes(record['seconds'])}"
-        pictures = "".join(_chart(chart, record) for chart in spec.charts)
-        parts.append(f"## {spec.title} {{ #{name} }}\n\n{spec.question} {cost}: `ftdemo record {name}`\n")
-        parts.append(_claims(record))
-        parts.append(pictures)
-    return "\n".join(parts)
+        sections.append(f"## {spec.title} {{ #{name} }}\n\n{spec.question} {cost}: `ftdemo record {name}`\n")
+        sections.append(_claims(record))
+        sections.append("".join(_chart(chart, record) for chart in spec.charts))
+    return "\n".join(sections)
 
 
-def _summary(experiments: Mapping[str, Experiment], records: Records) -> str:
-    """One line an experiment: how many of its claims hold, and how long it takes to see for oneself."""
+def _summary(experiments: Mapping[str, Experiment], records: Mapping[str, Record]) -> str:
+    """One line per experiment: how many of its claims hold, and how long it takes to repeat."""
     lines = ["| experiment | claims | hold | do not | not shown | to repeat |", "| --- |" + " ---: |" * 5]
     for name, record in records.items():
         verdicts = Counter(claim["verdict"] for claim in record["claims"])
@@ -111,32 +122,13 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _rewritten(match: re.Match[str], records: Records) -> str:
-    form = _PRINTED.match(match["printed"])
-    if not form:
-        raise DataError(
-            f"`{match[0]}` is not a number with %, kB, MB, GB, min or no unit.", "Write it like 0.98, 98% or 9.8 MB."
-        )
-    value = recorded(records, match["key"]) * _UNITS[form["unit"]]
-    printed = f"{value:,.{len(form['decimals'] or '')}f}{form['unit']}"
-    return f'<data value="{match["key"]}">{printed}</data>'
-
-
-def _curve(run: dict[str, Any]) -> str:
-    return charts.curve_chart(run["curve"], run["heldout"], run["started"]["total_steps"])
-
-
-def _scores(run: dict[str, Any]) -> str:
-    return charts.score_chart(run["scores"].get("before", {}), run["scores"].get("after", {}))
-
-
 def _point(runs: dict[str, Any], arm: str, chart: Chart) -> Point:
     each = [number(value) for value in look_up(runs, f"{arm}:{chart.y}")]
     return Point(chart.x.get(arm, 0.0), *over_seeds(each), tuple(each))
 
 
 def _named_point(runs: dict[str, Any], key: str) -> Point:
-    """The mean over seeds. Its interval is the wider one of two: over seeds, and over the rows of each run."""
+    """The mean over seeds. Its interval is the wider of two: over seeds, and over the rows of each run."""
     found = look_up(runs, key)
     each = [number(value) for value in found]
     mean, low, high = over_seeds(each)
@@ -147,8 +139,8 @@ def _named_point(runs: dict[str, Any], key: str) -> Point:
     return Point(0.0, mean, low, high, tuple(each))
 
 
-def _chart(chart: Chart, record: dict[str, Any]) -> str:
-    """A picture that the experiment asks for, with its numbers as a table."""
+def _chart(chart: Chart, record: Record) -> Markup:
+    """A chart that the experiment lists, with its numbers as a table."""
     runs = record["runs"]
     arms = list(dict.fromkeys(run["arm"] for run in runs.values()))
     if chart.lines:
@@ -171,29 +163,16 @@ def _spread(point: Point) -> list[str]:
     return [f"{point.y:.3g}", f"{point.low:.3g} to {point.high:.3g}", each]
 
 
-def _figure(svg: str, record: dict[str, Any], table: str) -> str:
-    """A picture, where it comes from, and its numbers as a table."""
-    numbers = f"<details><summary>The numbers</summary>{table}</details>"
-    return f'<figure class="ft-figure">{svg}{numbers}<figcaption>{_origin(record)}</figcaption></figure>\n'
+def _figure(svg: str, record: Record, table: Markup) -> Markup:
+    """A chart, when and where it was recorded, and its numbers as a table."""
+    return render("figure.html", svg=svg, record=record, table=table)
 
 
-def _origin(record: dict[str, Any]) -> str:
-    machine = record["hardware"]
-    command = f"<code>ftdemo record {escape(record['experiment'])}</code>"
-    device = f"{machine['cores']} cores of {escape(machine['device_name'])}"
-    return f"Recorded on {record['created'][:10]}, {device}. Repeat it: {command}"
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    return render("table.html", head=head, rows=rows).rstrip()
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str]) -> str:
-        first = f'<th scope="row">{escape(cells[0])}</th>'
-        return f"<tr>{first}{''.join(f'<td>{escape(cell)}</td>' for cell in cells[1:])}</tr>"
-
-    columns = "".join(f'<th scope="col">{escape(cell)}</th>' if cell else "<td></td>" for cell in head)
-    return f"<table><thead><tr>{columns}</tr></thead><tbody>{''.join(map(line, rows))}</tbody></table>"
-
-
-def _curve_table(run: dict[str, Any]) -> str:
+def _curve_table(run: dict[str, Any]) -> Markup:
     """The held-out losses, and the training loss at or before those steps."""
     rows = []
     for step, loss in run["heldout"]:
@@ -202,49 +181,33 @@ def _curve_table(run: dict[str, Any]) -> str:
     return _table(["step", "training loss", "held-out loss"], rows)
 
 
-def _score_table(run: dict[str, Any]) -> str:
-    """The scores before and after."""
-    before, after = run["scores"].get("before", {}), run["scores"].get("after", {})
+def _score_table(before: Mapping[str, float], after: Mapping[str, float]) -> Markup:
     return _table(["", "before", "after"], [[name, f"{before[name]:.2f}", f"{after[name]:.2f}"] for name in after])
 
 
-def _player(svg: str, run: dict[str, Any], record: dict[str, Any]) -> str:
-    """The shown run, step by step: a static picture, with the data by which the web component brings it to life."""
-    steps = run["started"]["total_steps"]
+def _player(loss: Markup, run: dict[str, Any]) -> str:
+    """A run, step by step: the figure of its loss, with the data by which the web component brings it to life."""
     data = {
-        "frame": charts.curve_plot(run["curve"], run["heldout"], steps).frame,
+        "frame": charts.curve_plot(run["curve"], run["heldout"], _steps(run)).frame,
         "curve": run["curve"],
         "heldout": run["heldout"],
         "samples": run["samples"],
     }
-    # Nothing in it may end the script or begin another one.
-    packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    # The outer element is one that Markdown knows, and so leaves alone with all that it holds.
-    return (
-        f'<div class="ft-run"><ft-player>{_figure(svg, record, _curve_table(run)).strip()}'
-        f'<script type="application/json">{packed}</script></ft-player></div>\n'
-    )
+    return render("player.html", figure=loss.strip(), data=data)
+
+
+def _steps(run: dict[str, Any]) -> int:
+    steps: int = run["started"]["total_steps"]
+    return steps
 
 
 def _answers(samples: list[dict[str, Any]]) -> str:
-    """The first answers of the shown run, before and after."""
-    before, after = samples[0], samples[-1]
-    parts = []
-    for old, new in zip(before["answers"], after["answers"], strict=True):
-        parts.append(
-            f'<div class="ft-exchange"><p class="ft-letter">{_lines(old["prompt"])}</p>'
-            f'<div class="ft-pair"><div><strong>Before</strong><p class="ft-said">{_lines(old["text"])}</p></div>'
-            f'<div><strong>After</strong><p class="ft-said">{_lines(new["text"])}</p></div></div></div>'
-        )
-    return "\n\n".join(parts) + "\n"
+    """The first answers of a run, before and after."""
+    return render("answers.html", pairs=zip(samples[0]["answers"], samples[-1]["answers"], strict=True))
 
 
-def _lines(text: str) -> str:
-    return "<br>".join(escape(line) for line in text.strip().splitlines() if line.strip())
-
-
-def _claims(record: dict[str, Any]) -> str:
-    """What was claimed, and how it came out."""
+def _claims(record: Record) -> str:
+    """What was claimed, and whether it holds."""
     rows = [
         [
             claim["says"],
@@ -257,23 +220,21 @@ def _claims(record: dict[str, Any]) -> str:
     return _table(["Claim", "Measured (95% interval)", "Bound", "So it"], rows) + "\n"
 
 
-def _ways(arm: str, record: dict[str, Any]) -> str:
+def _approaches(arm: str, record: Record) -> str:
     """All approaches on one task, as means over the seeds."""
     runs = [run for run in record["runs"].values() if run["arm"] == arm]
-    head, rows = table_of(
-        {way: _mean_way([run["ways"][way] for run in runs]) for way in runs[0]["ways"]}, runs[0]["quality_is"]
-    )
-    return f"{_table(head, rows)}\n"
+    means = {name: _mean_of_all([run["ways"][name] for run in runs]) for name in runs[0]["ways"]}
+    return _table(*table_of(means, runs[0]["quality_is"])) + "\n"
 
 
-def _mean_way(each: list[Any]) -> Any:
-    """The mean of like values, however deep they lie."""
-    if isinstance(each[0], dict):
-        return {key: _mean_way([one[key] for one in each]) for key in each[0] if key != "answers"}
-    return None if each[0] is None else statistics.fmean(each)
+def _mean_of_all(values: list[Any]) -> Any:
+    """The mean of numbers; of nested records, the means of all the numbers in them."""
+    if isinstance(values[0], dict):
+        return {key: _mean_of_all([value[key] for value in values]) for key in values[0] if key != "answers"}
+    return None if values[0] is None else statistics.fmean(values)
 
 
-def _arms(record: dict[str, Any]) -> str:
+def _arms(record: Record) -> str:
     """Every arm's scores after training, held-out loss, cost and size, as means over its runs."""
     by_arm: dict[str, list[dict[str, Any]]] = {}
     for run in record["runs"].values():
@@ -285,8 +246,8 @@ def _arms(record: dict[str, Any]) -> str:
         scores = [_mean_of([run["scores"].get("after", {}).get(name) for run in runs]) for name in names]
         loss = _mean_of([run["heldout_loss"].get("after") for run in runs])
         seconds = f"{statistics.fmean(run['seconds'] for run in runs):.0f}"
-        moved = f"{runs[0]['started']['trainable_parameters']:,}"
-        rows.append([arm, *scores, loss, seconds, moved])
+        trainable = f"{runs[0]['started']['trainable_parameters']:,}"
+        rows.append([arm, *scores, loss, seconds, trainable])
     head = ["", *(name.replace("_", " ") for name in names), "held-out loss", "seconds", "trained parameters"]
     return _table(head, rows) + "\n"
 
@@ -296,7 +257,7 @@ def _mean_of(values: list[float | None]) -> str:
     return f"{statistics.fmean(found):.2f}" if found else "–"
 
 
-def _facts(experiment: Experiment, run: dict[str, Any], record: dict[str, Any]) -> str:
+def _facts(experiment: Experiment, run: dict[str, Any], record: Record) -> str:
     recipe, machine, versions, started = run["recipe"], record["hardware"], record["versions"], run["started"]
     share = started["trainable_parameters"] / started["total_parameters"]
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "peft", "ftdemo"))
