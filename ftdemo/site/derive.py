@@ -19,7 +19,7 @@ from ftdemo.site.quotes import QUOTED, code_block
 from ftdemo.site.sources import Bibliography, all_sources, load_bibliography, source_list
 from ftdemo.site.term_map import term_map
 
-Files = Iterator[tuple[Path, str | bytes]]
+_Files = Iterator[tuple[Path, str | bytes]]
 """Files to write, and their content."""
 _INCLUDE = re.compile(r'^[ ]*--8<-- "[^"]*"\n?', re.MULTILINE)
 _TAG = re.compile(r"</?(?:data|div|span)\b[^>]*>|<!--.*?-->", re.DOTALL)
@@ -55,13 +55,13 @@ def derive(project: Project) -> None:
         _write(path, content)
 
 
-def _quotes(project: Project) -> Files:
+def _quotes(project: Project) -> _Files:
     for page in project.pages():
         for name in QUOTED.findall(page.read_text(encoding="utf-8")):
             yield project.derived / "code" / f"{name}.md", code_block(project.package, name)
 
 
-def _of_terms(project: Project, glossary: Glossary, last_run: Mapping[str, str], bibliography: Bibliography) -> Files:
+def _of_terms(project: Project, glossary: Glossary, last_run: Mapping[str, str], bibliography: Bibliography) -> _Files:
     """What each term's page includes."""
     for page in project.terms():
         term = glossary.terms[page.stem]
@@ -90,7 +90,7 @@ def _demo(project: Project, glossary: Glossary, name: str) -> str:
     )
 
 
-def _lists(project: Project, glossary: Glossary, bibliography: Bibliography) -> Files:
+def _lists(project: Project, glossary: Glossary, bibliography: Bibliography) -> _Files:
     """What the pages include that are about all terms."""
     cited_by: dict[str, list[tuple[str, str]]] = {}
     for slug, term in glossary.terms.items():
@@ -104,7 +104,7 @@ def _lists(project: Project, glossary: Glossary, bibliography: Bibliography) -> 
     yield folder / "references.md", all_sources(bibliography, cited_by)
 
 
-def _for_machines(project: Project, glossary: Glossary) -> Files:
+def _for_machines(project: Project, glossary: Glossary) -> _Files:
     pages = {page.stem: page for page in project.terms()}
     addresses = {slug: project.address(page) for slug, page in pages.items()}
     texts = {slug: _plain(page) for slug, page in pages.items()}

@@ -18,11 +18,11 @@ from ftdemo.errors import DataError
 from ftdemo.evaluation.evaluate import with_interval
 from ftdemo.experiments.spec import Chart, Experiment, find_experiments, look_up, number, over_seeds
 from ftdemo.site.plugins import Plugin
-from ftdemo.site.rendering import render
+from ftdemo.site.rendering import render_template
 
 _VERDICTS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "not shown": "– not shown"}
 
-Record = dict[str, Any]
+_Record = dict[str, Any]
 """What ``record.json`` of an experiment holds."""
 
 
@@ -35,7 +35,7 @@ class ExperimentPages(Plugin):
         return find_experiments(self.project.docs / "experiments")
 
     @cached_property
-    def records(self) -> dict[str, Record]:
+    def records(self) -> dict[str, _Record]:
         """The records of those that were run."""
         found = {name: experiment.record() for name, experiment in self.experiments.items()}
         return {name: record for name, record in found.items() if record}
@@ -44,7 +44,7 @@ class ExperimentPages(Plugin):
         """What pages include of each experiment, the overview of them all, and the colours of charts."""
         folder = self.project.derived / "runs"
         for name, record in self.records.items():
-            for file, text in panels(self.experiments[name], record).items():
+            for file, text in experiment_files(self.experiments[name], record).items():
                 yield folder / name / file, text
         yield folder / "overview.md", overview(self.experiments, self.records)
         yield self.project.docs / "assets" / "derived" / "charts.css", charts.CSS.lstrip()
@@ -72,7 +72,7 @@ class ExperimentPages(Plugin):
         return {name: self.records[name]["created"][:10] if name in self.records else "" for name in self.experiments}
 
 
-def panels(experiment: Experiment, record: Record) -> dict[str, str]:
+def experiment_files(experiment: Experiment, record: _Record) -> dict[str, str]:
     """What pages include of an experiment, by file name."""
     spec, runs = experiment.spec, record["runs"]
     found = {"claims.md": _claims(record), "arms.md": _arms(record)}
@@ -94,7 +94,7 @@ def panels(experiment: Experiment, record: Record) -> dict[str, str]:
     return found
 
 
-def overview(experiments: Mapping[str, Experiment], records: Mapping[str, Record]) -> str:
+def overview(experiments: Mapping[str, Experiment], records: Mapping[str, _Record]) -> str:
     """Every experiment that was run: its question, its claims with their verdicts, its charts."""
     sections = [_summary(experiments, records)]
     for name, record in records.items():
@@ -107,7 +107,7 @@ def overview(experiments: Mapping[str, Experiment], records: Mapping[str, Record
     return "\n".join(sections)
 
 
-def _summary(experiments: Mapping[str, Experiment], records: Mapping[str, Record]) -> str:
+def _summary(experiments: Mapping[str, Experiment], records: Mapping[str, _Record]) -> str:
     """One line per experiment: how many of its claims hold, and how long it takes to repeat."""
     lines = ["| experiment | claims | hold | do not | not shown | to repeat |", "| --- |" + " ---: |" * 5]
     for name, record in records.items():
@@ -139,7 +139,7 @@ def _named_point(runs: dict[str, Any], key: str) -> Point:
     return Point(0.0, mean, low, high, tuple(each))
 
 
-def _chart(chart: Chart, record: Record) -> Markup:
+def _chart(chart: Chart, record: _Record) -> Markup:
     """A chart that the experiment lists, with its numbers as a table."""
     runs = record["runs"]
     arms = list(dict.fromkeys(run["arm"] for run in runs.values()))
@@ -163,13 +163,13 @@ def _spread(point: Point) -> list[str]:
     return [f"{point.y:.3g}", f"{point.low:.3g} to {point.high:.3g}", each]
 
 
-def _figure(svg: str, record: Record, table: Markup) -> Markup:
+def _figure(svg: str, record: _Record, table: Markup) -> Markup:
     """A chart, when and where it was recorded, and its numbers as a table."""
-    return render("figure.html", svg=svg, record=record, table=table)
+    return render_template("figure.html", svg=svg, record=record, table=table)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    return render("table.html", head=head, rows=rows).rstrip()
+    return render_template("table.html", head=head, rows=rows).rstrip()
 
 
 def _curve_table(run: dict[str, Any]) -> Markup:
@@ -193,7 +193,7 @@ def _player(loss: Markup, run: dict[str, Any]) -> str:
         "heldout": run["heldout"],
         "samples": run["samples"],
     }
-    return render("player.html", figure=loss.strip(), data=data)
+    return render_template("player.html", figure=loss.strip(), data=data)
 
 
 def _steps(run: dict[str, Any]) -> int:
@@ -203,10 +203,10 @@ def _steps(run: dict[str, Any]) -> int:
 
 def _answers(samples: list[dict[str, Any]]) -> str:
     """The first answers of a run, before and after."""
-    return render("answers.html", pairs=zip(samples[0]["answers"], samples[-1]["answers"], strict=True))
+    return render_template("answers.html", pairs=zip(samples[0]["answers"], samples[-1]["answers"], strict=True))
 
 
-def _claims(record: Record) -> str:
+def _claims(record: _Record) -> str:
     """What was claimed, and whether it holds."""
     rows = [
         [
@@ -220,7 +220,7 @@ def _claims(record: Record) -> str:
     return _table(["Claim", "Measured (95% interval)", "Bound", "So it"], rows) + "\n"
 
 
-def _approaches(arm: str, record: Record) -> str:
+def _approaches(arm: str, record: _Record) -> str:
     """All approaches on one task, as means over the seeds."""
     runs = [run for run in record["runs"].values() if run["arm"] == arm]
     means = {name: _mean_of_all([run["ways"][name] for run in runs]) for name in runs[0]["ways"]}
@@ -234,7 +234,7 @@ def _mean_of_all(values: list[Any]) -> Any:
     return None if values[0] is None else statistics.fmean(values)
 
 
-def _arms(record: Record) -> str:
+def _arms(record: _Record) -> str:
     """Every arm's scores after training, held-out loss, cost and size, as means over its runs."""
     by_arm: dict[str, list[dict[str, Any]]] = {}
     for run in record["runs"].values():
@@ -257,7 +257,7 @@ def _mean_of(values: list[float | None]) -> str:
     return f"{statistics.fmean(found):.2f}" if found else "–"
 
 
-def _facts(experiment: Experiment, run: dict[str, Any], record: Record) -> str:
+def _facts(experiment: Experiment, run: dict[str, Any], record: _Record) -> str:
     recipe, machine, versions, started = run["recipe"], record["hardware"], record["versions"], run["started"]
     share = started["trainable_parameters"] / started["total_parameters"]
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "peft", "ftdemo"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftdemo.site.glossary import Glossary, Term
-from ftdemo.site.rendering import render
+from ftdemo.site.rendering import render_template
 
 _NEWEST = 40
 
@@ -36,7 +36,7 @@ def defined_term(term: Term, glossary: Glossary, address: str, url: str) -> dict
 def json_ld(term: Term, glossary: Glossary, address: str, url: str) -> str:
     """The same as a script element for the term's page."""
     data = {"@context": "https://schema.org", **defined_term(term, glossary, address, url)}
-    return render("defined_term.html", data=data)
+    return render_template("defined_term.html", data=data)
 
 
 def term_set(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
@@ -98,4 +98,4 @@ def llms_full(glossary: Glossary, texts: Mapping[str, str]) -> str:
 def feed(glossary: Glossary, addresses: Mapping[str, str], url: str) -> str:
     """An Atom feed (RFC 4287) of the terms that were reviewed last."""
     newest = sorted(glossary.terms.values(), key=lambda term: (term.reviewed, term.slug), reverse=True)[:_NEWEST]
-    return render("feed.xml", settings=glossary.settings, newest=newest, addresses=addresses, url=url)
+    return render_template("feed.xml", settings=glossary.settings, newest=newest, addresses=addresses, url=url)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from markupsafe import Markup
 
 from ftdemo.site.glossary import Glossary, Term
-from ftdemo.site.rendering import render
+from ftdemo.site.rendering import render_template
 
 _LABELS = {
     "broader": "Broader",
@@ -37,7 +37,7 @@ def heading(glossary: Glossary, term: Term, verified: str) -> str:
         "Last verified": f"{verified}, by running it" if verified else "",
         "Reviewed": term.reviewed.isoformat(),
     }
-    return render("heading.md", facts=facts)
+    return render_template("heading.md", facts=facts)
 
 
 def related(glossary: Glossary, term: Term) -> str:
@@ -50,7 +50,7 @@ def related(glossary: Glossary, term: Term) -> str:
         if slugs:
             groups[label] = [glossary.terms[slug] for slug in slugs]
     back = [slug for slug in glossary.backlinks[term.slug] if slug not in listed]
-    return render("related.md", groups=groups, back=_links(back, glossary))
+    return render_template("related.md", groups=groups, back=_links(back, glossary))
 
 
 def index(glossary: Glossary) -> str:
@@ -58,7 +58,7 @@ def index(glossary: Glossary) -> str:
     by_letter: dict[str, list[Term]] = {}
     for term in glossary.terms.values():
         by_letter.setdefault(term.term[0].upper(), []).append(term)
-    return render("index.md", levels=glossary.settings.levels, by_letter=by_letter)
+    return render_template("index.md", levels=glossary.settings.levels, by_letter=by_letter)
 
 
 def flagships(glossary: Glossary, to: str) -> str:
@@ -68,7 +68,7 @@ def flagships(glossary: Glossary, to: str) -> str:
         glossary: All terms.
         to: The address of a term's page, seen from the cards' own page, with ``{}`` for its slug.
     """
-    return render("flagships.md", terms=[glossary.terms[slug] for slug in glossary.settings.flagships], to=to)
+    return render_template("flagships.md", terms=[glossary.terms[slug] for slug in glossary.settings.flagships], to=to)
 
 
 def network(glossary: Glossary, to: str) -> str:
@@ -96,12 +96,12 @@ def paths(glossary: Glossary, to: str) -> str:
         glossary: All terms.
         to: The address of a term's page, seen from the paths' own page, with ``{}`` for its slug.
     """
-    return render("paths.md", paths=glossary.settings.paths, terms=glossary.terms, to=to)
+    return render_template("paths.md", paths=glossary.settings.paths, terms=glossary.terms, to=to)
 
 
 def feedback(url: str) -> str:
     """A line that asks whether a page was helpful; nothing if there is no place to say so."""
-    return render("feedback.html", url=url) if url else ""
+    return render_template("feedback.html", url=url) if url else ""
 
 
 def demo_link(url: str, embedded: str = "", notebook: str = "") -> str:
@@ -112,7 +112,7 @@ def demo_link(url: str, embedded: str = "", notebook: str = "") -> str:
         embedded: Where it runs for pages that embed it.
         notebook: The same as a notebook.
     """
-    return render("demo.html", url=url, embedded=embedded, notebook=notebook)
+    return render_template("demo.html", url=url, embedded=embedded, notebook=notebook)
 
 
 def _links(slugs: Iterable[str], glossary: Glossary, to: str = "{}.md") -> Markup:

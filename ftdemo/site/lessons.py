@@ -15,7 +15,7 @@ import yaml
 from ftdemo.data import Row
 from ftdemo.recipe import Recipe
 from ftdemo.site.plugins import Plugin
-from ftdemo.site.rendering import render
+from ftdemo.site.rendering import render_template
 
 if TYPE_CHECKING:
     from ftdemo.data.tokenize import Examples
@@ -64,7 +64,7 @@ def train_here(name: str, lesson: Mapping[str, Any]) -> str:
         "ask": "Ask it" if lesson["chat"] else "Give it the first words",
         "prompt": lesson["prompts"][0],
     }
-    return render("train_here.html", name=name, lesson=lesson, attributes=attributes, results=results)
+    return render_template("train_here.html", name=name, lesson=lesson, attributes=attributes, results=results)
 
 
 def find_lessons(docs: Path) -> list[Path]:
@@ -99,7 +99,7 @@ def read_lesson(path: Path) -> dict[str, Any]:
     return found
 
 
-def as_pages_train(path: Path) -> dict[str, Any]:
+def lesson_content(path: Path) -> dict[str, Any]:
     """All of a lesson but what was measured: the same for the same lesson, data and model."""
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     return _content(settings, next(iter(_learners(settings).values())))

@@ -27,7 +27,7 @@ _SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Block:
+class PythonBlock:
     """A fenced Python block of a page."""
 
     code: str
@@ -71,13 +71,13 @@ def untested(package: Path, name: str, tests: Path) -> bool:
     return not any(imports.search(path.read_text(encoding="utf-8")) for path in tests.rglob("test_*.py"))
 
 
-def python_blocks(text: str) -> Iterator[Block]:
+def python_blocks(text: str) -> Iterator[PythonBlock]:
     """The fenced Python blocks of a page."""
     content, first_line = body(text)
     for match in _BLOCK.finditer(content):
         excuse = _NOT_RUN.search(content, 0, match.start())
         printed = match["printed"]
-        yield Block(
+        yield PythonBlock(
             textwrap.dedent(match["code"]),
             textwrap.dedent(printed) if printed is not None else None,
             first_line + content.count("\n", 0, match.start()),
@@ -85,7 +85,7 @@ def python_blocks(text: str) -> Iterator[Block]:
         )
 
 
-def run_block(block: Block, folder: Path) -> str | None:
+def run_block(block: PythonBlock, folder: Path) -> str | None:
     """What is wrong with a block when it is run in a process of its own; nothing where it does what the page says."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     try:

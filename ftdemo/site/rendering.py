@@ -18,7 +18,7 @@ _ENVIRONMENT = Environment(
 _ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
 
 
-def render(template: str, **values: Any) -> Markup:
+def render_template(template: str, **values: Any) -> Markup:
     """A template filled with values.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ftdemo.errors import DataError
-from ftdemo.site.rendering import render
+from ftdemo.site.rendering import render_template
 
 CITED = re.compile(r"\]\(#([a-z]+\d{4}\w*)\)")
 """A citation on a page: a link to the source's key."""
@@ -33,7 +33,7 @@ def source_list(keys: Iterable[str], bibliography: Bibliography, page: Path) -> 
     missing = [key for key in keys if key not in bibliography]
     if missing:
         raise DataError(f"{page}: sources {', '.join(missing)} are not in references.bib.", "Add them there.")
-    return render("sources.html", sources=[_reference(bibliography[key]) for key in keys], cited_by={})
+    return render_template("sources.html", sources=[_reference(bibliography[key]) for key in keys], cited_by={})
 
 
 def all_sources(bibliography: Bibliography, cited_by: Mapping[str, list[tuple[str, str]]]) -> str:
@@ -44,7 +44,7 @@ def all_sources(bibliography: Bibliography, cited_by: Mapping[str, list[tuple[st
         cited_by: For each key the name and the address of each page, seen from the list's own page.
     """
     entries = sorted(bibliography.values(), key=lambda entry: (entry["author"].casefold(), entry["year"]))
-    return render("sources.html", sources=[_reference(entry) for entry in entries], cited_by=cited_by)
+    return render_template("sources.html", sources=[_reference(entry) for entry in entries], cited_by=cited_by)
 
 
 def _reference(entry: Mapping[str, str]) -> dict[str, str]:

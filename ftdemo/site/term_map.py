@@ -17,8 +17,8 @@ _STEPS = 300
 _MANY = 200
 """A picture of so many terms is too dense to read, and the time to place them grows with the square of their number."""
 
-Edge = tuple[str, str]
-Places = dict[str, complex]
+_Edge = tuple[str, str]
+_Places = dict[str, complex]
 """Points of the plane as complex numbers, because their difference is a vector and its absolute value a distance."""
 
 
@@ -42,20 +42,20 @@ def term_map(glossary: Glossary) -> dict[str, Any]:
     }
 
 
-def _edges(glossary: Glossary) -> Iterator[Edge]:
+def _edges(glossary: Glossary) -> Iterator[_Edge]:
     for slug, term in glossary.terms.items():
         for relation in POINTERS:
             for other in term.related_by(relation):
                 yield (slug, other) if slug < other else (other, slug)
 
 
-def _places(names: list[str], edges: list[Edge]) -> Places:
+def _places(names: list[str], edges: list[_Edge]) -> _Places:
     if len(names) > _MANY:
         return _stretched({name: cmath.rect(1, math.tau * at / len(names)) for at, name in enumerate(names)})
     return _stretched(_with_room_for_names(_stretched(_attracted(names, edges))))
 
 
-def _attracted(names: list[str], edges: list[Edge]) -> Places:
+def _attracted(names: list[str], edges: list[_Edge]) -> _Places:
     """Places in which related terms are close: all terms repel each other, and related ones attract.
 
     Fruchterman and Reingold, "Graph drawing by force-directed placement" (1991), equations (1) and (2).
@@ -79,7 +79,7 @@ def _attracted(names: list[str], edges: list[Edge]) -> Places:
     return places
 
 
-def _with_room_for_names(places: Places) -> Places:
+def _with_room_for_names(places: _Places) -> _Places:
     """The same places with overlapping names pushed apart, up and down."""
     for _ in range(_STEPS):
         moves = dict.fromkeys(places, 0.0)
@@ -95,7 +95,7 @@ def _with_room_for_names(places: Places) -> Places:
     return places
 
 
-def _stretched(places: Places) -> Places:
+def _stretched(places: _Places) -> _Places:
     """Places that fill the map from 0 to 1 both ways; the middle where all are the same."""
     right, down = _scale([place.real for place in places.values()]), _scale([place.imag for place in places.values()])
     return {name: complex(right(place.real), down(place.imag)) for name, place in places.items()}

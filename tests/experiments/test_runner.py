@@ -15,7 +15,7 @@ from ftdemo.errors import UsageError
 from ftdemo.experiments import runner
 from ftdemo.experiments import spec as experiment
 from ftdemo.experiments.spec import Experiment
-from ftdemo.site.experiment_pages import panels
+from ftdemo.site.experiment_pages import experiment_files
 
 NEW = {"method": "scratch", "model": "new", "width": 64, "layers": 1, "vocabulary": 320, "max_length": 64}
 SPEC: dict[str, Any] = {
@@ -272,7 +272,7 @@ def test_an_arm_may_compare_approaches_and_claims_and_pictures_read_their_number
     assert list(ways) == ["zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag"]
     assert ways["rag"]["quality"]["rows"] == 4
     assert recorded["claims"][0]["verdict"] == "holds"
-    shown = panels(found, recorded)
+    shown = experiment_files(found, recorded)
     assert "fine-tuning+rag" in shown["form.md"]
     assert "valid json" in shown["form.md"]
     assert "told" in shown["quality.html"]

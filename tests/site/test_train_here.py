@@ -286,7 +286,7 @@ def test_rows_of_ones_own_are_read_as_ours_are(engine: Any, tmp_path: Path) -> N
 def test_a_lesson_is_what_our_own_engine_trains(name: str) -> None:
     written = lessons.read_lesson(LESSONS[name])
     written.pop("measured")
-    assert written == json.loads(json.dumps(lessons.as_pages_train(LESSONS[name])))
+    assert written == json.loads(json.dumps(lessons.lesson_content(LESSONS[name])))
 
 
 _LISTEN = """(element) => {
