@@ -1,21 +1,26 @@
-# Two commands do everything: `make demo` and `make test`. The others are parts of them.
+# Two commands do everything: `make demo` and `make test`. The others are parts of them, or longer.
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 7860
+WORKERS ?= 2
 PROSE  := $(wildcard *.md docs/*.md docs/*/*.md)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: demo test check site audit spaces train-here grow venv clean
+.PHONY: demo test test-slow check site audit spaces train-here grow venv clean
 
 demo: $(VENV)/.demo  ## build the site, then serve site and demos at one address
 	FTDEMO_DEMOS_URL=/demos/{name}/ $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/ftdemo serve --site site --port $(PORT)
 
-test: $(VENV)/.dev  ## run the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## run the tests that fit into ten minutes on two cores
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+test-slow: $(VENV)/.dev spaces  ## run the other tests, and more examples of each property; try every Space; load a server
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m 'slow or hypothesis'
+	$(BIN)/python tests/load/load.py
 
 check: $(VENV)/.dev  ## format, lint and types of the code; spelling and prose of the pages
 	$(BIN)/ruff format --check .

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 from served import CHROMIUM, FLAGS, ROOT
 from transformers import LlamaConfig
 
@@ -32,6 +33,10 @@ from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
 from ftdemo.runs.perform import perform
 from ftdemo.runs.run import Run
+
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 QUICK = Recipe(
     model="smollm2",
@@ -92,6 +97,19 @@ LLAMA_2_70B = LlamaConfig(
     num_key_value_heads=8,
 )
 """Of 70 billion parameters; its weights are nowhere."""
+
+
+_LONG = ("serving/test_browser.py", "site/test_train_here.py", "serving/test_server.py")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests go to one worker, since they share servers and runs; the longest files go first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT / "tests").as_posix()))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {ROOT / "tests" / file: place for place, file in enumerate(_LONG)}
+        items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def steps(events: list[Event]) -> list[Step]:

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import START_SECONDS, Server, start
+from served import RUN_SECONDS, START_SECONDS, STOP_SECONDS, Server, start
 
 from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError
 from ftdemo.runs.run import Run
@@ -27,7 +26,7 @@ def server() -> Iterator[Server]:
     running = start("demo", "lora")
     yield running
     running.process.terminate()
-    running.process.wait(30)
+    running.process.wait(STOP_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +40,11 @@ def submit(client: Any, model: str, rank: float, lr: float, examples: float, vis
     return client.submit(model, rank, f"{lr:g}", examples, False, None, "", visit, api_name="/train_lora")
 
 
+def first_step(job: Any) -> Any:
+    """What a demo shows at the first step of a run."""
+    return next(output for output in job if "Step" in output[0])
+
+
 def unpacked(result: Any, folder: Path) -> Run:
     """The run that a demo gave to download."""
     archive = result[5]["value"] if isinstance(result[5], dict) else result[5]
@@ -49,7 +53,7 @@ def unpacked(result: Any, folder: Path) -> Run:
 
 
 def test_the_demo_trains_through_its_api(client: Any, tmp_path: Path) -> None:
-    result = submit(client, "smollm2", 8, 4e-3, 16).result(timeout=300)
+    result = submit(client, "smollm2", 8, 4e-3, 16).result(timeout=RUN_SECONDS)
     status, chart, numbers, more, answers, _archive, command, _visit = result
     assert "weights moved" in status
     assert "were expected" in status
@@ -73,11 +77,8 @@ def test_each_step_is_seen_as_it_happens(client: Any) -> None:
 
 def test_stop_ends_a_run_within_a_step_and_keeps_the_adapter(client: Any, tmp_path: Path) -> None:
     job = submit(client, "smollm2", 8, 4e-3, 336)
-    deadline = time.monotonic() + 120
-    while not any("Step" in output[0] for output in job.outputs()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    client.predict(job.outputs()[-1][-1], api_name="/stop_lora")
-    result = job.result(timeout=120)
+    client.predict(first_step(job)[-1], api_name="/stop_lora")
+    result = job.result(timeout=RUN_SECONDS)
     assert "Stopped early" in result[0]
     assert unpacked(result, tmp_path).record["status"] == "stopped"
 
@@ -85,7 +86,7 @@ def test_stop_ends_a_run_within_a_step_and_keeps_the_adapter(client: Any, tmp_pa
 @pytest.mark.parametrize(("rank", "examples"), [(0, 8), (10_000, 8), (8, 0)])
 def test_a_value_out_of_range_is_refused_with_a_sentence(client: Any, rank: int, examples: int) -> None:
     with pytest.raises(Exception, match=r"(?i)minimum|maximum|it should be"):
-        submit(client, "tiny", rank, 4e-3, examples).result(timeout=60)
+        submit(client, "tiny", rank, 4e-3, examples).result(timeout=RUN_SECONDS)
 
 
 def test_a_model_that_cannot_be_had_is_reported_in_the_demo(tmp_path: Path) -> None:
@@ -97,20 +98,20 @@ def test_a_model_that_cannot_be_had_is_reported_in_the_demo(tmp_path: Path) -> N
     try:
         visitor = Client(f"{running.url}/demos/lora/", verbose=False)
         with pytest.raises(Exception, match=r"(?s)could not be converted.*FTDEMO_CACHE"):
-            submit(visitor, "smollm2", 8, 4e-3, 8).result(timeout=120)
+            submit(visitor, "smollm2", 8, 4e-3, 8).result(timeout=RUN_SECONDS)
     finally:
         running.process.terminate()
-        running.process.wait(30)
+        running.process.wait(STOP_SECONDS)
 
 
 def test_adapters_are_switched_on_one_base_and_merging_changes_hardly_a_logit(server: Server) -> None:
     from gradio_client import Client
 
     client = Client(f"{server.url}/demos/lora/", verbose=False)
-    visit = submit(client, "tiny", 4, 1e-2, 64).result(timeout=120)[-1]
+    visit = submit(client, "tiny", 4, 1e-2, 64).result(timeout=RUN_SECONDS)[-1]
     with pytest.raises(Exception, match="one adapter only"):
         client.predict("How was the voyage?", "the adapter before", visit, api_name="/ask_lora")
-    submit(client, "tiny", 16, 1e-2, 120, visit).result(timeout=120)
+    submit(client, "tiny", 16, 1e-2, 120, visit).result(timeout=RUN_SECONDS)
     asked = {
         which: client.predict("How was the voyage to Merrin?", which, visit, api_name="/ask_lora")
         for which in ("the base alone", "the adapter before", "the latest adapter", "the base alone")
@@ -125,7 +126,7 @@ def test_full_fine_tuning_is_set_beside_lora_from_the_same_start(server: Server)
 
     client = Client(f"{server.url}/demos/lora/", verbose=False)
     job = client.submit("tiny", 8, "0.006", 8, True, None, "", "", api_name="/train_lora")
-    status, _, _, more, *_ = job.result(timeout=180)
+    status, _, _, more, *_ = job.result(timeout=RUN_SECONDS)
     assert "weights moved" in status
     assert '<th scope="col">LoRA</th><th scope="col">Full fine-tuning</th>' in more
     assert '<th scope="row">Weights that move</th><td>175,104</td><td>3,049,920</td>' in more
@@ -138,7 +139,7 @@ def test_visitors_who_train_at_once_see_their_place_and_get_their_own_run(server
 
     visitors = [Client(f"{server.url}/demos/lora/", verbose=False) for _ in range(3)]
     jobs = [submit(visitor, "tiny", rank, 4e-3, 8) for rank, visitor in enumerate(visitors, 1)]
-    results = [job.result(timeout=300) for job in jobs]
+    results = [job.result(timeout=RUN_SECONDS) for job in jobs]
     for rank, result in enumerate(results, 1):
         assert "weights moved" in result[0]
         assert re.search(rf"rank={rank}\b", str(result[6]))
@@ -152,7 +153,7 @@ def test_visitors_who_train_at_once_see_their_place_and_get_their_own_run(server
 def test_a_visit_cannot_be_entered_without_its_key(client: Any, server: Server) -> None:
     from gradio_client import Client
 
-    visit = submit(client, "tiny", 4, 1e-2, 8).result(timeout=120)[-1]
+    visit = submit(client, "tiny", 4, 1e-2, 8).result(timeout=RUN_SECONDS)[-1]
     stranger = Client(f"{server.url}/demos/lora/", verbose=False)
     for guess in ("", visit[:-1], "../" + visit, "*"):
         with pytest.raises(Exception, match="no tuned model yet"):
@@ -163,11 +164,11 @@ def test_a_visit_cannot_be_entered_without_its_key(client: Any, server: Server) 
 def test_a_model_that_is_a_path_or_an_address_is_refused(client: Any) -> None:
     for model in ("/etc", "../tiny", "https://elsewhere.example/model", "owner/model"):
         with pytest.raises(Exception, match=r"(?i)choices|no choice called"):
-            submit(client, model, 8, 4e-3, 8).result(timeout=60)
+            submit(client, model, 8, 4e-3, 8).result(timeout=RUN_SECONDS)
 
 
 def test_a_message_of_a_million_letters_is_refused(client: Any) -> None:
-    submit(client, "tiny", 4, 1e-2, 8).result(timeout=120)
+    submit(client, "tiny", 4, 1e-2, 8).result(timeout=RUN_SECONDS)
     with pytest.raises(Exception, match=r"1,000,000 letters"):
         client.predict("a" * 1_000_000, "the latest adapter", "", api_name="/ask_lora")
 
@@ -201,7 +202,7 @@ def test_an_upload_of_a_hundred_megabytes_is_refused_and_the_server_stays_well(s
     body = bytes(100_000_000)
     try:
         answer = httpx.post(
-            f"{server.url}/demos/lora/gradio_api/upload", files={"files": ("big.jsonl", body)}, timeout=60
+            f"{server.url}/demos/lora/gradio_api/upload", files={"files": ("big.jsonl", body)}, timeout=RUN_SECONDS
         )
         assert answer.status_code == 413
     except httpx.TransportError:
@@ -265,12 +266,9 @@ def test_ctrl_c_ends_the_server_quietly_while_a_visitor_trains() -> None:
     from gradio_client import Client
 
     running = start("demo", "lora")
-    job = submit(Client(f"{running.url}/demos/lora/", verbose=False), "tiny", 4, 1e-2, 64)
-    deadline = time.monotonic() + 120
-    while not any("Step" in output[0] for output in job.outputs()) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    first_step(submit(Client(f"{running.url}/demos/lora/", verbose=False), "tiny", 4, 1e-2, 64))
     running.process.send_signal(signal.SIGINT)
-    running.process.wait(60)
+    running.process.wait(STOP_SECONDS)
     assert running.said().splitlines() == [f"Ready at {running.url}/ (Ctrl-C stops it)", "Stopped."]
     assert running.process.returncode == STOPPED_BY_CTRL_C
 
@@ -303,13 +301,13 @@ def test_on_zero_gpu_all_that_computes_does_so_in_the_process_that_has_the_gpu(t
     running = start("demo", "lora", "--public", **variables)
     try:
         visitor = Client(f"{running.url}/demos/lora/", verbose=False)
-        result = submit(visitor, "tiny", 4, 1e-2, 16).result(timeout=300)
+        result = submit(visitor, "tiny", 4, 1e-2, 16).result(timeout=RUN_SECONDS)
         assert "weights moved" in result[0]
         assert unpacked(result, tmp_path).record["status"] == "completed"
         said = visitor.predict("How was the voyage?", "the latest adapter", result[-1], api_name="/ask_lora")
         assert "ft-said" in said
     finally:
         running.process.terminate()
-        running.process.wait(30)
+        running.process.wait(STOP_SECONDS)
     lent = log.read_text(encoding="utf-8").split("\n")
     assert {line.partition(" ")[0] for line in lent} >= {"measure_before", "measure_pace", "_perform", "_switched"}
