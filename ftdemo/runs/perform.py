@@ -189,9 +189,9 @@ class _Tensors:
     """What is written of a model, gathered from all processes of the run."""
 
     model: dict[str, Any] | None
-    """See `save.gather`."""
+    """See `save.gather_weights`."""
     checkpoint: dict[str, Any]
-    """See `checkpoint.gather`; empty of a run that has come to its end."""
+    """See `checkpoint.gather_checkpoint`; empty of a run that has come to its end."""
 
 
 class _Recorder:

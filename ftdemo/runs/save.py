@@ -6,9 +6,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from ftdemo import __version__
 from ftdemo.data import BUILT_IN
@@ -18,11 +16,14 @@ from ftdemo.runs.run import Run
 from ftdemo.training import distributed
 from ftdemo.training.methods import Learner
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def gather_weights(learner: Learner) -> dict[str, Any] | None:
-    """The weights to write, whole, where a process holds its share of them alone; all processes have to ask.
+    """The weights to write, whole, where a process holds only a shard of them. All processes have to call this.
 
     Returns:
         Weights by name; nothing where the model has them all.
@@ -45,7 +46,7 @@ def save_model(learner: Learner, folder: Path, weights: dict[str, Any] | None = 
     Args:
         learner: What was trained.
         folder: Where to write.
-        weights: What `gather` gave, where the model does not have them all.
+        weights: What `gather_weights` gave, where the model does not have them all.
     """
     model = learner.model
     if learner.recipe.is_low_rank:
@@ -59,7 +60,7 @@ def save_model(learner: Learner, folder: Path, weights: dict[str, Any] | None = 
 
 
 def save_bundled(run: Run, folder: Path, name: str, record: dict[str, Any]) -> None:
-    """Write a run's model as one of the house: weights in bfloat16, tokenizer, generation settings and a card.
+    """Write a run's model as one that ships with ftdemo: weights in bfloat16, tokenizer, generation settings, a card.
 
     Args:
         run: The run that pre-trained it.
@@ -82,22 +83,24 @@ def save_bundled(run: Run, folder: Path, name: str, record: dict[str, Any]) -> N
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(_house_card(run, model, name, record), encoding="utf-8")
+    (folder / "README.md").write_text(_bundled_card(run, model, name, record), encoding="utf-8")
 
 
-def _house_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> str:
+def _bundled_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> str:
+    from huggingface_hub import ModelCardData
+
     recipe, trained = run.recipe, run.record
-    metadata = {
-        "language": ["en"],
-        "license": "apache-2.0",
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["small-language-models", "pre-training", "teaching", "ftdemo"],
-    }
+    metadata = ModelCardData(
+        language=["en"],
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["small-language-models", "pre-training", "teaching", "ftdemo"],
+    )
     claims = "\n".join(
         f"| {claim['says']} | {with_interval(claim, '.3g')} | {claim['bound']} |" for claim in record.get("claims", [])
     )
-    return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n" + _HOUSE_CARD.format(
+    text = _BUNDLED_CARD.format(
         name=name,
         parameters=sum(weight.numel() for weight in model.parameters()),
         width=recipe.width,
@@ -113,6 +116,14 @@ def _house_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> str:
         experiment=record.get("experiment", f"house-{name}"),
         claims=claims,
     )
+    return _card(metadata, text)
+
+
+def _card(metadata: ModelCardData, text: str) -> str:
+    """A card with the metadata that the Hub reads, as the Hub's own library writes it."""
+    from huggingface_hub import ModelCard
+
+    return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}"))
 
 
 def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, Any] | None = None) -> str:
@@ -121,27 +132,26 @@ def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, 
     Args:
         record: The run's.
         merged: Whether the adapter was added into the weights.
-        kept: What `measures.skill_kept` gave, where it was measured.
+        kept: What `run_metrics.skill_kept` gave, where it was measured.
     """
+    from huggingface_hub import ModelCardData
+
     model, recipe = record["model"], record["recipe"]
     kind = _KINDS[recipe["method"]]
     if merged and kind.is_adapter:
         kind = _Kind(f"{{name}}, with a {kind.title.split()[0]} adapter merged", kind.what)
     from_base = model["name"] != "new"
-    metadata: dict[str, Any] = {"base_model": model["name"]} if from_base else {}
-    metadata |= {
-        "library_name": "peft" if kind.is_adapter else "transformers",
-        "pipeline_tag": "text-classification" if record.get("labels") else "text-generation",
-        "tags": [recipe["method"], "ftdemo"] + (["base_model:adapter:" + model["name"]] if kind.is_adapter else []),
-    }
-    if record["scores"].get("after"):
-        metadata["metrics"] = list(record["scores"]["after"])
-    if _HUB_ID.fullmatch(recipe["data"]) and not Path(recipe["data"]).exists():
-        metadata["datasets"] = [recipe["data"]]
-    if model["licence"]:
-        metadata["license"] = model["licence"]
-    head = yaml.safe_dump(metadata, sort_keys=False)
-    return f"---\n{head}---\n\n" + _CARD.format(
+    on_the_hub = _HUB_ID.fullmatch(recipe["data"]) and not Path(recipe["data"]).exists()
+    metadata = ModelCardData(
+        base_model=model["name"] if from_base else None,
+        library_name="peft" if kind.is_adapter else "transformers",
+        pipeline_tag="text-classification" if record.get("labels") else "text-generation",
+        tags=[recipe["method"], "ftdemo"] + (["base_model:adapter:" + model["name"]] if kind.is_adapter else []),
+        metrics=list(record["scores"].get("after") or ()) or None,
+        datasets=[recipe["data"]] if on_the_hub else None,
+        license=model["licence"] or None,
+    )
+    text = _CARD.format(
         title=kind.title.format(name=model["name"] if from_base else f"{recipe['width']} x {recipe['layers']}"),
         what=kind.what.format(**recipe),
         data=_data(record),
@@ -156,6 +166,7 @@ def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, 
         origin=_origin(model) if from_base else "- Weights: random at the start.",
         version=__version__,
     )
+    return _card(metadata, text)
 
 
 def _data(record: dict[str, Any]) -> str:
@@ -235,7 +246,7 @@ _USE_MODEL = """from transformers import {kind}, AutoTokenizer
 model = {kind}.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
 
-_HOUSE_CARD = """# {name}
+_BUNDLED_CARD = """# {name}
 
 A language model of {parameters:,} parameters that speaks of one small invented harbour town, Kittewick. It was trained
 from random weights so that fine-tuning can be shown, in seconds and without a network, on a model whose whole past is

@@ -7,8 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-import yaml
-
 from ftdemo.data.atomic import atomic_write
 from ftdemo.errors import UsageError, writing
 from ftdemo.serving.server import STUDIO, demo_folder, demo_names
@@ -52,9 +50,11 @@ def build(name: str, out: Path) -> list[Path]:
 
 def card(file: Path) -> str:
     """A Space's card, for the version of Gradio that is installed here."""
-    _, head, text = file.read_text(encoding="utf-8").split("---\n", 2)
-    settings = yaml.safe_load(head) | {"sdk_version": importlib.metadata.version("gradio")}
-    return f"---\n{yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)}---\n{text}"
+    from huggingface_hub import SpaceCard
+
+    found = SpaceCard.load(file)
+    found.data.sdk_version = importlib.metadata.version("gradio")
+    return str(found)
 
 
 def requirements() -> list[str]:
