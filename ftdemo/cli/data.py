@@ -78,7 +78,7 @@ def check_data_command(
         against=against,
         columns=columns,
         fix=fix,
-        tell=counted,
+        progress=counted,
     )
     if counted:
         click.echo("\r", nl=False, err=True)

@@ -1,4 +1,4 @@
-"""What looks like personal data or a key in a text. It is pointed out to whoever owns the text, and shown masked."""
+"""Personal data and keys in a text, recognised by their form and reported masked to the owner of the text."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 
-class Found(NamedTuple):
-    """Something that looks personal."""
+class PersonalData(NamedTuple):
+    """A part of a text that looks like personal data or a key."""
 
     kind: str
     masked: str
-    """It, but for its first and last letters."""
+    """Its first and last characters."""
 
 
-def look_for(text: str) -> Iterator[Found]:
-    """All that looks like personal data or a key, in the order of its kinds."""
-    for kind, (sign, pattern, holds) in _KINDS.items():
+def find_pii(text: str) -> Iterator[PersonalData]:
+    """All parts of a text that look like personal data or a key, kind by kind."""
+    for kind, (sign, pattern, is_valid) in _KINDS.items():
         if sign in text:
             for match in pattern.finditer(text):
-                if holds(match[0]):
-                    yield Found(kind, _masked(match[0]))
+                if is_valid(match[0]):
+                    yield PersonalData(kind, _masked(match[0]))
 
 
 def _masked(text: str) -> str:
-    shown = 2 if len(text) > 8 else 1
-    return f"{text[:shown]}…{text[-shown:]}"
+    visible = 2 if len(text) > 8 else 1
+    return f"{text[:visible]}…{text[-visible:]}"
 
 
 def _always(_: str) -> bool:
@@ -41,7 +41,7 @@ def _is_card(text: str) -> bool:
 
 
 def _is_account(text: str) -> bool:
-    """Whether the check digits of a bank account number hold (ISO 13616: the remainder by 97 is 1)."""
+    """Whether the check digits of a bank account number are valid (ISO 13616: the remainder by 97 is 1)."""
     bare = re.sub(r"\s", "", text)
     return int("".join(str(int(sign, 36)) for sign in bare[4:] + bare[:4])) % 97 == 1
 
@@ -64,4 +64,4 @@ _KINDS: dict[str, tuple[str, re.Pattern[str], Callable[[str], bool]]] = {
     "bank account": ("", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), _is_account),
     "key or password": ("", re.compile(_KEYS), _always),
 }
-"""Each kind with a sign that such a thing always holds, how it looks, and what else must hold of it."""
+"""Each kind with a character that it always contains (a fast test), its pattern, and a check of what matches."""

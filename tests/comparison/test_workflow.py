@@ -14,7 +14,7 @@ from ftdemo.cli.main import main
 from ftdemo.comparison import ab_test
 from ftdemo.comparison.workflow import STEPS, Done, WorkflowPlan, run_workflow
 from ftdemo.data import read_rows
-from ftdemo.data.split import letters
+from ftdemo.data.split import near_duplicate_key
 from ftdemo.errors import RecipeError, UsageError
 from ftdemo.events import Answer
 
@@ -78,7 +78,7 @@ def test_the_bad_row_is_left_out_and_near_twins_stay_on_one_side(carried_out: tu
     data = plan.parent / "workflow" / "data"
     train, heldout = (read_rows(data / f"{name}.jsonl") for name in ("train", "heldout"))
     assert len(train) + len(heldout) == 24
-    assert {letters(str(row)) for row in heldout}.isdisjoint(letters(str(row)) for row in train)
+    assert {near_duplicate_key(str(row)) for row in heldout}.isdisjoint(near_duplicate_key(str(row)) for row in train)
 
 
 def test_the_tuned_model_wins_the_blinded_test_by_its_checkers(carried_out: tuple[Path, dict[str, Done]]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ftdemo.cli.main import main
 from ftdemo.data.check import Finding, Report, check_file
-from ftdemo.data.pii import look_for
+from ftdemo.data.pii import find_pii
 from ftdemo.errors import DataError, StorageError
 from ftdemo.models.load import load_tokenizer, resolve
 
@@ -153,7 +153,7 @@ def test_a_texts_length_is_no_fault(tmp_path: Path, tokenizer: Any) -> None:
     ],
 )
 def test_what_looks_personal_is_found_and_shown_masked(text: str, kind: str, masked: str) -> None:
-    assert [tuple(found) for found in look_for(text)] == [(kind, masked)]
+    assert [tuple(found) for found in find_pii(text)] == [(kind, masked)]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_what_looks_personal_is_found_and_shown_masked(text: str, kind: str, mas
     ],
 )
 def test_what_only_resembles_it_is_let_be(text: str) -> None:
-    assert list(look_for(text)) == []
+    assert list(find_pii(text)) == []
 
 
 def test_the_guide_shows_what_the_shell_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_a_cleaned_copy_does_without_what_cannot_be_trained_on_and_lists_it(tmp_
     assert "the same as an earlier one" in told[0]
     assert path.read_bytes() == content
     assert not [f for f in check_file(out, tokenizer, model="tiny").findings if f.name not in ("few",)]
-    with pytest.raises(StorageError, match=r"clean\.jsonl is there already"):
+    with pytest.raises(StorageError, match=r"clean\.jsonl exists already"):
         check_file(path, tokenizer, model="tiny", fix=out)
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from ftdemo.data.near_duplicates import LEAST, NearDuplicates
+from ftdemo.data.near_duplicates import MIN_OVERLAP, NearDuplicates
 
 _WORDS = [
     f"{first}{second}" for first in ("ba", "ko", "li", "mu", "ne", "ta") for second in ("ral", "ven", "sto", "pig")
@@ -22,14 +22,14 @@ def _shared(one: str, other: str) -> float:
     return len(a & b) / len(a | b)
 
 
-def _later(texts: list[str]) -> list[int]:
-    twins = NearDuplicates()
+def _repeated(texts: list[str]) -> list[int]:
+    found = NearDuplicates()
     for number, text in enumerate(texts):
-        twins.add(number, text)
-    return twins.later_ones()
+        found.add(number, text)
+    return found.repeated()
 
 
-def test_texts_that_differ_in_a_word_are_twins_and_others_are_not() -> None:
+def test_texts_that_differ_in_a_word_are_near_duplicates_and_others_are_not() -> None:
     texts = [
         "How can I return my broken lamp to the shop? Bring it in.",
         "The harbour was closed for a week, because of the ice.",
@@ -39,7 +39,7 @@ def test_texts_that_differ_in_a_word_are_twins_and_others_are_not() -> None:
         "Is the new lamp in the shed? No.",
         "Is the old lamp in the shed? No.",
     ]
-    assert _later(texts) == [2]
+    assert _repeated(texts) == [2]
 
 
 @pytest.mark.parametrize(("changed", "share"), [(1, 0.85), (12, 0.0)])
@@ -58,14 +58,14 @@ def test_it_finds_what_comparing_each_with_each_would(changed: int, share: float
             copy[place] = "other" + str(chance.randrange(10_000))
         texts += [" ".join(words), " ".join(copy)]
     shared = [_shared(one, other) for one, other in zip(texts[::2], texts[1::2], strict=True)]
-    assert all((value > LEAST) == (changed == 1) for value in shared)
-    found = _later(texts)
+    assert all((value > MIN_OVERLAP) == (changed == 1) for value in shared)
+    found = _repeated(texts)
     assert all(number % 2 for number in found)
     assert len(found) >= share * 200
     assert len(found) == 0 or changed == 1
 
 
-def test_the_same_texts_have_the_same_twins_in_any_process() -> None:
-    twins = NearDuplicates()
-    twins.add(1, "one two three four five six seven eight nine ten")
-    assert bytes(twins._signatures)[:4].hex() == "e2a0c00b"
+def test_a_text_has_the_same_signature_in_any_process() -> None:
+    texts = NearDuplicates()
+    texts.add(1, "one two three four five six seven eight nine ten")
+    assert bytes(texts._signatures)[:4].hex() == "e2a0c00b"

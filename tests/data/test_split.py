@@ -1,4 +1,4 @@
-"""Rows are held out by chance, each label in its share, and near-twins together or not at all."""
+"""Rows are held out at random, each label in its share, and near-duplicates together or not at all."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftdemo.data import Labelled, Text, load_splits
-from ftdemo.data.split import choose_heldout, letters
+from ftdemo.data.split import choose_heldout, near_duplicate_key
 
 ANY_ROWS = st.lists(st.tuples(st.sampled_from(["a", "A!", "b 1", "b 2", "1", "2", "cc", ""]), st.sampled_from("xyz")))
 
 
 @given(ANY_ROWS, st.integers(0, 3), st.data())
-def test_no_twin_crosses_and_no_more_is_held_out_than_is_wanted(
+def test_no_near_duplicate_is_in_both_splits_and_no_more_is_held_out_than_wanted(
     rows: list[tuple[str, str]], seed: int, data: st.DataObject
 ) -> None:
     held = data.draw(st.integers(0, len(rows)))
     chosen = choose_heldout(rows, held=held, seed=seed)
     assert len(chosen) <= held
     assert chosen <= set(range(len(rows)))
-    twins = [letters(text) or text for text, _ in rows]
-    kept = {twins[place] for place in range(len(rows)) if place not in chosen}
-    assert not any(twins[place] in kept and twins.count(twins[place]) <= held for place in chosen)
+    keys = [near_duplicate_key(text) or text for text, _ in rows]
+    kept = {keys[place] for place in range(len(rows)) if place not in chosen}
+    assert not any(keys[place] in kept and keys.count(keys[place]) <= held for place in chosen)
     trained = {text for place, (text, _) in enumerate(rows) if place not in chosen}
     assert not trained & {rows[place][0] for place in chosen}
     assert chosen == choose_heldout(iter(rows), held=held, seed=seed)
 
 
-def test_where_no_row_has_a_twin_as_many_are_held_out_as_are_wanted_and_the_seed_decides() -> None:
+def test_without_near_duplicates_as_many_rows_are_held_out_as_wanted_and_the_seed_decides() -> None:
     rows = [(f"{chr(97 + n // 26)}{chr(97 + n % 26)}", "") for n in range(300)]
     first, second = (choose_heldout(rows, held=30, seed=seed) for seed in (0, 1))
     assert len(first) == len(second) == 30
@@ -46,7 +46,7 @@ def test_each_label_is_held_out_in_its_share() -> None:
         assert held == {"rare": 2, "usual": 18}
 
 
-def test_a_file_of_twins_is_split_without_a_leak(tmp_path: Path) -> None:
+def test_a_file_of_near_duplicates_is_split_without_a_leak(tmp_path: Path) -> None:
     file = tmp_path / "letters.jsonl"
     names = ["lamp", "rope", "stove", "net", "oar", "mug", "flag", "bell", "sail", "knife"]
     rows = [{"text": f"Order {n}: where is my {name}?"} for name in names for n in range(3)]
@@ -54,7 +54,10 @@ def test_a_file_of_twins_is_split_without_a_leak(tmp_path: Path) -> None:
     splits = load_splits(str(file), seed=0)
     assert len(splits.train) + len(splits.heldout) == 30
     assert len(splits.heldout) == 3
-    sides = [{letters(row.text) for row in part if isinstance(row, Text)} for part in (splits.train, splits.heldout)]
+    sides = [
+        {near_duplicate_key(row.text) for row in part if isinstance(row, Text)}
+        for part in (splits.train, splits.heldout)
+    ]
     assert not sides[0] & sides[1]
 
 
@@ -66,7 +69,7 @@ def test_rows_that_follow_one_pattern_are_told_apart_by_their_numbers() -> None:
     assert {place % 200 for place in chosen} == {place for place in chosen if place < 200}
 
 
-def test_a_file_that_was_changed_is_split_anew(tmp_path: Path) -> None:
+def test_a_file_that_changed_is_split_again(tmp_path: Path) -> None:
     file = tmp_path / "labels.jsonl"
     for label in ("old", "new"):
         rows = [{"text": f"{chr(97 + n)}", "label": f"{label}{n % 2}"} for n in range(20)]
