@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import WORKS, time_contenders
-from ftdemo.errors import FtdemoError, UsageError
+from ftdemo.cli.terminal import ReportingCommand
+from ftdemo.errors import UsageError
 
 
-@click.command()
+@click.command(cls=ReportingCommand)
 @click.argument("work", metavar="lora|full|pretrain|generate|growth|estimate")
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1, 100), help="Runs of each contender.")
 @click.option("--only", multiple=True, metavar="CONTENDER", help="Run this contender alone. Repeatable.")
@@ -64,11 +64,4 @@ def _print_figures(figures: dict[str, dict[str, float]], target: float | None) -
 
 
 if __name__ == "__main__":
-    try:
-        main.main(prog_name="python -m benchmarks", standalone_mode=False)
-    except FtdemoError as error:
-        click.echo(f"Error: {error.what}\n{error.remedy}", err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    main(prog_name="python -m benchmarks")

@@ -6,7 +6,7 @@ A recipe may not hold anything that only decides how a run is shown or where it 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,21 +170,6 @@ class Recipe(BaseModel):
         return "\n".join(lines) + "\n"
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """Split ``key=value`` as given to ``--set``; the value is read as YAML.
-
-    Raises:
-        RecipeError: If there is no ``=`` or the value is no YAML.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set {text}: there is no `key=value` here.", "Write it like `--set rank=16`.")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise RecipeError(f"--set {text}: the value is not valid YAML.", "Quote it if it has odd characters.") from None
-
-
 def _explain(error: ValidationError) -> RecipeError:
     """Say the first thing that is wrong with a recipe, and how to mend it."""
     problem = error.errors(include_url=False)[0]
@@ -299,18 +284,17 @@ def named(name: str, model: str | None = None) -> Recipe:
     return Recipe(method=name, model=model, batch_tokens=384, sample_prompts=10, **_ON_LARGER_MODELS[name])
 
 
-def recipe_of(what: str, settings: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe that somebody asks for in a shell.
+def recipe_of(what: str, changes: Mapping[str, Any]) -> Recipe:
+    """A named recipe, or one from a file, with some keys changed.
 
     Args:
         what: The name of one of ours, or a file.
-        settings: Changes to it, each ``key=value``.
-        changes: And more of them, by key.
+        changes: Values that differ from it, by key.
 
     Raises:
         RecipeError: If there is none of that name, or it cannot be carried out.
     """
-    changed = dict(changes or {}) | dict(parse_setting(text) for text in settings)
+    changed = dict(changes)
     if what in NAMED:
         if "data" in changed:
             changed.setdefault("examples", None)  # the named recipe's limit was chosen for its own data

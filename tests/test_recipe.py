@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from ftdemo.errors import RecipeError
-from ftdemo.recipe import NAMED, Recipe, named, parse_setting
+from ftdemo.recipe import NAMED, Recipe, named
 
 
 @pytest.mark.parametrize(
@@ -76,33 +76,6 @@ def test_a_wrong_value_is_refused_with_the_key_the_value_and_what_is_allowed(
     assert refusal.value.what.startswith(f"`{key}` is {value!r}, but it should ")
     assert allowed in refusal.value.what
     assert refusal.value.remedy.startswith(f"`{key}`: ")
-
-
-def test_a_setting_is_split_at_its_first_equals_sign() -> None:
-    assert parse_setting("rank=16") == ("rank", 16)
-    assert parse_setting("data=a=b.jsonl") == ("data", "a=b.jsonl")
-
-
-@pytest.mark.parametrize(("text", "lr"), [("lr=2e-3", 0.002), ("lr=0.002", 0.002), ("lr=1", 1.0)])
-def test_a_learning_rate_is_a_number_however_it_is_written(text: str, lr: float) -> None:
-    recipe = Recipe().with_settings(dict([parse_setting(text)]))
-    assert recipe.lr == lr
-    assert isinstance(recipe.lr, float)
-
-
-@pytest.mark.parametrize("text", ["rank", "=16", " = 16", ""])
-def test_a_setting_without_key_and_equals_sign_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(RecipeError, match=r"key=value") as refusal:
-        parse_setting(text)
-    assert refusal.value.what.startswith(f"--set {text}:")
-    assert "--set rank=16" in refusal.value.remedy
-
-
-@pytest.mark.parametrize("text", ["targets=[q_proj", "data='open", "seed=2026-13-45"])
-def test_a_setting_whose_value_is_no_yaml_is_refused_and_shown(text: str) -> None:
-    with pytest.raises(RecipeError, match="not valid YAML") as refusal:
-        parse_setting(text)
-    assert text in refusal.value.what
 
 
 def test_a_recipe_file_that_is_not_there_is_named(tmp_path: Path) -> None:

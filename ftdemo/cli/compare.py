@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftdemo.cli.recipe_options import RecipeCommand
 from ftdemo.cli.terminal import stop_on_ctrl_c
 from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError, writing
 
@@ -24,16 +25,19 @@ RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 """The files of a comparison, and the folder of its tuned model."""
 
 
-@click.command("compare")
+@click.command("compare", cls=RecipeCommand)
 @click.argument("what", metavar="facts|form|FILE|FOLDER")
-@click.option("--model", default="smollm2", show_default=True, help="The model that answers: a name, folder or Hub id.")
-@click.option("--documents", type=click.Path(path_type=Path), help="Passages to search in: a file or folder of texts.")
-@click.option("--instruction", default="", help="What a model that was not tuned is told first.")
-@click.option("--search", type=click.Choice(["bm25", "minilm"]), default="bm25", show_default=True)
-@click.option("--ways", metavar="WAY,…", help="Only these approaches. Default: all five.")
+@click.option("--model", default="smollm2", show_default=True, help="Model that answers: a name, folder or Hub id.")
+@click.option("--documents", type=click.Path(path_type=Path), help="Passages for retrieval: a file or folder of texts.")
+@click.option("--instruction", default="", help="System prompt of the model without fine-tuning.")
+@click.option(
+    "--search", type=click.Choice(["bm25", "minilm"]), default="bm25", show_default=True, help="Search engine."
+)
+@click.option("--ways", metavar="WAY,…", help="Compare only these approaches. Default: all five.")
 @click.option("--rows", type=click.IntRange(1), help="Ask only the first N questions.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a key of the tuning recipe.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Seed of prompts and training."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the result. Default: runs/compare-<time>.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def compare_command(
@@ -45,19 +49,19 @@ def compare_command(
     ways: str | None,
     rows: int | None,
     seed: int,
-    settings: tuple[str, ...],
     out: Path | None,
     as_json: bool,
+    changes: dict[str, Any],
 ) -> None:
-    """Ask a model the same questions by prompting, retrieval and fine-tuning, and say which to take.
+    """Compare prompting, RAG and fine-tuning on the same questions.
 
-    Two tasks come along: *facts*, about what a shop sells, and *form*, orders as strict JSON. Of your own, name a file
-    of rows, or a folder with train.jsonl and heldout.jsonl; with `--documents`, retrieval looks there. The approaches
-    are zero-shot, few-shot, rag, fine-tuning and fine-tuning+rag. Ctrl-C keeps what was measured.
+    Two tasks are built in: *facts*, questions about what a shop sells, and *form*, orders as strict JSON. To compare on
+    your own data, name a data file, or a folder with train.jsonl and heldout.jsonl. Retrieval searches `--documents`.
+    The approaches are zero-shot, few-shot, rag, fine-tuning and fine-tuning+rag. The recipe options change the
+    fine-tuning. Ctrl-C stops and keeps the results so far.
     """
     from ftdemo.comparison import approaches
     from ftdemo.comparison import compare as engine
-    from ftdemo.recipe import parse_setting
 
     known = approaches.tasks()
     if what in known:
@@ -81,7 +85,7 @@ def compare_command(
             rows=rows,
             ways=chosen,
             search=search,
-            settings=dict(parse_setting(text) for text in settings),
+            settings=changes,
             stop=stop,
         )
         comparison = _followed(events, task)

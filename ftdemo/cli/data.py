@@ -6,10 +6,11 @@ import json
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftdemo.cli.recipe_options import RecipeCommand, parse_value
 from ftdemo.cli.terminal import first_few
 from ftdemo.errors import UsageError
 from ftdemo.ui import page_at
@@ -117,22 +118,24 @@ def _print_report(report: Report) -> None:
         click.echo("\nNothing was found that speaks against training on it.")
 
 
-@click.command("inspect")
+@click.command("inspect", cls=RecipeCommand)
 @click.argument("what", metavar="NAME|RECIPE.yaml|DATA")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a key of the recipe. Repeatable.")
-@click.option("--rows", default=3, show_default=True, type=click.IntRange(1), help="How many rows to show.")
-def inspect_command(what: str, settings: tuple[str, ...], rows: int) -> None:
-    """Show what a model is trained on: each row as it reads it, the trained tokens in colour.
+@click.option("--rows", default=3, show_default=True, type=click.IntRange(1), help="Number of examples to show.")
+def inspect_command(what: str, rows: int, changes: dict[str, Any]) -> None:
+    """Show which tokens of each example are trained.
 
-    Of a data file or a built-in data set, as the recipe lora would train on it.
+    Trained tokens are in colour. Name a recipe, a recipe file, a data file or a built-in data set. Data is shown as the
+    recipe lora would train on it.
     """
     from ftdemo.recipe import NAMED, recipe_of
     from ftdemo.training.inspection import inspect_recipe
 
     if what in NAMED or what.endswith((".yaml", ".yml")):
-        recipe = recipe_of(what, settings)
+        recipe = recipe_of(what, changes)
+    elif "data" in changes:
+        raise UsageError(f"{what} and --data both name the data.", "Give one of them.")
     else:
-        recipe = recipe_of("lora", (f"data={json.dumps(what)}", *settings))
+        recipe = recipe_of("lora", {"data": parse_value("data", what), **changes})
     seen = inspect_recipe(recipe)
     for example in seen.examples[:rows]:
         cut = f", cut at {recipe.max_length}" if example.truncated else ""

@@ -2,65 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftdemo.cli.recipe_options import RecipeCommand
 from ftdemo.errors import UsageError
 
 if TYPE_CHECKING:
     from ftdemo.estimate.forecast import Forecast
 
 
-@click.command("estimate")
+@click.command("estimate", cls=RecipeCommand)
 @click.argument("what", metavar="NAME|RECIPE.yaml", required=False)
-@click.option("--model", help="A name, a Hub id, or a folder with a config.json: weights are not needed.")
-@click.option("--method", type=click.Choice(["full", "lora", "dora", "qlora"]), help="Default: lora.")
-@click.option("--rank", type=click.IntRange(1), help="Of the update.")
-@click.option("--targets", metavar="NAME,…", help="The matrices that get an adapter.")
-@click.option("--data", help="A built-in data set, a file or a folder.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a key of the recipe. Repeatable.")
-@click.option("--gpu", "devices", multiple=True, metavar="NAME", help="An accelerator, H100 say. Repeatable.")
-@click.option("--utilization", default=0.3, show_default=True, type=click.FloatRange(0.01, 1), help="Of its peak.")
-@click.option("--price", type=click.FloatRange(0), help="What a host asks for a million training tokens.")
-@click.option("--time/--no-time", "timed", default=True, help="Whether to time a few steps here.")
+@click.option("--gpu", "devices", multiple=True, metavar="NAME", help="An accelerator, such as H100. Repeatable.")
+@click.option(
+    "--utilization",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0.01, 1),
+    help="Share of its peak speed that an accelerator reaches.",
+)
+@click.option("--price", type=click.FloatRange(0), help="What a provider charges per million training tokens.")
+@click.option("--time/--no-time", "timed", default=True, help="Time a few training steps on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def estimate_command(
     what: str | None,
-    model: str | None,
-    method: str | None,
-    rank: int | None,
-    targets: str | None,
-    data: str | None,
-    settings: tuple[str, ...],
     devices: tuple[str, ...],
     utilization: float,
     price: float | None,
     timed: bool,
     as_json: bool,
+    changes: dict[str, Any],
 ) -> None:
-    """Say what a training would take, before it begins: parameters, memory, tokens, operations, time and money.
+    """Estimate memory, time and cost before training.
 
-    Parameters and memory come from the model's configuration alone. How long it takes here comes from a few steps that
-    are timed, where the model is here; on accelerators, from their makers' figures and `--utilization`.
+    Parameters and memory follow from the model's configuration, so its weights are not needed. If the weights are here,
+    a few steps are timed on this machine. For accelerators, the time follows from the makers' figures and
+    `--utilization`.
     """
-    import json
-
     from ftdemo.estimate.forecast import forecast
     from ftdemo.recipe import recipe_of
 
-    named: dict[str, object] = {"model": model, "rank": rank, "data": data}
-    changes = {key: value for key, value in named.items() if value is not None}
-    if targets:
-        changes["targets"] = targets if targets == "all-linear" else targets.split(",")
-    if what and method:
+    if what and "method" in changes:
         raise UsageError(f"{what} and --method both say how to train.", "Give one of them.")
-    recipe = recipe_of(what or method or "lora", settings, changes)
+    recipe = recipe_of(what or str(changes.pop("method", "lora")), changes)
     found = forecast(recipe, devices=devices, utilization=utilization, per_million=price, timed=timed)
-    click.echo(json.dumps(found.as_dict(), indent=2)) if as_json else _tell(found, utilization)
+    click.echo(json.dumps(found.as_dict(), indent=2)) if as_json else _print_forecast(found, utilization)
 
 
-def _tell(found: Forecast, utilization: float) -> None:
+def _print_forecast(found: Forecast, utilization: float) -> None:
     from rich.console import Console
     from rich.table import Table
 

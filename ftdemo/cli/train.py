@@ -1,4 +1,4 @@
-"""`ftdemo train`: a training run, drawn while it goes on."""
+"""`ftdemo train`: carries out a recipe and shows its progress."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftdemo.cli.recipe_options import RecipeCommand
 from ftdemo.cli.terminal import first_few, stop_on_ctrl_c
 from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.training import distributed
@@ -22,33 +23,33 @@ if TYPE_CHECKING:
     from ftdemo.runs.run import Run
 
 
-@click.command("train")
+@click.command("train", cls=RecipeCommand)
 @click.argument("what", metavar="NAME|RECIPE.yaml", required=False)
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a key of the recipe. Repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the run. Default: runs/<method>-<time>.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue a run that was stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
-@click.option("--show", is_flag=True, help="Print the recipe in full and stop.")
+@click.option("--show", is_flag=True, help="Print the recipe in full, without training.")
 def train_command(
-    what: str | None, settings: tuple[str, ...], out: Path | None, resume: Path | None, as_json: bool, show: bool
+    what: str | None, out: Path | None, resume: Path | None, as_json: bool, show: bool, changes: dict[str, Any]
 ) -> None:
-    """Train by a named recipe or a recipe file, judge before and after, and keep the run.
+    """Train a model by a named recipe or a recipe file.
 
-    The named recipes are lora, full, dora, qlora, scratch, probe and classify. Ctrl-C ends the training after the
-    step in hand; what was trained is judged and kept, and `--resume RUN` goes on from there.
+    The named recipes are lora, full, dora, qlora, scratch, probe and classify. Every key of a recipe is an option:
+    `ftdemo train lora --rank 16`. The model is evaluated before and after training, and the run is saved. Ctrl-C stops
+    after the current step and saves the run, and `--resume RUN` continues it.
     """
     if resume is not None:
-        if what or settings or out:
-            raise UsageError("--resume goes on with a run as it was begun.", "Give nothing else but the run's folder.")
+        if what or changes or out:
+            raise UsageError("--resume continues a run with its own recipe.", "Give only the run's folder.")
         from ftdemo.runs.run import Run
 
         run = Run.load(resume)
         return _train(run.recipe, resume, as_json, run)
     if what is None:
-        raise UsageError("What should be trained?", "Name a recipe, `ftdemo train lora` say, or a file, or --resume.")
+        raise UsageError("No recipe is given.", "Name a recipe (`ftdemo train lora`), a file, or a run to --resume.")
     from ftdemo.recipe import recipe_of
 
-    recipe = recipe_of(what, settings)
+    recipe = recipe_of(what, changes)
     if show:
         return click.echo(recipe.to_yaml(), nl=False)
     _train(recipe, out or Path("runs") / f"{recipe.method}-{datetime.now():%Y%m%d-%H%M%S}", as_json)
@@ -57,30 +58,30 @@ def train_command(
 def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) -> None:
     from ftdemo.runs.perform import perform
 
-    aloud = _print_json if as_json else _draw
-    report = aloud if distributed.is_main() else _keep_silent
+    show = _print_json if as_json else _draw
+    report = show if distributed.is_main() else _keep_silent
     with stop_on_ctrl_c() as stop:
         try:
             report(perform(recipe, out, stop=stop, resume=resume), out)
             distributed.leave()
         finally:
             if stop.is_set() and distributed.is_main() and not isinstance(sys.exception(), FtdemoError):
-                click.echo(_what_is_kept(out), err=True)
+                click.echo(_what_is_saved(out), err=True)
     if stop.is_set():
         sys.exit(STOPPED_BY_CTRL_C)
 
 
-def _what_is_kept(out: Path) -> str:
+def _what_is_saved(out: Path) -> str:
     from ftdemo.training import checkpoint
 
     if not out.exists():
-        return "No step was taken: nothing to keep."
-    goes_on = f" Go on with: ftdemo train --resume {out}" if (out / checkpoint.FILE).exists() else ""
-    return f"What was trained is kept in {out}.{goes_on}"
+        return "No step was taken, so nothing is saved."
+    resume = f" Continue it: ftdemo train --resume {out}" if (out / checkpoint.FILE).exists() else ""
+    return f"The run is saved in {out}.{resume}"
 
 
 def _keep_silent(events: Iterator[Event], _out: Path) -> None:
-    """Carry out a run whose main process does the talking."""
+    """Carry out a run without output: the main process prints it."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     for _ in events:
         pass
