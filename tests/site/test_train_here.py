@@ -48,12 +48,12 @@ const text = (array) => {
   return btoa(Array.from(view, (byte) => String.fromCharCode(byte)).join(""));
 };
 const tensors = (file) => engine.readTensors(bytes(file));
-const told = async (weights, low, ids) => {
+const logitsOf = async (weights, low, ids) => {
   const count = ids.length, after = (_, at) => (at % count > Math.floor(at / count) ? -1e9 : 0);
   const bias = np.array(Float32Array.from({ length: count ** 2 }, after), { shape: [1, 1, count, count] });
   const row = np.array(Int32Array.from(ids), { shape: [1, count] });
-  const turns = engine.turnsAt(given.config, [...ids.keys()]), sees = engine.attention(bias);
-  return text(await engine.logits(given.config, weights, low, row, turns, sees).data());
+  const angles = engine.ropeAngles(given.config, [...ids.keys()]), sees = engine.attention(bias);
+  return text(await engine.logits(given.config, weights, low, row, angles, sees).data());
 };
 const learn = () => {
   const low = given.recipe.method === "lora", moving = tensors(given.moving);
@@ -129,7 +129,7 @@ def test_logits_are_those_of_transformers(engine: Any) -> None:
     given = _given(learner)
     script = """
     const { frozen, state } = learn();
-    return told({ ...frozen, ...state.moved }, null, given.ids);
+    return logitsOf({ ...frozen, ...state.moved }, null, given.ids);
     """
     found = _logits(engine(script, given), given["ids"])
     with torch.no_grad():
@@ -154,7 +154,7 @@ def test_an_adapter_gives_the_same_logits_in_plain_peft(engine: Any, tmp_path: P
     const learner = learn();
     await steps(learner, 0, 8);
     const file = text(engine.writeTensors(await learner.plain("moved")));
-    const logits = await told({ ...learner.frozen, ...learner.state.moved }, learner.lowRank, given.ids);
+    const logits = await logitsOf({ ...learner.frozen, ...learner.state.moved }, learner.lowRank, given.ids);
     return { file, logits, config: engine.adapterConfig(learner.lowRank) };
     """
     found = engine(script, given)

@@ -1,4 +1,4 @@
-// <ft-train>: trains the house's smallest model in the page, in a worker. Nothing is loaded before the reader asks for it.
+// <ft-train>: trains the smallest bundled model in the page, in a worker. Nothing is loaded before the reader asks for it.
 
 /** @typedef {{name: string, step: number, loss: number, ms: number, steps: number, device: string, text: string, prompt: string,
  *    stopped: boolean, why: string, file: Uint8Array<ArrayBuffer>, examples: number, many: boolean,

@@ -1,4 +1,4 @@
-// What is read and written: rows of a reader's own, the chat template of the house, safetensors.
+// What is read and written: the reader's own examples, ftdemo's chat template, safetensors.
 
 import { MATRICES } from "./model.js";
 
@@ -13,7 +13,7 @@ export const asked = (/** @type {string} */ prompt) => `<|im_start|>user\n${prom
 
 /**
  * A reader's own rows: in each line a request, a bar and an answer, or where the lesson has no requests a text alone.
- * As in ftdemo/data/tokenize.py: what counts is the answer with its stop token, and of a text all of it.
+ * As in ftdemo/data/tokenize.py: the loss counts the answer with its stop token, and all of a text.
  *
  * @returns {Example[]}
  */

@@ -1,5 +1,5 @@
-// The house's Llama: what it computes, what it loses on a batch, and a step of AdamW. One to one with transformers, peft
-// and ftdemo/training/loop.py, in float32. Arrays are counted by hand: who is given one uses it up, and `.ref` makes one more.
+// The bundled Llama: its logits, its loss on a batch, and a step of AdamW. The same as transformers, peft and
+// ftdemo/training/loop.py compute, in float32. Arrays are counted by hand: a function uses up what it is given, and `.ref` adds one.
 
 import { jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
 
@@ -9,7 +9,7 @@ import { jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
  *    rms_norm_eps: number, vocab_size: number, rope_parameters: {rope_theta: number}}} Config */
 /** @typedef {{rank: number, alpha: number} | null} LowRank */
 /** @typedef {{moved: Weights, mean: Weights, square: Weights}} State Weights, and the optimizer's moments of them. */
-/** @typedef {{ids: Tensor, targets: Tensor, share: Tensor, bias: Tensor, turns: Tensor[]}} Batch Rows x length: tokens, those
+/** @typedef {{ids: Tensor, targets: Tensor, share: Tensor, bias: Tensor, angles: Tensor[]}} Batch Rows x length: tokens, those
  *    that follow, and the share of each in the loss; rows x 1 x length x length: 0 where one sees another, else far below. */
 
 const EMBEDDING = "model.embed_tokens.weight";
@@ -23,7 +23,7 @@ export const BETAS = [0.9, 0.999];
 export const adapterName = (/** @type {string} */ matrix, /** @type {"A" | "B"} */ side) => `base_model.model.${matrix}.lora_${side}.weight`;
 
 /** The positions of tokens as cosines and sines, rows x length x 1 x head_dim / 2 each (Su et al. 2021). */
-export function turnsAt(/** @type {Config} */ config, /** @type {number[]} */ positions, rows = 1) {
+export function ropeAngles(/** @type {Config} */ config, /** @type {number[]} */ positions, rows = 1) {
   const half = config.head_dim / 2;
   const angles = Array.from({ length: positions.length * half }, (_, place) =>
     positions[Math.floor(place / half)] / config.rope_parameters.rope_theta ** ((place % half) / half));
@@ -38,10 +38,10 @@ export function turnsAt(/** @type {Config} */ config, /** @type {number[]} */ po
  * @param {Weights} weights
  * @param {LowRank} lowRank Where the weights hold an adapter, whose names are PEFT's.
  * @param {Tensor} ids Rows x length.
- * @param {Tensor[]} turns What `turnsAt` gives.
+ * @param {Tensor[]} angles What `ropeAngles` gives.
  * @param {(layer: number, query: Tensor, key: Tensor, value: Tensor) => Tensor} attend
  */
-export function logits(config, weights, lowRank, ids, turns, attend) {
+export function logits(config, weights, lowRank, ids, angles, attend) {
   const use = (/** @type {string} */ name) => weights[name].ref;
   const multiply = (/** @type {Tensor} */ x, /** @type {string} */ name) => {
     const matrix = `model.layers.${name}`;
@@ -57,9 +57,9 @@ export function logits(config, weights, lowRank, ids, turns, attend) {
   };
   const [rows, length] = ids.shape;
   const heads = (/** @type {Tensor} */ x) => x.reshape([rows, length, config.num_attention_heads, config.head_dim]);
-  const turn = (/** @type {Tensor} */ x) => {
+  const rotate = (/** @type {Tensor} */ x) => {
     const [left, right] = np.split(x, 2, -1);
-    const [cos, sin] = turns;
+    const [cos, sin] = angles;
     const first = left.ref.mul(cos.ref).sub(right.ref.mul(sin.ref));
     return np.concatenate([first, right.mul(cos.ref).add(left.mul(sin.ref))], -1);
   };
@@ -67,7 +67,7 @@ export function logits(config, weights, lowRank, ids, turns, attend) {
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const of = (/** @type {string} */ name) => `${layer}.${name}`;
     const read = norm(x.ref, `model.layers.${of("input_layernorm")}`);
-    const [query, key] = ["q_proj", "k_proj"].map((name) => turn(heads(multiply(read.ref, of(`self_attn.${name}`)))));
+    const [query, key] = ["q_proj", "k_proj"].map((name) => rotate(heads(multiply(read.ref, of(`self_attn.${name}`)))));
     const seen = attend(layer, query, key, heads(multiply(read, of("self_attn.v_proj"))));
     x = x.add(multiply(seen.reshape([rows, length, -1]), of("self_attn.o_proj")));
     const thought = norm(x.ref, `model.layers.${of("post_attention_layernorm")}`);
@@ -76,7 +76,7 @@ export function logits(config, weights, lowRank, ids, turns, attend) {
   }
   const all = np.inner(norm(x, "model.norm"), use(EMBEDDING));
   tree.dispose(/** @type {any} */ (weights));
-  turns.forEach((each) => each.dispose());
+  angles.forEach((each) => each.dispose());
   return all;
 }
 
@@ -87,7 +87,7 @@ export const attention = (/** @type {Tensor} */ bias) => (/** @type {number} */ 
 /** The loss of a batch in nats: of each token by its share, summed. */
 export function loss(/** @type {Config} */ config, /** @type {LowRank} */ lowRank) {
   return (/** @type {Weights} */ trained, /** @type {Weights} */ frozen, /** @type {Batch} */ batch) => {
-    const all = logits(config, { ...frozen, ...trained }, lowRank, batch.ids, batch.turns, attention(batch.bias));
+    const all = logits(config, { ...frozen, ...trained }, lowRank, batch.ids, batch.angles, attention(batch.bias));
     batch.bias.dispose();
     const told = nn.logSoftmax(all, -1);
     const right = told.mul(nn.oneHot(batch.targets, config.vocab_size)).sum(-1);
@@ -132,14 +132,14 @@ export function stepper(config, lowRank, recipe) {
 
 /** Reads one token more: the logits of the next, (vocabulary), and the keys and values of all so far, by layer. */
 export function reader(/** @type {Config} */ config, /** @type {LowRank} */ lowRank) {
-  return jit((/** @type {Weights} */ weights, /** @type {Weights} */ memory, /** @type {{ids: Tensor, turns: Tensor[], bias: Tensor, here: Tensor}} */ token) => {
+  return jit((/** @type {Weights} */ weights, /** @type {Weights} */ memory, /** @type {{ids: Tensor, angles: Tensor[], bias: Tensor, here: Tensor}} */ token) => {
     const kept = /** @type {Weights} */ ({});
     const keep = (/** @type {string} */ name, /** @type {Tensor} */ now) => {
       kept[name] = memory[name].add(now.mul(token.here.ref));
       return kept[name].ref;
     };
     const see = attention(token.bias);
-    const all = logits(config, weights, lowRank, token.ids, token.turns, (layer, query, key, value) =>
+    const all = logits(config, weights, lowRank, token.ids, token.angles, (layer, query, key, value) =>
       see(layer, query, keep(`${layer}.key`, key), keep(`${layer}.value`, value)));
     token.here.dispose();
     token.bias.dispose();

@@ -1,7 +1,7 @@
-// A run: ftdemo/training/loop.py for the house's small model, step by step, in the reader's own browser.
+// A training run: ftdemo/training/loop.py for the smallest bundled model, step by step, in the reader's browser.
 
 import { jit, numpy as np, tree } from "@jax-js/jax";
-import { BETAS, MATRICES, adapterName, logits, loss, reader, stepper, turnsAt } from "./model.js";
+import { BETAS, MATRICES, adapterName, logits, loss, reader, stepper, ropeAngles } from "./model.js";
 
 /** @import { Array as Tensor } from "@jax-js/jax" */
 /** @import { Batch, Config, Weights } from "./model.js" */
@@ -37,7 +37,7 @@ export function collate(/** @type {Config} */ config, /** @type {Recipe} */ reci
   const count = share.reduce((sum, one) => sum + one), shape = [size / length, length];
   /** @type {Batch} */
   const batch = {
-    ids: np.array(ids, { shape }), targets: np.array(targets, { shape }), turns: turnsAt(config, [...places], size / length),
+    ids: np.array(ids, { shape }), targets: np.array(targets, { shape }), angles: ropeAngles(config, [...places], size / length),
     share: np.array(share.map((one) => one / count), { shape }), bias: np.array(bias, { shape: [size / length, 1, length, length] }),
   };
   return { batch, count };
@@ -121,7 +121,7 @@ export class Learner {
   }
 
   /** The mean loss of all trained tokens of these batches, in nats. */
-  async judge(/** @type {Example[]} */ examples, /** @type {Packed[]} */ plan) {
+  async heldoutLoss(/** @type {Example[]} */ examples, /** @type {Packed[]} */ plan) {
     let [sum, all] = [0, 0];
     for (const rows of plan) {
       const { batch, count } = collate(this.config, this.recipe, examples, rows);
@@ -131,8 +131,8 @@ export class Learner {
     return sum / all;
   }
 
-  /** What it goes on with after these tokens, always with the likeliest one, until it stops: its ids, one by one. */
-  async *goOn(/** @type {number[]} */ ids, /** @type {number} */ stop, /** @type {number} */ most) {
+  /** Continues these tokens, always with the likeliest one, until the model stops: the ids, one by one. */
+  async *generate(/** @type {number[]} */ ids, /** @type {number} */ stop, /** @type {number} */ most) {
     const { num_hidden_layers: layers, num_attention_heads: heads, head_dim: width } = this.config, room = ids.length + most;
     const length = 64 * Math.ceil(room / 64), weights = { ...this.frozen, ...this.state.moved };
     const names = Array.from({ length: layers }, (_, layer) => [`${layer}.key`, `${layer}.value`]).flat();
@@ -144,7 +144,7 @@ export class Learner {
         const id = np.array(Int32Array.of(place < ids.length ? ids[place] : next), { shape: [1, 1] });
         const here = np.array(Float32Array.from({ length }, (_, at) => Number(at === place)), { shape: [1, length, 1, 1] });
         const bias = np.array(Float32Array.from({ length }, (_, at) => (at > place ? FAR_BELOW : 0)), { shape: [1, 1, 1, length] });
-        const read = this.read(tree.ref(weights), memory, { ids: id, turns: turnsAt(this.config, [place]), bias, here });
+        const read = this.read(tree.ref(weights), memory, { ids: id, angles: ropeAngles(this.config, [place]), bias, here });
         memory = read.memory;
         next = argmax(await read.logits.data());
       }

@@ -20,7 +20,7 @@ let model;
 let lesson;
 /** @type {Record<string, Learner>} */
 let learners = {};
-let folder = "", stopping = false, waiting = Promise.resolve(), goOn = () => {};
+let folder = "", stopping = false, waiting = Promise.resolve(), resume = () => {};
 
 /** A file of the site, which lies there compressed. Some servers tell browsers to unpack such a file themselves. */
 async function fetched(/** @type {string} */ url) {
@@ -70,7 +70,7 @@ async function train(/** @type {Order} */ order) {
     return [name, new Learner(config, recipe, first, method === "lora" ? newAdapter(config, weights, recipe) : null)];
   }));
   tell("started", { steps, device, examples: examples.length, many: Object.keys(learners).length > 1 });
-  await look(0);
+  await evaluate(0);
   let step = 0;
   while (step < steps && !stopping) {
     step += 1;
@@ -79,19 +79,19 @@ async function train(/** @type {Order} */ order) {
       if (!Number.isFinite(loss)) throw new Error(`The loss of step ${step} is no number: training has diverged. Try other rows.`);
       tell("step", { name, step, loss, ms: performance.now() - began });
     }
-    if (step % recipe.eval_every === 0 && step < steps) await look(step);
+    if (step % recipe.eval_every === 0 && step < steps) await evaluate(step);
     await breathe();
   }
-  const last = await look(step), scores = /** @type {Record<string, object>} */ ({});
+  const last = await evaluate(step), scores = /** @type {Record<string, object>} */ ({});
   for (const [name, learner] of Object.entries(learners)) scores[name] = await score(learner, last[name]);
   tell("finished", { step, stopped: stopping, scores });
 }
 
 /** The held-out loss, and the answer to the first prompt, of each model. */
-async function look(/** @type {number} */ step) {
+async function evaluate(/** @type {number} */ step) {
   const seen = /** @type {Record<string, {loss: number, first: {text: string, stopped: boolean}}>} */ ({});
   for (const [name, learner] of Object.entries(learners)) {
-    const loss = await learner.judge(lesson.heldout, lesson.heldout_plan);
+    const loss = await learner.heldoutLoss(lesson.heldout, lesson.heldout_plan);
     tell("evaluated", { name, step, loss });
     const first = await answer(learner, lesson.prompts[0]);
     tell("sampled", { name, step, prompt: lesson.prompts[0], ...first });
@@ -102,22 +102,22 @@ async function look(/** @type {number} */ step) {
 }
 
 /** What a model answers, and whether it came to an end by itself. */
-async function answer(/** @type {Learner} */ learner, /** @type {string} */ prompt, heard = (/** @type {string} */ _text) => {}) {
+async function answer(/** @type {Learner} */ learner, /** @type {string} */ prompt, onText = (/** @type {string} */ _text) => {}) {
   const { tokenizer } = await /** @type {NonNullable<typeof model>} */ (model), most = lesson.recipe.answer_tokens;
   const { ids } = tokenizer.encode(lesson.chat ? asked(prompt) : prompt, { add_special_tokens: !lesson.chat });
-  const said = /** @type {number[]} */ ([]);
-  for await (const id of learner.goOn(ids, /** @type {number} */ (tokenizer.token_to_id(STOP)), most)) {
-    said.push(id);
-    if (said.length % 8 === 0) heard(tokenizer.decode(said, { skip_special_tokens: true }));
+  const answered = /** @type {number[]} */ ([]);
+  for await (const id of learner.generate(ids, /** @type {number} */ (tokenizer.token_to_id(STOP)), most)) {
+    answered.push(id);
+    if (answered.length % 8 === 0) onText(tokenizer.decode(answered, { skip_special_tokens: true }));
   }
-  return { text: tokenizer.decode(said, { skip_special_tokens: true }), stopped: said.length < most };
+  return { text: tokenizer.decode(answered, { skip_special_tokens: true }), stopped: answered.length < most };
 }
 
 /**
  * Of the prompts, how many are answered in the lesson's form and how many to an end; of the frozen tensors, how many changed.
  *
  * @param {Learner} learner
- * @param {{loss: number, first: {text: string, stopped: boolean}}} last What the last look at it found.
+ * @param {{loss: number, first: {text: string, stopped: boolean}}} last What its last evaluation found.
  */
 async function score(learner, { loss, first }) {
   const { weights } = await /** @type {NonNullable<typeof model>} */ (model), frozen = Object.entries(await learner.plain("frozen"));
@@ -149,8 +149,8 @@ async function keep(/** @type {{name: string}} */ { name }) {
 const orders = {
   train,
   stop: async () => { stopping = true; },
-  pause: async () => { waiting = new Promise((done) => { goOn = done; }); },
-  resume: async () => goOn(),
+  pause: async () => { waiting = new Promise((done) => { resume = done; }); },
+  resume: async () => resume(),
   ask: async (/** @type {{name: string, prompt: string}} */ { name, prompt }) => {
     tell("answered", await answer(learners[name], prompt, (text) => tell("answering", { text })));
   },
