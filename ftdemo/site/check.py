@@ -1,4 +1,4 @@
-"""What does not hold on a glossary's pages, each problem with page, line and remedy; and the mending of what can be."""
+"""Finds problems in a glossary's pages, each with page, line and remedy, and fixes those that follow from elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TODO = re.compile(r"\bTODO\b")
 
 @dataclass(frozen=True)
 class Problem:
-    """Something on a page that does not hold."""
+    """Something that is wrong on a page."""
 
     page: str
     line: int
@@ -46,7 +46,7 @@ class _Page:
 
 
 def check_site(project: Project, *, code: bool = False) -> list[str]:
-    """Problems in the pages, as ``file:line: what is wrong and how to mend it``.
+    """Problems in the pages, as ``file:line: what is wrong and how to fix it``.
 
     Args:
         project: The glossary's folder.
@@ -161,7 +161,7 @@ def _needs_itself(slug: str, glossary: Glossary) -> bool:
 
 
 def _anatomy_problems(page: _Page, term: Term, glossary: Glossary) -> Iterator[Problem]:
-    """Parts that are missing, or that stand in another order."""
+    """Parts that are missing or in another order."""
     content, _ = body(page.text)
     headings = _HEADING.findall(_FENCED.sub("", content))
     at = -1
@@ -173,7 +173,7 @@ def _anatomy_problems(page: _Page, term: Term, glossary: Glossary) -> Iterator[P
         if not places:
             yield Problem(page.name, 1, f"there is no part `## {' or '.join(options)}`. Write it.")
         elif max(places) < at:
-            yield Problem(page.name, 1, f"`## {options[0]}` stands too early. Follow the order of docs/glossary.yaml.")
+            yield Problem(page.name, 1, f"`## {options[0]}` comes too early. Follow the order of docs/glossary.yaml.")
         at = max([at, *places])
 
 

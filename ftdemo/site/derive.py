@@ -29,7 +29,7 @@ def load_glossary(project: Project) -> Glossary:
     """The glossary of a project.
 
     Raises:
-        DataError: If a page's head is not as it should be.
+        DataError: If a page's head is not valid.
     """
     terms, problems = load_terms(project.terms())
     for page, line, problem in problems[:1]:

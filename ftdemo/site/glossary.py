@@ -1,6 +1,6 @@
-"""The terms of a glossary and how they belong together, read from the heads of their pages. Nothing is written here.
+"""The terms of a glossary and how they are related, read from the heads of their pages. Nothing is written here.
 
-What the terms are about is nobody's business here: levels, page parts and learning paths come from
+The subject of the terms does not matter here: levels, page parts and learning paths come from
 ``docs/glossary.yaml``.
 """
 
@@ -120,7 +120,7 @@ class Glossary:
 
 
 def load_settings(docs: Path) -> Settings:
-    """What the glossary says of itself.
+    """The glossary's own settings.
 
     Raises:
         DataError: If the file is missing, or something in it is not as it should be.
@@ -134,7 +134,7 @@ def load_settings(docs: Path) -> Settings:
 
 
 def load_terms(pages: list[Path]) -> tuple[dict[str, Term], list[tuple[Path, int, str]]]:
-    """The terms whose heads are as they should be, sorted by name; and page, line and problem of those that are not."""
+    """The terms whose heads are valid, sorted by name; and page, line and problem of the others."""
     terms: dict[str, Term] = {}
     problems: list[tuple[Path, int, str]] = []
     for page in pages:
@@ -144,7 +144,7 @@ def load_terms(pages: list[Path]) -> tuple[dict[str, Term], list[tuple[Path, int
             text = page.read_text(encoding="utf-8")
             for each in error.errors(include_url=False):
                 key = str(each["loc"][0]) if each["loc"] else ""
-                problems.append((page, line_of(text, key), f"`{key}`: {each['msg']}. Mend it in the page's head."))
+                problems.append((page, line_of(text, key), f"`{key}`: {each['msg']}. Fix it in the page's head."))
         except (TypeError, yaml.YAMLError) as error:
             what = f"the page's head cannot be read: {str(error).splitlines()[0]}. Write YAML between two lines `---`."
             problems.append((page, 1, what))
@@ -152,7 +152,7 @@ def load_terms(pages: list[Path]) -> tuple[dict[str, Term], list[tuple[Path, int
 
 
 def head(page: Path) -> dict[str, Any]:
-    """The YAML head of a page; empty where there is none."""
+    """The YAML head of a page; empty if there is none."""
     match = _FRONT_MATTER.match(page.read_text(encoding="utf-8"))
     return yaml.safe_load(match[1]) if match else {}
 
@@ -164,5 +164,5 @@ def body(text: str) -> tuple[str, int]:
 
 
 def line_of(text: str, key: str) -> int:
-    """The line of a page on which a key of its head stands; 1 where it does not."""
+    """The line of a page that has a key of its head; 1 if none has."""
     return next((number for number, line in enumerate(text.split("\n"), 1) if line.startswith(f"{key}:")), 1)

@@ -1,4 +1,4 @@
-"""The mkdocs hook: derives what pages include before each build, and fails the build where a page does not hold."""
+"""The mkdocs hook: derives what pages include before each build, and fails the build if a page has a problem."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHECKBOX = re.compile(r'(type="checkbox" id="__\w+") autocomplete="off"')
 
 
 def on_config(config: Any) -> Any:
-    """Say in the footer which version of the package built the site, and when."""
+    """Add to the footer which version of the package built the site, and when."""
     built = f"{__version__}, built {dt.datetime.now(dt.UTC).date().isoformat()}"
     config.copyright = " · ".join(filter(None, [config.copyright, built]))
     return config
@@ -34,7 +34,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Take out two attributes of the theme that are no valid HTML."""
+    """Remove two attributes of the theme that are not valid HTML."""
     return _CHECKBOX.sub(r"\1", output.replace(' tabindex=""', ""))
 
 

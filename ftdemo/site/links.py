@@ -1,4 +1,4 @@
-"""The first mention of a term on a page becomes a link to the term's page. Headings, code and formulas are let be."""
+"""The first mention of a term on a page becomes a link to the term's page. Headings, code and formulas stay the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPARED = re.compile(
 )
 _TARGET = re.compile(r"\]\((?P<path>(?:[\w.-]+/)*(?P<slug>[\w-]+)\.md)(?:#[\w-]*)?(?:\s+\"[^\"]*\")?\)")
 _RUN = re.compile(r"[\w/-]+")
-"""What counts as one word here: a name inside of it is none."""
+"""What counts as one word here: a name within it does not count."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ class Linker:
         return list(found.values())
 
     def _names(self, content: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
-        """Where names stand, the longest first, and whose they are."""
+        """Where a name begins and ends, the longest first, and the slug of its term."""
         done = start
         for run in _RUN.finditer(content, start, end):
             if run.start() < done or (run.start() == start and start and _RUN.match(content[start - 1])):
                 continue
             for written, slug in self._by_first.get(run[0].casefold(), ()):
                 done = run.start() + len(written)
-                said = " ".join(content[run.start() : done].split())
-                same = said == written if _is_proper(written) else said.casefold() == written.casefold()
+                found = " ".join(content[run.start() : done].split())
+                same = found == written if _is_proper(written) else found.casefold() == written.casefold()
                 if same and done <= end and not _RUN.match(content, done):
                     yield run.start(), done, slug
                     break
@@ -91,16 +91,16 @@ class Linker:
         Args:
             text: The page, head included.
             own: The slug of the term that the page is about.
-            to: Where a term's page lies, seen from this one, with ``{}`` for its slug.
+            to: The address of a term's page, seen from this one, with ``{}`` for its slug.
         """
         for mention in sorted(self.mentions(text, own), key=lambda mention: -mention.start):
-            said = text[mention.start : mention.end]
-            text = f"{text[: mention.start]}[{said}]({to.format(mention.slug)}){text[mention.end :]}"
+            name = text[mention.start : mention.end]
+            text = f"{text[: mention.start]}[{name}]({to.format(mention.slug)}){text[mention.end :]}"
         return text
 
 
 def _open_parts(content: str) -> Iterator[tuple[int, int]]:
-    """Where running text stands."""
+    """Where running text begins and ends."""
     at = 0
     for spared in _SPARED.finditer(content):
         yield at, spared.start()

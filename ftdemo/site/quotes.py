@@ -32,7 +32,7 @@ class PythonBlock:
 
     code: str
     printed: str | None
-    """What the page says that it prints, in the ``text`` block right after it."""
+    """What it should print, from the ``text`` block right after it."""
     line: int
     excuse: str
     """Why it is not run, from a comment ``<!-- not run: reason -->`` right before it."""
@@ -51,7 +51,7 @@ def code_block(package: Path, name: str) -> str:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == function:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             lines = source.splitlines()[first - 1 : node.end_lineno]
-            if isinstance(node.body[0], ast.Expr) and ast.get_docstring(node):  # the page itself says what it says
+            if isinstance(node.body[0], ast.Expr) and ast.get_docstring(node):  # the page explains it
                 start, end = node.body[0].lineno - first, (node.body[0].end_lineno or first) - first
                 del lines[start : end + (1 if lines[end + 1].strip() else 2)]
             title = f"{package.name}/{module.replace('.', '/')}.py"
@@ -86,7 +86,7 @@ def python_blocks(text: str) -> Iterator[PythonBlock]:
 
 
 def run_block(block: PythonBlock, folder: Path) -> str | None:
-    """What is wrong with a block when it is run in a process of its own; nothing where it does what the page says."""
+    """What is wrong with a block when it is run in a process of its own; None if it does what the page has."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     try:
         done = subprocess.run(
@@ -99,10 +99,10 @@ def run_block(block: PythonBlock, folder: Path) -> str | None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"the code does not end within {_SECONDS} s. Shorten it, or say before it why it is not run."
+        return f"the code does not end within {_SECONDS} s. Shorten it, or write `<!-- not run: reason -->` before it."
     if done.returncode:
         error = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return f"the code fails: {error}. Mend it, or write `<!-- not run: reason -->` before it."
+        return f"the code fails: {error}. Fix it, or write `<!-- not run: reason -->` before it."
     if block.printed is not None and done.stdout.strip() != block.printed.strip():
-        return f"the code prints {done.stdout.strip()!r}, not what the page says. Copy what it prints."
+        return f"the code prints {done.stdout.strip()!r}, not what the page has. Copy what it prints."
     return None
