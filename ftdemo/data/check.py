@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +40,39 @@ _NAMES = {
     ("text",): "`text` alone",
     ("text", "label"): "`text` with a `label`",
 }
+
+
+_USER_DATA, _WINDOW, _CONTAMINATION = "guides/your-own-data/", "terms/context-window/", "terms/data-contamination/"
+_FINDINGS = {
+    "bad": ("unusable: training stops at the first of them", _USER_DATA),
+    "control_tokens": ("containing a control token of the model, which would end a turn too early", "terms/token/"),
+    "nothing_left": ("with nothing left to train within {max_length} tokens: dropped", _WINDOW),
+    "cut": ("longer than {max_length} tokens: the end is cut, and with it the stop token", _WINDOW),
+    "overlap": ("also among those to evaluate on: scores would measure what was memorised", _CONTAMINATION),
+    "duplicates": (
+        "the same as an earlier one: it counts twice, and one of the two may be held out",
+        _CONTAMINATION,
+    ),
+    "near_duplicates": (
+        "the same as an earlier one except for numbers, punctuation and capitals: scores may be too high",
+        _CONTAMINATION,
+    ),
+    "similar": (
+        f"sharing {MIN_OVERLAP:.0%} of their words and word pairs with an earlier one: scores may be too high",
+        _CONTAMINATION,
+    ),
+    "contradictions": (
+        "with another answer to the same prompt as an earlier one: chance decides which is learnt",
+        _USER_DATA,
+    ),
+    "personal": (
+        "with text that looks like personal data or a key: a model may repeat it",
+        f"{_USER_DATA}#privacy",
+    ),
+}
+"""Faults of single rows, the most serious first: how each continues after the number of rows, and its page."""
+_LEFT_OUT = ("control_tokens", "nothing_left", "overlap", "duplicates")
+"""Faults for which a cleaned copy leaves out a row, besides the unusable ones."""
 
 
 @dataclass
@@ -143,7 +175,7 @@ def check_file(
         StorageError: If the copy's file exists already, or cannot be written.
     """
     report = Report(str(path), model, max_length)
-    findings = _Findings(tokenizer, max_length, _fingerprints(against, columns) if against else frozenset())
+    checks = _RowChecks(tokenizer, max_length, _fingerprints(against, columns) if against else frozenset())
     shapes: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     labels: Counter[str] = Counter()
@@ -154,11 +186,11 @@ def check_file(
                 progress(report.rows)
             if isinstance(seen.row, DataError):
                 why = seen.row.what.removeprefix(f"{path}:{seen.number}: ")
-                findings.bad.add(seen.number, why)
+                checks.findings["bad"].add(seen.number, why)
             else:
                 report.good += 1
                 shapes[_NAMES[seen.shape]] += 1
-                length, why = findings.check(seen.row)
+                length, why = checks.check(seen.row)
                 lengths[length] += tokenizer is not None
                 if isinstance(seen.row, Labelled):
                     labels[seen.row.label] += 1
@@ -167,12 +199,13 @@ def check_file(
     report.shapes, report.labels = dict(shapes), dict(labels.most_common())
     report.lengths = dict(lengths)
     report.tokens = sum(length * rows for length, rows in lengths.items())
-    report.findings = [each for each in chain(findings.all(), _findings_about_all(report)) if each.count]
+    checks.add_similar()
+    report.findings = [each for each in (*checks.findings.values(), *_findings_about_all(report)) if each.count]
     return report
 
 
-class _Findings:
-    """What is checked in each row, and the rows with each fault."""
+class _RowChecks:
+    """The checks of single rows, and the rows in which each found a fault, by its name."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None, max_length: int, heldout: frozenset[int]) -> None:
         self._tokenizer, self._max_length, self._heldout = tokenizer, max_length, heldout
@@ -180,84 +213,41 @@ class _Findings:
         self._keys: set[int] = set()
         self._answers: dict[int, int] = {}
         self._texts = NearDuplicates()
-        user_data, contamination = "guides/your-own-data/", "terms/data-contamination/"
-        self.bad = Finding("bad", "unusable: training stops at the first of them", user_data)
-        self._control = Finding(
-            "control_tokens",
-            "containing a control token of the model, which would end a turn too early",
-            "terms/token/",
-        )
-        self._dropped = Finding(
-            "nothing_left", f"with nothing left to train within {max_length} tokens: dropped", "terms/context-window/"
-        )
-        self._cut = Finding(
-            "cut",
-            f"longer than {max_length} tokens: the end is cut, and with it the stop token",
-            "terms/context-window/",
-        )
-        self._overlap = Finding(
-            "overlap", "also among those to evaluate on: scores would measure what was memorised", contamination
-        )
-        self._duplicates = Finding(
-            "duplicates",
-            "the same as an earlier one: it counts twice, and one of the two may be held out",
-            contamination,
-        )
-        self._near_duplicates = Finding(
-            "near_duplicates",
-            "the same as an earlier one except for numbers, punctuation and capitals: scores may be too high",
-            contamination,
-        )
-        self._contradictions = Finding(
-            "contradictions",
-            "with another answer to the same prompt as an earlier one: chance decides which is learnt",
-            user_data,
-        )
-        self._personal = Finding(
-            "personal",
-            "with text that looks like personal data or a key: a model may repeat it",
-            f"{user_data}#privacy",
-        )
-
-    def all(self) -> Iterator[Finding]:
-        """Every finding, the most serious first, whether it has rows or not."""
-        yield from (self.bad, self._control, self._dropped, self._cut, self._overlap)
-        yield from (self._duplicates, self._near_duplicates, self._similar(), self._contradictions, self._personal)
-
-    def _similar(self) -> Finding:
-        """Rows that share most of their words with an earlier one, which only all rows together show."""
-        says = f"sharing {MIN_OVERLAP:.0%} of their words and word pairs with an earlier one: scores may be too high"
-        finding = Finding("similar", says, self._near_duplicates.page)
-        for number in self._texts.repeated():
-            finding.add(number)
-        return finding
+        self.findings = {
+            name: Finding(name, says.format(max_length=max_length), page) for name, (says, page) in _FINDINGS.items()
+        }
 
     def check(self, row: AnyRow) -> tuple[int, str]:
         """Check a row. Its number of tokens is returned, and the reason why a cleaned copy leaves it out, if any."""
-        reasons = (self._control, self._dropped, self._overlap, self._duplicates)
-        before = [finding.count for finding in reasons]
+        left_out = [self.findings[name] for name in _LEFT_OUT]
+        before = [finding.count for finding in left_out]
         length = self._length(row)
         self._compare(row)
-        counts = zip(reasons, before, strict=True)
+        if found := next(find_pii(_text(row)), None):
+            self.findings["personal"].add(row.number, f"{found.kind} {found.masked}")
+        counts = zip(left_out, before, strict=True)
         return length, next((finding.says for finding, count in counts if finding.count > count), "")
+
+    def add_similar(self) -> None:
+        """Find the rows that share most of their words with an earlier one, once all rows are known."""
+        for number in self._texts.repeated():
+            self.findings["similar"].add(number)
 
     def _compare(self, row: AnyRow) -> None:
         prompt, answer = _prompt_and_answer(row)
         same, key = fingerprint(f"{prompt}\n{answer}"), near_duplicate_key(prompt + answer)
         if same in self._heldout:
-            self._overlap.add(row.number)
+            self.findings["overlap"].add(row.number)
         if same in self._rows:
-            self._duplicates.add(row.number)
+            self.findings["duplicates"].add(row.number)
         elif key and fingerprint(key) in self._keys:
-            self._near_duplicates.add(row.number)
+            self.findings["near_duplicates"].add(row.number)
         else:
             self._texts.add(row.number, f"{prompt} {answer}")
             if prompt and self._answers.setdefault(fingerprint(prompt), same) != same:
-                self._contradictions.add(row.number)
+                self.findings["contradictions"].add(row.number)
         self._rows.add(same)
         self._keys.add(fingerprint(key))
-        if found := next(find_pii(_text(row)), None):
-            self._personal.add(row.number, f"{found.kind} {found.masked}")
 
     def _length(self, row: AnyRow) -> int:
         if self._tokenizer is None:
@@ -267,16 +257,16 @@ class _Findings:
                 refuse_control_tokens(row.number, row.text, "the text", self._tokenizer)
                 length = len(self._tokenizer(row.text, verbose=False)["input_ids"])
                 if isinstance(row, Labelled) and length > self._max_length:
-                    self._cut.add(row.number)
+                    self.findings["cut"].add(row.number)
                 return length
             example = encode(row, self._tokenizer, train_on="completion", max_length=2**30)
         except DataError as error:
-            self._control.add(row.number, error.what)
+            self.findings["control_tokens"].add(row.number, error.what)
             return len(self._tokenizer(_text(row), verbose=False)["input_ids"])
         if not any(example.completion_mask[: self._max_length]):
-            self._dropped.add(row.number)
+            self.findings["nothing_left"].add(row.number)
         elif len(example) > self._max_length:
-            self._cut.add(row.number)
+            self.findings["cut"].add(row.number)
         return len(example)
 
 

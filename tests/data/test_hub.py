@@ -1,4 +1,4 @@
-"""Data sets from a Hub: fetched by `datasets`, from a small Hub on this machine, in processes of their own."""
+"""Data sets from a Hub: fetched by `datasets`, from a small Hub on this machine, in a process of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -63,69 +62,92 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-def ftdemo(address: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    variables = {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-m", "ftdemo", *arguments]
-    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
-
-
 NAMES = ("--map", "prompt=question", "--map", "completion=reply")
-
-
-def test_a_data_set_on_the_hub_is_checked_and_copied_by_our_names(address: str, tmp_path: Path) -> None:
-    copy = tmp_path / "copy.jsonl"
-    done = ftdemo(address, tmp_path / "home", "check-data", "owner/whole", *NAMES, "--json", "--fix", str(copy))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["rows"] == 40
-    assert json.loads(copy.read_text(encoding="utf-8").splitlines()[0]) == {"prompt": "Is it aa?", "completion": "Aye."}
-
-
-def test_a_row_that_cannot_be_used_is_named_with_its_data_set(address: str, tmp_path: Path) -> None:
-    done = ftdemo(address, tmp_path / "home", "inspect", "owner/parted")
-    assert done.returncode == 2
-    assert "owner/parted:1: neither `messages` nor `prompt`" in done.stderr
-    assert "the keys are `question`, `reply`" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [("nowhere", "No data called owner/nowhere: no such file here"), ("judged", "there is no split called train")],
-)
-def test_what_the_hub_does_not_have_is_said(address: str, tmp_path: Path, name: str, told: str) -> None:
-    done = ftdemo(address, tmp_path / "home", "check-data", f"owner/{name}")
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_rows_of_a_test_split_are_held_out_and_else_a_tenth(address: str, tmp_path: Path) -> None:
-    ask = """
-import sys
+COMMANDS = {
+    "checked": ("check-data", "owner/whole", *NAMES, "--json", "--fix", "copy.jsonl"),
+    "unusable": ("inspect", "owner/parted"),
+    "nowhere": ("check-data", "owner/nowhere"),
+    "judged": ("check-data", "owner/judged"),
+}
+PROCESS = """
+import json, sys
+from click.testing import CliRunner
+from ftdemo.cli.main import main
 from ftdemo.data import hub, load_splits
-hub_rows = hub.iterate_rows
+
+done = {}
+for name, command in json.load(sys.stdin).items():
+    result = CliRunner().invoke(main, command)
+    done[name] = [result.exit_code, result.stdout, result.stderr]
+
+iterate_rows = hub.iterate_rows
 def renamed(name, **more):
-    return ({"prompt": row["question"], "completion": row["reply"]} for row in hub_rows(name, **more))
+    return ({"prompt": row["question"], "completion": row["reply"]} for row in iterate_rows(name, **more))
 
 hub.iterate_rows = renamed
 for name in ("owner/whole", "owner/parted"):
     splits = load_splits(name, seed=0)
     first = splits.heldout[0].prompt[0].content.split()[0]
-    print(len(splits.train), len(splits.heldout), first, len(list(splits.train)))
+    done[name] = [len(splits.train), len(splits.heldout), first, len(list(splits.train))]
+print(json.dumps(done))
 """
-    variables = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", ask], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+"""One process for all commands, because the Hub's address is read once, when its library is imported."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hub")
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> Any:
+    """What each command left: its exit code, its output and its errors; and how each data set is split."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    variables = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": "home", "HF_HUB_OFFLINE": "0"}
+    result = subprocess.run(
+        [sys.executable, "-c", PROCESS],
+        input=json.dumps(COMMANDS),
+        env={**os.environ, **variables},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["36 4 Is 36", "30 5 Was 30"]
+    server.shutdown()
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_a_data_set_on_the_hub_is_checked_and_copied_by_our_names(done: Any, folder: Path) -> None:
+    code, output, errors = done["checked"]
+    assert code == 0, errors
+    assert json.loads(output)["rows"] == 40
+    copied = (folder / "copy.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(copied[0]) == {"prompt": "Is it aa?", "completion": "Aye."}
+
+
+def test_a_row_that_cannot_be_used_is_named_with_its_data_set(done: Any) -> None:
+    code, _, errors = done["unusable"]
+    assert code == 2
+    assert "owner/parted:1: neither `messages` nor `prompt`" in errors
+    assert "the keys are `question`, `reply`" in errors
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nowhere", "No data called owner/nowhere: no such file here"), ("judged", "there is no split called train")],
+)
+def test_a_data_set_that_the_hub_does_not_have_is_refused(done: Any, name: str, message: str) -> None:
+    code, _, errors = done[name]
+    assert code == 2
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_rows_of_a_test_split_are_held_out_and_else_a_tenth(done: Any) -> None:
+    assert done["owner/whole"] == [36, 4, "Is", 36]
+    assert done["owner/parted"] == [30, 5, "Was", 30]
 
 
 @pytest.mark.parametrize(
