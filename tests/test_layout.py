@@ -21,7 +21,7 @@ UPWARD: set[tuple[str, str]] = set()
 """Imports that still run upward, each with a reason. To be emptied."""
 SAME_NAME = {
     *("perform", "skill_kept", "spectrum"),  # ui.session: what a demo calls, beside what it calls in runs
-    *("expected", "reply", "table"),  # ui.session and ui.panels
+    "expected",  # ui.session and ui.panels
     "build",  # serving.spaces and ui.judging
 }
 """Public names that two modules export for different things. To be emptied."""

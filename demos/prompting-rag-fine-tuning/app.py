@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo.comparison.approaches import TUNED, Reply, Task, Way, after_changes, tasks, tuning
+from ftdemo.comparison.approaches import TUNED, Approach, Reply, Task, apply_changes, tasks, tuning_recipe
 from ftdemo.data import Row, load_splits
 from ftdemo.errors import FtdemoError, UsageError
 from ftdemo.runs.run import Run
@@ -23,13 +23,13 @@ _SHORTER = {"facts": {"examples": 56}, "form": {"examples": 120}}
 LAB = lab.Lab(
     "prompting-rag-fine-tuning",
     {
-        name: tuning(task, _MODEL, {**_SHORTER[name], "sample_prompts": _QUESTIONS, "batch_tokens": 384})
+        name: tuning_recipe(task, _MODEL, {**_SHORTER[name], "sample_prompts": _QUESTIONS, "batch_tokens": 384})
         for name, task in _TASKS.items()
     },
     page="prompting-rag-or-fine-tuning",
 )
 _CHOICES = [("facts about a shop", "facts"), ("orders as strict JSON", "form")]
-_WAYS: dict[Way, str] = {
+_WAYS: dict[Approach, str] = {
     "zero-shot": "Prompting: an instruction",
     "few-shot": "Prompting: four examples",
     "rag": "RAG",
@@ -221,7 +221,7 @@ def _questions(name: str) -> list[str]:
 
 
 def _notes(name: str, changed: bool = False) -> str:
-    task = after_changes(_TASKS[name]) if changed else _TASKS[name]
+    task = apply_changes(_TASKS[name]) if changed else _TASKS[name]
     return "\n".join(task.documents)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ftdemo.comparison.advice import Measured
-    from ftdemo.comparison.approaches import Task, Way
+    from ftdemo.comparison.approaches import Approach, Task
     from ftdemo.comparison.compare import Comparison
     from ftdemo.events import Event
 
@@ -33,7 +33,7 @@ RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 @click.option(
     "--search", type=click.Choice(["bm25", "minilm"]), default="bm25", show_default=True, help="Search engine."
 )
-@click.option("--ways", metavar="WAY,…", help="Compare only these approaches. Default: all five.")
+@click.option("--approaches", "--ways", "names", metavar="NAME,…", help="Compare only these. Default: all five.")
 @click.option("--rows", type=click.IntRange(1), help="Ask only the first N questions.")
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Seed of prompts and training."
@@ -46,7 +46,7 @@ def compare_command(
     documents: Path | None,
     instruction: str,
     search: str,
-    ways: str | None,
+    names: str | None,
     rows: int | None,
     seed: int,
     out: Path | None,
@@ -71,8 +71,8 @@ def compare_command(
     elif not Path(what).exists():
         raise UsageError(f"There is no task and no file {what}.", f"Name {' or '.join(known)}, or rows of your own.")
     else:
-        task = approaches.own_task(Path(what), instruction=instruction, documents=documents)
-    chosen = _ways(ways, approaches.WAYS)
+        task = approaches.load_task(Path(what), instruction=instruction, documents=documents)
+    chosen = _chosen(names, approaches.APPROACHES)
     out = out or Path("runs") / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
     if out.exists():
         raise UsageError(f"{out} exists already.", "Name another folder with `--out`.")
@@ -83,7 +83,7 @@ def compare_command(
             model=model,
             seed=seed,
             rows=rows,
-            ways=chosen,
+            approaches=chosen,
             search=search,
             settings=changes,
             stop=stop,
@@ -96,11 +96,11 @@ def compare_command(
         sys.exit(STOPPED_BY_CTRL_C)
 
 
-def _ways(text: str | None, known: tuple[Way, ...]) -> tuple[Way, ...]:
+def _chosen(text: str | None, known: tuple[Approach, ...]) -> tuple[Approach, ...]:
     named = text.split(",") if text else known
     if unknown := [name for name in named if name not in known]:
         raise UsageError(f"There is no approach {unknown[0]!r}.", f"There are: {', '.join(known)}.")
-    return tuple(way for way in known if way in named)
+    return tuple(approach for approach in known if approach in named)
 
 
 def _followed(events: Iterator[Event | Measured | Comparison], task: Task) -> Comparison | None:
@@ -117,8 +117,8 @@ def _followed(events: Iterator[Event | Measured | Comparison], task: Task) -> Co
             match event:
                 case Step(step=step, total_steps=total, loss=loss):
                     status.update(f"{task.name}: training, step {step} of {total}, loss {loss:.3f}")
-                case Measured(way=way, quality=quality):
-                    console.print(f"{way}: {quality.value:.0%} of {quality.rows}")
+                case Measured(approach=approach, quality=quality):
+                    console.print(f"{approach}: {quality.value:.0%} of {quality.rows}")
                     status.update(f"{task.name}: answering")
                 case Comparison():
                     return event
@@ -127,13 +127,13 @@ def _followed(events: Iterator[Event | Measured | Comparison], task: Task) -> Co
 
 def _keep(comparison: Comparison, out: Path) -> None:
     from ftdemo import charts
-    from ftdemo.comparison.advice import picture
+    from ftdemo.comparison.advice import quality_chart
     from ftdemo.comparison.compare import as_json
 
     with writing(out, "Name another folder with `--out`."):
         out.mkdir(parents=True, exist_ok=True)
         (out / RESULT).write_text(as_json(comparison), encoding="utf-8")
-        svg = picture(comparison.as_dict()["ways"], comparison.quality_is)
+        svg = quality_chart(comparison.as_dict()["ways"], comparison.quality_is)
         (out / PICTURE).write_text(charts.standalone(svg), encoding="utf-8")
 
 
@@ -141,9 +141,9 @@ def _show(comparison: Comparison, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ftdemo.comparison.advice import table
+    from ftdemo.comparison.advice import approach_table
 
-    head, rows = table(comparison.as_dict()["ways"], comparison.quality_is)
+    head, rows = approach_table(comparison.as_dict()["ways"], comparison.quality_is)
     shown = Table(*head, box=None, pad_edge=False)
     for column in shown.columns[1:]:
         column.justify = "right"

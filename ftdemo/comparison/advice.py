@@ -1,4 +1,4 @@
-"""What a comparison of approaches comes to: its table, its picture, and the advice that follows from the numbers."""
+"""What a comparison of approaches comes to: its table, its chart, and the advice that follows from the numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ftdemo import charts
-from ftdemo.comparison.approaches import Way
+from ftdemo.comparison.approaches import Approach
 from ftdemo.evaluation.evaluate import Estimate, bootstrap, with_interval
 from ftdemo.events import Answer
 
@@ -22,7 +22,7 @@ _FEW_ROWS = 30
 class Measured:
     """What one approach came to."""
 
-    way: Way
+    approach: Approach
     quality: Estimate
     scores: dict[str, Estimate]
     each: tuple[float, ...]
@@ -55,26 +55,26 @@ def advise(measured: Sequence[Measured], model: str) -> str:
     best = max(measured, key=lambda one: one.quality.value)
     if best.quality.value < _POOR:
         return (
-            f"None of these is good enough: the best, {best.way}, reaches {best.quality.value:.0%}. "
+            f"None of these is good enough: the best, {best.approach}, reaches {best.quality.value:.0%}. "
             f"Try a larger model than {model}, or more examples."
         )
     chosen = next(one for one in measured if not _is_worse(one, best))
-    said = [f"Take {chosen.way}: it reaches {with_interval(vars(chosen.quality), '.0%')}."]
+    sentences = [f"Take {chosen.approach}: it reaches {with_interval(vars(chosen.quality), '.0%')}."]
     cheaper = list(measured)[: list(measured).index(chosen)]
     if cheaper:
-        said.append(f"What takes less effort is worse: {_listed(cheaper)}.")
+        sentences.append(f"What takes less effort is worse: {_listed(cheaper)}.")
     more = [one for one in measured if one not in cheaper and one is not chosen]
     if more:
-        said.append(f"What takes more is not shown to be better: {_listed(more)}.")
-    said += _on_changes(measured, chosen)
-    said += _on_time(measured, chosen)
+        sentences.append(f"What takes more is not shown to be better: {_listed(more)}.")
+    sentences += _on_changes(measured, chosen)
+    sentences += _on_time(measured, chosen)
     if chosen.quality.rows < _FEW_ROWS:
-        said.append(f"{chosen.quality.rows} questions show large differences only.")
-    return " ".join(said)
+        sentences.append(f"{chosen.quality.rows} questions show large differences only.")
+    return " ".join(sentences)
 
 
-def _listed(ways: Sequence[Measured]) -> str:
-    return ", ".join(f"{one.way} {one.quality.value:.0%}" for one in ways)
+def _listed(measured: Sequence[Measured]) -> str:
+    return ", ".join(f"{one.approach} {one.quality.value:.0%}" for one in measured)
 
 
 def _is_worse(one: Measured, best: Measured) -> bool:
@@ -92,33 +92,36 @@ def _on_changes(measured: Sequence[Measured], chosen: Measured) -> list[str]:
         return []
     known = [one for one in measured if one.up_to_date is not None]
     fresh = max(known, key=lambda one: one.up_to_date or 0.0)
-    said = f"{chosen.way} answers {chosen.up_to_date:.0%} as things are now"
+    answers = f"{chosen.approach} answers {chosen.up_to_date:.0%} as things are now"
     if fresh is not chosen and (fresh.up_to_date or 0) > chosen.up_to_date:
-        return [f"But once facts change, {said}, {fresh.way} {fresh.up_to_date:.0%}: where they do, take {fresh.way}."]
+        return [
+            f"But once facts change, {answers}, {fresh.approach} {fresh.up_to_date:.0%}: "
+            f"where they do, take {fresh.approach}."
+        ]
     stale = [one for one in known if one.out_of_date and one is not chosen]
-    old = "; ".join(f"{one.way} still gives {one.out_of_date:.0%} as they were" for one in stale)
-    return [f"Once facts change, {said}{'; ' + old if old else ''}."]
+    old = "; ".join(f"{one.approach} still gives {one.out_of_date:.0%} as they were" for one in stale)
+    return [f"Once facts change, {answers}{'; ' + old if old else ''}."]
 
 
 def _on_time(measured: Sequence[Measured], chosen: Measured) -> list[str]:
     """From how many answers on training has paid for itself in time."""
-    tuned = next((one for one in measured if one.way == "fine-tuning"), None)
+    tuned = next((one for one in measured if one.approach == "fine-tuning"), None)
     if tuned is None or tuned is chosen or _is_worse(tuned, chosen) or tuned.seconds >= chosen.seconds:
         return []
     answers = tuned.setup_seconds / (chosen.seconds - tuned.seconds)
     return [f"Fine-tuning answers sooner, and has made up for its training after some {answers:,.0f} answers."]
 
 
-def table(ways: Mapping[str, Mapping[str, Any]], quality_is: str) -> tuple[list[str], list[list[str]]]:
+def approach_table(approaches: Mapping[str, Mapping[str, Any]], quality_is: str) -> tuple[list[str], list[list[str]]]:
     """The approaches as shell, demo and page show them: a head, and a row each.
 
     Args:
-        ways: The approaches by name, as `Comparison.as_dict` has them.
+        approaches: By name, as `Comparison.as_dict` has them.
         quality_is: The score that quality stands for.
     """
     others = [
         name
-        for name in dict.fromkeys(name for one in ways.values() for name in one["scores"])
+        for name in dict.fromkeys(name for one in approaches.values() for name in one["scores"])
         if name not in (quality_is, "stopped")
     ]
     columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
@@ -132,10 +135,10 @@ def table(ways: Mapping[str, Mapping[str, Any]], quality_is: str) -> tuple[list[
         ("set-up, s", lambda one: f"{one['setup_seconds']:.1f}"),
         ("stored, kB", lambda one: f"{one['stored_bytes'] / 1000:,.1f}"),
     ]
-    rows = [[show(one) for _name, show in columns] for one in ways.values()]
+    rows = [[show(one) for _name, show in columns] for one in approaches.values()]
     used = [place for place in range(len(columns)) if any(row[place] for row in rows)]
     head = ["", *(columns[place][0] for place in used)]
-    return head, [[name, *(row[place] for place in used)] for name, row in zip(ways, rows, strict=True)]
+    return head, [[name, *(row[place] for place in used)] for name, row in zip(approaches, rows, strict=True)]
 
 
 def _score_of(name: str, one: Mapping[str, Any]) -> str:
@@ -146,10 +149,10 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
 
 
-def picture(ways: Mapping[str, Mapping[str, Any]], quality_is: str) -> str:
+def quality_chart(approaches: Mapping[str, Mapping[str, Any]], quality_is: str) -> str:
     """The quality of each approach with its interval, as a chart."""
     points = {
         name: charts.Point(0.0, *(one["quality"][key] for key in ("value", "low", "high")))
-        for name, one in ways.items()
+        for name, one in approaches.items()
     }
     return charts.arms_chart(points, f"{quality_is.replace('_', ' ').capitalize()} of five approaches", "share right")

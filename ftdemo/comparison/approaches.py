@@ -1,4 +1,4 @@
-"""Approaches: the ways in which a question can be put to a model, and the tasks on which they are compared."""
+"""Approaches: how prompting, retrieval and fine-tuning answer a question; and the tasks on which they are compared."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ftdemo.recipe import Recipe, named
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Way = Literal["zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag"]
-WAYS: tuple[Way, ...] = ("zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag")
+Approach = Literal["zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag"]
+APPROACHES: tuple[Approach, ...] = ("zero-shot", "few-shot", "rag", "fine-tuning", "fine-tuning+rag")
 """From the least effort to the most: whoever is good enough first is advised."""
 TUNED = ("fine-tuning", "fine-tuning+rag")
-SEARCHING = ("rag", "fine-tuning+rag")
+RETRIEVING = ("rag", "fine-tuning+rag")
 SHOTS = 4
 """Solved examples in a prompt, and passages that are searched for."""
 
@@ -43,18 +43,18 @@ class Changed:
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of every approach."""
+    """The questions that every approach answers, and what it may use for that."""
 
     name: str
     data: str
     """The rows, as a recipe names them: those to train on and to take examples from, and those to judge by."""
     instruction: str = ""
-    """What a model that was not tuned is told. Of its own, a row may have a system turn instead."""
+    """The system turn for a model that is not tuned, unless a row has its own."""
     documents: tuple[str, ...] = ()
-    """Passages to search in. Without any, what is searched for is solved examples."""
+    """Passages to search. Without any, retrieval finds solved examples instead."""
     changes: tuple[Changed, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of the recipe that tunes."""
+    """Changes to the tuning recipe."""
 
 
 def tasks() -> dict[str, Task]:
@@ -72,14 +72,14 @@ def tasks() -> dict[str, Task]:
     }
 
 
-def own_task(data: Path, *, instruction: str = "", documents: Path | None = None) -> Task:
-    """A task of the user's own.
+def load_task(data: Path, *, instruction: str = "", documents: Path | None = None) -> Task:
+    """A task from the user's own data.
 
     Args:
         data: A file of rows, or a folder with ``train.jsonl`` and ``heldout.jsonl``. Such a folder may hold passages to
             search in, as ``documents.jsonl``, and ``changes.jsonl``: rows that also say which passage (`old`) is now
             another (`new`).
-        instruction: What a model that was not tuned is told.
+        instruction: The system turn for a model that is not tuned.
         documents: Passages to search in, where they lie elsewhere: a file of texts or a folder of text files.
 
     Raises:
@@ -99,13 +99,13 @@ def _documents_of(folder: Path) -> tuple[tuple[str, ...], tuple[Changed, ...]]:
     return passages, tuple(Changed(*change) for change in read_changes(changes, passages))
 
 
-def after_changes(task: Task) -> Task:
+def apply_changes(task: Task) -> Task:
     """The task once its facts have changed: with the passages corrected."""
-    now = {change.old: change.new for change in task.changes}
-    return replace(task, documents=tuple(now.get(passage, passage) for passage in task.documents))
+    corrected = {change.old: change.new for change in task.changes}
+    return replace(task, documents=tuple(corrected.get(passage, passage) for passage in task.documents))
 
 
-def tuning(task: Task, model: str, settings: Mapping[str, Any]) -> Recipe:
+def tuning_recipe(task: Task, model: str, settings: Mapping[str, Any]) -> Recipe:
     """The recipe that tunes a model for a task."""
     usual = {"data": task.data, "model": model, "examples": None}
     return named("lora", model).with_settings(usual | dict(task.settings) | dict(settings))
@@ -113,17 +113,17 @@ def tuning(task: Task, model: str, settings: Mapping[str, Any]) -> Recipe:
 
 @dataclass(frozen=True)
 class Prompts:
-    """How each approach puts a question: with what instruction, examples and notes."""
+    """Builds each approach's prompt for a question: with an instruction, examples or notes."""
 
     task: Task
     examples: tuple[Row, ...]
     """All of the training rows."""
     shots: tuple[Row, ...]
-    """Those that are shown to a model that was not tuned."""
+    """Those in a few-shot prompt."""
 
     @classmethod
     def of(cls, task: Task, recipe: Recipe) -> Prompts:
-        """Those of a task, with the rows that the recipe trains on."""
+        """The prompts of a task, with the rows that the recipe trains on as examples."""
         train = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples).train
         examples = tuple(row for row in train if isinstance(row, Row))
         shots = random.Random(recipe.seed).sample(examples, min(SHOTS, len(examples)))
@@ -131,24 +131,26 @@ class Prompts:
 
     @property
     def passages(self) -> tuple[str, ...]:
-        """What is searched in."""
+        """What retrieval searches."""
         return self.task.documents or tuple(row.prompt[-1].content for row in self.examples)
 
-    def put(self, way: Way, row: Row, search: Search | None) -> Row:
-        """The row as this approach puts it to the model; with a search over the passages where it searches."""
-        *earlier, asked = (turn for turn in row.prompt if turn.role != "system")
-        own = [turn for turn in row.prompt if turn.role == "system"]
-        told = own if way in TUNED or own or not self.task.instruction else [Turn("system", self.task.instruction)]
-        shown: Sequence[Row] = self.shots if way == "few-shot" else ()
+    def build(self, approach: Approach, row: Row, search: Search | None) -> Row:
+        """The row with the approach's prompt; `search` is over the passages, for an approach that retrieves."""
+        system = [turn for turn in row.prompt if turn.role == "system"]
+        *earlier, question = (turn for turn in row.prompt if turn.role != "system")
+        if self.task.instruction and not system and approach not in TUNED:
+            system = [Turn("system", self.task.instruction)]
+        examples: Sequence[Row] = self.shots if approach == "few-shot" else ()
         if search:
-            nearest = search.best(asked.content, SHOTS)[::-1]  # the best one last, next to the question
+            nearest = search.best(question.content, SHOTS)[::-1]  # the best one last, next to the question
             if self.task.documents:
                 notes = "\n".join(f"- {self.task.documents[place]}" for place in nearest)
-                asked = Turn("user", f"Notes:\n{notes}\n\nQuestion: {asked.content}")
+                question = Turn("user", f"Notes:\n{notes}\n\nQuestion: {question.content}")
             else:
-                shown = [self.examples[place] for place in nearest]
-        solved = [turn for one in shown for turn in one.turns if turn.role != "system"]
-        return Row(row.number, (*told, *solved, *earlier, asked, Turn("assistant", row.reference)), row.constraints)
+                examples = [self.examples[place] for place in nearest]
+        solved = [turn for example in examples for turn in example.turns if turn.role != "system"]
+        turns = (*system, *solved, *earlier, question, Turn("assistant", row.reference))
+        return Row(row.number, turns, row.constraints)
 
 
 @dataclass(frozen=True)
@@ -163,41 +165,48 @@ class Reply:
     """All that the model read."""
 
 
-def reply(way: Way, question: str, prompts: Prompts, voice: tuple[Any, Any], *, longest: int) -> Reply:
-    """One question, put in one way.
+def answer_question(
+    approach: Approach, question: str, prompts: Prompts, model: Any, tokenizer: Any, *, max_new_tokens: int
+) -> Reply:
+    """The answer to one question by one approach.
 
     Args:
-        way: The approach.
-        question: What is asked.
-        prompts: How approaches put it.
-        voice: A model, tuned or not as the approach asks for, and its tokenizer.
-        longest: Tokens of an answer, at most.
+        approach: The approach.
+        question: The user's turn.
+        prompts: Builds the prompt.
+        model: Tuned, if the approach needs that.
+        tokenizer: The model's.
+        max_new_tokens: Tokens of an answer, at most.
 
     Raises:
-        UsageError: If the model cannot read all of it.
+        UsageError: If the model cannot read the whole prompt.
     """
-    model, tokenizer = voice
-    search = make_search("bm25", prompts.passages) if way in SEARCHING else None
-    row = prompts.put(way, Row(1, (Turn("user", question), Turn("assistant", ""))), search)
-    refuse_too_long(way, [row], model, tokenizer, longest)
+    search = make_search("bm25", prompts.passages) if approach in RETRIEVING else None
+    row = prompts.build(approach, Row(1, (Turn("user", question), Turn("assistant", ""))), search)
+    refuse_too_long(approach, [row], model, tokenizer, max_new_tokens)
     began = time.perf_counter()
-    [answer] = answer_rows(model, tokenizer, [row], max_new_tokens=longest)
+    [answer] = answer_rows(model, tokenizer, [row], max_new_tokens=max_new_tokens)
     seconds = time.perf_counter() - began
     read = "\n\n".join(turn.content for turn in row.prompt)
     return Reply(answer.text, seconds, tokens_read(tokenizer, row), tokens_written(tokenizer, answer), read)
 
 
-def refuse_too_long(way: Way, prompts: Sequence[Row], model: Any, tokenizer: Any, answer: int) -> None:
-    """Refuse prompts that the model cannot read whole, with answers of up to so many tokens.
+def refuse_too_long(
+    approach: Approach, prompts: Sequence[Row], model: Any, tokenizer: Any, max_new_tokens: int
+) -> None:
+    """Refuse prompts that do not fit into the model's context window together with their answers.
 
     Raises:
         UsageError: If one is too long.
     """
     window = getattr(model.config, "max_position_embeddings", None)
     longest = max(tokens_read(tokenizer, prompt) for prompt in prompts)
-    if window and longest + answer > window:
-        what = f"{way}: a prompt has {longest} tokens and its answer up to {answer}, but the model reads {window}."
-        raise UsageError(what, "Leave this way out, shorten examples and passages, or take another model.")
+    if window and longest + max_new_tokens > window:
+        raise UsageError(
+            f"{approach}: a prompt has {longest} tokens and its answer up to {max_new_tokens}, but the model reads "
+            f"{window}.",
+            "Leave this approach out, shorten examples and passages, or choose another model.",
+        )
 
 
 def tokens_read(tokenizer: PreTrainedTokenizerBase, row: Row) -> int:

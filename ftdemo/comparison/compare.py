@@ -13,17 +13,17 @@ from typing import Any
 
 from ftdemo.comparison.advice import Measured, advise
 from ftdemo.comparison.approaches import (
-    SEARCHING,
+    APPROACHES,
+    RETRIEVING,
     TUNED,
-    WAYS,
+    Approach,
     Prompts,
     Task,
-    Way,
-    after_changes,
+    apply_changes,
     refuse_too_long,
     tokens_read,
     tokens_written,
-    tuning,
+    tuning_recipe,
 )
 from ftdemo.data import Row, constraints, load_splits
 from ftdemo.errors import UsageError
@@ -36,7 +36,7 @@ from ftdemo.recipe import Recipe
 from ftdemo.runs.perform import Switch, perform
 from ftdemo.runs.run import Run
 
-_ALONE = 5
+_TIMED = 5
 """Answers that are timed one at a time."""
 
 
@@ -55,14 +55,14 @@ class Comparison:
 
     def as_dict(self, answers: int = 3) -> dict[str, Any]:
         """Plain values, each approach by its name, with its first answers."""
-        ways = {
-            measured.way: {
-                **{key: value for key, value in asdict(measured).items() if key not in ("way", "each", "answers")},
+        approaches = {
+            measured.approach: {
+                **{key: value for key, value in asdict(measured).items() if key not in ("approach", "each", "answers")},
                 "answers": [asdict(answer) for answer in measured.answers[:answers]],
             }
             for measured in self.measured
         }
-        return {**{key: value for key, value in vars(self).items() if key != "measured"}, "ways": ways}
+        return {**{key: value for key, value in vars(self).items() if key != "measured"}, "ways": approaches}
 
 
 def run_comparison(
@@ -72,20 +72,20 @@ def run_comparison(
     model: str = "smollm2",
     seed: int = 0,
     rows: int | None = None,
-    ways: Sequence[Way] = WAYS,
+    approaches: Sequence[Approach] = APPROACHES,
     search: str = "bm25",
     settings: Mapping[str, Any] | None = None,
     stop: Switch | None = None,
 ) -> Generator[Event | Measured | Comparison]:
-    """Put the same questions to one model in several ways, and weigh what comes of it.
+    """Answer the same questions by several approaches with one model, and advise which to take.
 
     Args:
-        task: What is asked.
+        task: The questions.
         out: A folder that does not exist yet, for the tuned model.
         model: A model that answers, by name: see `ftdemo.models.load.resolve`.
         seed: Decides the examples in prompts and the order of training.
         rows: Use only the first N held-out rows.
-        ways: The approaches.
+        approaches: Those to compare.
         search: How passages are found: ``bm25`` or ``minilm``.
         settings: Changes to the recipe that tunes.
         stop: Set it to end after what is in hand.
@@ -96,36 +96,42 @@ def run_comparison(
     Raises:
         FtdemoError: If the task has no held-out rows, or something cannot be loaded, trained or written.
     """
-    recipe = tuning(task, model, {"seed": seed, "eval_every": None, "sample_prompts": 0} | dict(settings or {}))
-    asked = _Asked.of(task, recipe, rows, search)
+    recipe = tuning_recipe(task, model, {"seed": seed, "eval_every": None, "sample_prompts": 0} | dict(settings or {}))
+    benchmark = _Benchmark.of(task, recipe, rows, search)
     measured: list[Measured] = []
-    untuned = [way for way in ways if way not in TUNED]
+    untuned = [approach for approach in approaches if approach not in TUNED]
     if untuned:
-        voice = models.load_ready(model)
-        for way in untuned:
+        base = models.load_ready(model)
+        for approach in untuned:
             if stop and stop.is_set():
                 break
-            measured.append(_measure(way, voice, asked, 0.0, 0))
+            measured.append(_measure(approach, *base, benchmark, 0.0, 0))
             yield measured[-1]
-        del voice
-    tuned = [way for way in ways if way in TUNED]
+        del base  # before another model is loaded
+    tuned = [approach for approach in approaches if approach in TUNED]
     if tuned and not (stop and stop.is_set()):
         began = time.perf_counter()
         yield from perform(recipe, out, stop=stop)
         seconds = time.perf_counter() - began
         if out.exists() and (run := Run.load(out)).record["status"] == "completed":
             saved = sum(path.stat().st_size for path in out.glob("*model.safetensors"))
-            voice = _merged(run)
-            for way in tuned:
-                measured.append(_measure(way, voice, asked, seconds, saved))
+            merged = _load_merged(run)
+            for approach in tuned:
+                measured.append(_measure(approach, *merged, benchmark, seconds, saved))
                 yield measured[-1]
     if measured:
         yield Comparison(
-            task.name, model, seed, len(asked.rows), asked.quality_is, tuple(measured), advise(measured, recipe.model)
+            task.name,
+            model,
+            seed,
+            len(benchmark.rows),
+            benchmark.quality_is,
+            tuple(measured),
+            advise(measured, recipe.model),
         )
 
 
-def _merged(run: Run) -> tuple[Any, Any]:
+def _load_merged(run: Run) -> tuple[Any, Any]:
     """The tuned model as it would be put to use: the update added to the weights, where that rounds nothing away."""
     import torch
 
@@ -136,8 +142,8 @@ def _merged(run: Run) -> tuple[Any, Any]:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What all approaches share: the questions, and how they are put."""
+class _Benchmark:
+    """What all approaches share: the questions, the prompts and the score that decides."""
 
     task: Task
     recipe: Recipe
@@ -147,7 +153,7 @@ class _Asked:
     quality_is: str
 
     @classmethod
-    def of(cls, task: Task, recipe: Recipe, rows: int | None, search: str) -> _Asked:
+    def of(cls, task: Task, recipe: Recipe, rows: int | None, search: str) -> _Benchmark:
         splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
         heldout = tuple(row for row in islice(splits.heldout, rows) if isinstance(row, Row))
         if not heldout:
@@ -157,49 +163,52 @@ class _Asked:
         return cls(task, recipe, heldout, Prompts.of(task, recipe), search, deciding(kinds))
 
 
-def _measure(way: Way, voice: tuple[Any, Any], asked: _Asked, setup: float, stored: int) -> Measured:
-    """One approach: its answers, what they are worth, and what they cost."""
-    model, tokenizer = voice
-    longest = asked.recipe.answer_tokens
-    passages, search = asked.prompts.passages, None
-    if way in SEARCHING:
+def _measure(
+    approach: Approach, model: Any, tokenizer: Any, benchmark: _Benchmark, setup: float, stored: int
+) -> Measured:
+    """One approach: its answers, their scores and their costs."""
+    max_new_tokens = benchmark.recipe.answer_tokens
+    passages, search = benchmark.prompts.passages, None
+    if approach in RETRIEVING:
         began = time.perf_counter()
-        search = make_search(asked.search, passages)
+        search = make_search(benchmark.search, passages)
         setup += time.perf_counter() - began
         stored += search.size + sum(len(passage.encode()) for passage in passages)
-    if way == "few-shot":
-        stored += sum(len(turn.content.encode()) for row in asked.prompts.shots for turn in row.turns)
-    prompts = [asked.prompts.put(way, row, search) for row in asked.rows]
-    refuse_too_long(way, prompts, model, tokenizer, longest)
-    answers = answer_rows(model, tokenizer, prompts, max_new_tokens=longest)
-    scores = [score(answer, row, asked.task.data) for answer, row in zip(answers, asked.rows, strict=True)]
-    found = estimates(answers, asked.rows, asked.task.data)
-    news = _after_changes(way, voice, asked) if asked.task.changes else (None, None)
+    if approach == "few-shot":
+        stored += sum(len(turn.content.encode()) for row in benchmark.prompts.shots for turn in row.turns)
+    prompts = [benchmark.prompts.build(approach, row, search) for row in benchmark.rows]
+    refuse_too_long(approach, prompts, model, tokenizer, max_new_tokens)
+    answers = answer_rows(model, tokenizer, prompts, max_new_tokens=max_new_tokens)
+    scores = [score(answer, row, benchmark.task.data) for answer, row in zip(answers, benchmark.rows, strict=True)]
+    found = estimates(answers, benchmark.rows, benchmark.task.data)
+    up_to_date, out_of_date = (
+        _score_after_changes(approach, model, tokenizer, benchmark) if benchmark.task.changes else (None, None)
+    )
     return Measured(
-        way=way,
-        quality=found[asked.quality_is],
+        approach=approach,
+        quality=found[benchmark.quality_is],
         scores=found,
-        each=tuple(each[asked.quality_is] for each in scores),
-        seconds=_alone(model, tokenizer, prompts, longest),
+        each=tuple(each[benchmark.quality_is] for each in scores),
+        seconds=_median_latency(model, tokenizer, prompts, max_new_tokens),
         prompt_tokens=statistics.fmean(tokens_read(tokenizer, prompt) for prompt in prompts),
         answer_tokens=statistics.fmean(tokens_written(tokenizer, answer) for answer in answers),
         setup_seconds=setup,
         stored_bytes=stored,
-        found=_share_found(prompts, asked.rows) if search and asked.task.documents else None,
-        up_to_date=news[0],
-        out_of_date=news[1],
+        found=_share_found(prompts, benchmark.rows) if search and benchmark.task.documents else None,
+        up_to_date=up_to_date,
+        out_of_date=out_of_date,
         answers=answers,
     )
 
 
-def _alone(model: Any, tokenizer: Any, prompts: Sequence[Row], longest: int) -> float:
-    """Seconds for an answer to somebody who asks alone."""
-    taken = []
-    for prompt in prompts[:_ALONE]:
+def _median_latency(model: Any, tokenizer: Any, prompts: Sequence[Row], max_new_tokens: int) -> float:
+    """Seconds for one answer that is generated by itself: the median of some."""
+    seconds = []
+    for prompt in prompts[:_TIMED]:
         began = time.perf_counter()
-        answer_rows(model, tokenizer, [prompt], max_new_tokens=longest)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+        answer_rows(model, tokenizer, [prompt], max_new_tokens=max_new_tokens)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
 
 def _share_found(prompts: Sequence[Row], rows: Sequence[Row]) -> float | None:
@@ -214,29 +223,29 @@ def _share_found(prompts: Sequence[Row], rows: Sequence[Row]) -> float | None:
     )
 
 
-def _after_changes(way: Way, voice: tuple[Any, Any], asked: _Asked) -> tuple[float, float]:
-    """Of the questions about facts that have changed: how many are answered as things are now, how many as they were.
+def _score_after_changes(approach: Approach, model: Any, tokenizer: Any, benchmark: _Benchmark) -> tuple[float, float]:
+    """The share of questions about changed facts that are answered as things are now, and the share as they were.
 
-    Documents are corrected, for that takes a minute; nothing is trained again.
+    Documents are corrected, because that takes a minute; nothing is trained again.
     """
-    changes = asked.task.changes
-    prompts = replace(asked.prompts, task=after_changes(asked.task))
-    search = make_search(asked.search, prompts.passages) if way in SEARCHING else None
+    changes = benchmark.task.changes
+    prompts = replace(benchmark.prompts, task=apply_changes(benchmark.task))
+    search = make_search(benchmark.search, prompts.passages) if approach in RETRIEVING else None
     rows = [change.row for change in changes]
-    put = [prompts.put(way, row, search) for row in rows]
-    answers = answer_rows(*voice, put, max_new_tokens=asked.recipe.answer_tokens)
-    current = [_keeps(answer.text, row) for answer, row in zip(answers, rows, strict=True)]
-    before = {row.prompt[-1].content: row for row in asked.rows}
+    questions = [prompts.build(approach, row, search) for row in rows]
+    answers = answer_rows(model, tokenizer, questions, max_new_tokens=benchmark.recipe.answer_tokens)
+    current = [_satisfies(answer.text, row) for answer, row in zip(answers, rows, strict=True)]
+    before = {row.prompt[-1].content: row for row in benchmark.rows}
     known = [
         (answer, before[row.prompt[-1].content])
         for answer, row in zip(answers, rows, strict=True)
         if row.prompt[-1].content in before
     ]
-    former = [_keeps(answer.text, row) for answer, row in known]
+    former = [_satisfies(answer.text, row) for answer, row in known]
     return statistics.fmean(current), statistics.fmean(former) if former else 0.0
 
 
-def _keeps(text: str, row: Row) -> float:
+def _satisfies(text: str, row: Row) -> float:
     return float(constraints.satisfied(text, row.constraints) == 1)
 
 

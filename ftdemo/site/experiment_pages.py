@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ftdemo import charts
 from ftdemo.charts import Point
-from ftdemo.comparison.advice import table as table_of
+from ftdemo.comparison.advice import approach_table
 from ftdemo.errors import DataError
 from ftdemo.evaluation.evaluate import with_interval
 from ftdemo.experiments.spec import Chart, Experiment, find_experiments, look_up, number, over_seeds
@@ -224,7 +224,7 @@ def _approaches(arm: str, record: _Record) -> str:
     """All approaches on one task, as means over the seeds."""
     runs = [run for run in record["runs"].values() if run["arm"] == arm]
     means = {name: _mean_of_all([run["ways"][name] for run in runs]) for name in runs[0]["ways"]}
-    return _table(*table_of(means, runs[0]["quality_is"])) + "\n"
+    return _table(*approach_table(means, runs[0]["quality_is"])) + "\n"
 
 
 def _mean_of_all(values: list[Any]) -> Any:

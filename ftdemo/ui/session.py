@@ -10,8 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ftdemo.comparison.approaches import Prompts, Reply, Task, Way
-from ftdemo.comparison.approaches import reply as reply_to
+from ftdemo.comparison.approaches import Approach, Prompts, Reply, Task, answer_question
 from ftdemo.data import BUILT_IN, Labelled, Turn
 from ftdemo.estimate import throughput
 from ftdemo.estimate.throughput import Throughput
@@ -188,19 +187,20 @@ def spectrum(folder: str) -> dict[str, Any]:
 
 
 @on_accelerator()
-def ask(way: Way, question: str, task: Task, settings: dict[str, Any], folder: str) -> Reply:
-    """One question, put to a model in one way.
+def ask(approach: Approach, question: str, task: Task, settings: dict[str, Any], folder: str) -> Reply:
+    """The answer to one question by one approach.
 
     Args:
-        way: The approach.
+        approach: The approach.
         question: What is asked.
         task: With the notes as they are now.
         settings: The recipe that tunes for it.
         folder: The run of the tuned model; nothing where the approach needs none.
     """
     recipe = Recipe(**settings)
-    voice = _tuned(folder) if folder else _untrained(recipe.model)
-    return reply_to(way, question, Prompts.of(task, recipe), voice, longest=recipe.answer_tokens)
+    model, tokenizer = _tuned(folder) if folder else _untrained(recipe.model)
+    prompts = Prompts.of(task, recipe)
+    return answer_question(approach, question, prompts, model, tokenizer, max_new_tokens=recipe.answer_tokens)
 
 
 @on_accelerator()

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from ftdemo.cli.main import main
-from ftdemo.comparison.advice import Measured, advise, picture, table
-from ftdemo.comparison.approaches import WAYS, Way, own_task, tasks
+from ftdemo.comparison.advice import Measured, advise, approach_table, quality_chart
+from ftdemo.comparison.approaches import APPROACHES, Approach, load_task, tasks
 from ftdemo.comparison.compare import Comparison, run_comparison
 from ftdemo.data import Row, Turn
 from ftdemo.errors import UsageError
@@ -53,7 +53,7 @@ SETTINGS = {"max_steps": 40, "epochs": 100, "answer_tokens": 8, "lr": 0.01, "war
 def compared(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Path]:
     """All approaches with the small model of the house, which learns the ten prices by heart."""
     out = tmp_path_factory.mktemp("compared") / "tuned"
-    return list(run_comparison(own_task(folder, instruction="Be brief."), out, model="tiny", settings=SETTINGS)), out
+    return list(run_comparison(load_task(folder, instruction="Be brief."), out, model="tiny", settings=SETTINGS)), out
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +62,15 @@ def comparison(compared: tuple[list[Any], Path]) -> Comparison:
     return last
 
 
-def way(comparison: Comparison, name: str) -> Measured:
-    return next(one for one in comparison.measured if one.way == name)
+def result(comparison: Comparison, name: str) -> Measured:
+    return next(one for one in comparison.measured if one.approach == name)
 
 
 def test_all_approaches_are_measured_in_their_order_and_the_tuned_model_is_kept(
     compared: tuple[list[Any], Path],
 ) -> None:
     events, out = compared
-    assert [event.way for event in events if isinstance(event, Measured)] == list(WAYS)
+    assert [event.approach for event in events if isinstance(event, Measured)] == list(APPROACHES)
     assert sum(isinstance(event, Step) for event in events) == 40
     assert Run.load(out).record["status"] == "completed"
 
@@ -84,32 +84,32 @@ def test_each_approach_asks_the_same_questions_and_quality_is_what_the_rows_ask_
 
 def test_only_tuning_teaches_the_small_model_the_prices(comparison: Comparison) -> None:
     """By chance, a price of ten is right once; a model of 3 million weights makes nothing of notes in its prompt."""
-    assert way(comparison, "zero-shot").quality.value <= 0.1
-    assert way(comparison, "fine-tuning").quality.value >= 0.8
+    assert result(comparison, "zero-shot").quality.value <= 0.1
+    assert result(comparison, "fine-tuning").quality.value >= 0.8
 
 
 def test_what_each_approach_costs_is_counted(comparison: Comparison) -> None:
-    tokens = {one.way: one.prompt_tokens for one in comparison.measured}
+    tokens = {one.approach: one.prompt_tokens for one in comparison.measured}
     assert tokens["fine-tuning"] < tokens["zero-shot"] < tokens["few-shot"]
     assert tokens["fine-tuning"] < tokens["fine-tuning+rag"] < tokens["rag"]
-    stored = {one.way: one.stored_bytes for one in comparison.measured}
+    stored = {one.approach: one.stored_bytes for one in comparison.measured}
     assert stored["zero-shot"] == 0
     assert 0 < stored["few-shot"] < stored["rag"] < stored["fine-tuning"] < stored["fine-tuning+rag"]
-    setup = {one.way: one.setup_seconds for one in comparison.measured}
+    setup = {one.approach: one.setup_seconds for one in comparison.measured}
     assert setup["zero-shot"] == setup["few-shot"] == 0 < setup["rag"] < setup["fine-tuning"]
     assert all(one.seconds > 0 and 0 < one.answer_tokens <= 9 for one in comparison.measured)
 
 
 def test_the_passages_that_are_found_reach_the_prompt(comparison: Comparison) -> None:
-    assert way(comparison, "rag").found == way(comparison, "fine-tuning+rag").found == 1.0
-    assert way(comparison, "fine-tuning").found is None
-    asked = way(comparison, "rag").answers[0].prompt
+    assert result(comparison, "rag").found == result(comparison, "fine-tuning+rag").found == 1.0
+    assert result(comparison, "fine-tuning").found is None
+    asked = result(comparison, "rag").answers[0].prompt
     assert asked.startswith("Notes:\n- ")
     assert asked.endswith("- The lamp costs 11 crowns.\n\nQuestion: What does the lamp cost?")
 
 
 def test_a_tuned_model_goes_on_giving_the_fact_as_it_was(comparison: Comparison) -> None:
-    tuned = way(comparison, "fine-tuning")
+    tuned = result(comparison, "fine-tuning")
     assert (tuned.up_to_date, tuned.out_of_date) == (0.0, tuned.each[0])
 
 
@@ -121,19 +121,21 @@ def test_the_advice_names_what_reached_most(comparison: Comparison) -> None:
 
 def test_table_picture_and_plain_values_say_the_same(comparison: Comparison) -> None:
     ways = comparison.as_dict()["ways"]
-    head, rows = table(ways, comparison.quality_is)
-    assert [row[0] for row in rows] == list(WAYS)
+    head, rows = approach_table(ways, comparison.quality_is)
+    assert [row[0] for row in rows] == list(APPROACHES)
     assert head[:2] == ["", "constraints"]
     assert "after changes" in head
-    assert rows[3][1].startswith(f"{way(comparison, 'fine-tuning').quality.value:.0%} (")
-    drawn = picture(ways, comparison.quality_is)
-    assert all(name in drawn for name in WAYS)
+    assert rows[3][1].startswith(f"{result(comparison, 'fine-tuning').quality.value:.0%} (")
+    drawn = quality_chart(ways, comparison.quality_is)
+    assert all(name in drawn for name in APPROACHES)
     assert json.loads(json.dumps(comparison.as_dict())) == comparison.as_dict()
 
 
 def test_without_documents_solved_examples_are_searched_for(folder: Path, tmp_path: Path) -> None:
-    task = own_task(folder / "train.jsonl")
-    [measured, _] = run_comparison(task, tmp_path / "no", model="tiny", ways=["rag"], settings={"answer_tokens": 4})
+    task = load_task(folder / "train.jsonl")
+    [measured, _] = run_comparison(
+        task, tmp_path / "no", model="tiny", approaches=["rag"], settings={"answer_tokens": 4}
+    )
     assert isinstance(measured, Measured)
     assert measured.found is None
     assert not measured.answers[0].prompt.startswith("Notes:")
@@ -151,7 +153,7 @@ def test_a_stop_keeps_what_was_measured(folder: Path, tmp_path: Path) -> None:
         def set(self) -> None: ...
 
     settings = {"answer_tokens": 4}
-    events = list(run_comparison(own_task(folder), tmp_path / "no", model="tiny", stop=AfterOne(), settings=settings))
+    events = list(run_comparison(load_task(folder), tmp_path / "no", model="tiny", stop=AfterOne(), settings=settings))
     assert [type(event) for event in events] == [Measured, Comparison]
 
 
@@ -162,7 +164,7 @@ def test_a_prompt_that_the_model_cannot_read_whole_is_refused(tmp_path: Path) ->
     with pytest.raises(UsageError, match=r"few-shot: a prompt has [\d]+ tokens and its answer up to 4"):
         list(
             run_comparison(
-                own_task(rows), tmp_path / "no", model="tiny", ways=["few-shot"], settings={"answer_tokens": 4}
+                load_task(rows), tmp_path / "no", model="tiny", approaches=["few-shot"], settings={"answer_tokens": 4}
             )
         )
 
@@ -171,7 +173,7 @@ def test_rows_that_hold_nothing_back_are_refused(tmp_path: Path) -> None:
     rows = tmp_path / "few.jsonl"
     rows.write_text('{"prompt": "?", "completion": "!"}\n' * 3, encoding="utf-8")
     with pytest.raises(UsageError, match=r"few\.jsonl: there are no held-out conversations"):
-        list(run_comparison(own_task(rows), tmp_path / "no", model="tiny"))
+        list(run_comparison(load_task(rows), tmp_path / "no", model="tiny"))
 
 
 # The real small model
@@ -179,8 +181,8 @@ def test_rows_that_hold_nothing_back_are_refused(tmp_path: Path) -> None:
 
 def test_smollm2_answers_from_the_notes_that_it_is_given_and_keeps_up_with_changes(tmp_path: Path) -> None:
     """On all hundred facts it is right in 77 of 100 with notes and in none without; eight of them, here."""
-    ways: list[Way] = ["zero-shot", "rag"]
-    *measured, comparison = run_comparison(tasks()["facts"], tmp_path / "no", rows=8, ways=ways)
+    ways: list[Approach] = ["zero-shot", "rag"]
+    *measured, comparison = run_comparison(tasks()["facts"], tmp_path / "no", rows=8, approaches=ways)
     alone, noted = (one for one in measured if isinstance(one, Measured))
     assert alone.quality.value == 0.0
     assert noted.quality.value >= 0.5
@@ -227,7 +229,7 @@ def test_other_answers_have_no_fields() -> None:
 # Advice
 
 
-def measured(name: Way, each: Sequence[float], **more: Any) -> Measured:
+def measured(name: Approach, each: Sequence[float], **more: Any) -> Measured:
     mean = sum(each) / len(each)
     values: dict[str, Any] = {
         "seconds": 1.0,
