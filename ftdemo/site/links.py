@@ -1,4 +1,4 @@
-"""The first mention of a term on a page becomes a link to the term's page. Headings, code and formulas stay the same."""
+"""The first mention of a term on a page becomes a link to its page. Headings, code and formulas stay the same."""
 
 from __future__ import annotations
 
