@@ -2,8 +2,8 @@
 
 from ftdemo.data.builtin import BUILT_IN, BuiltIn
 from ftdemo.data.rows import (
+    AnyPrompt,
     AnyRow,
-    Asked,
     Examined,
     Labelled,
     Row,
@@ -20,8 +20,8 @@ from ftdemo.data.trial import Trial
 
 __all__ = [
     "BUILT_IN",
+    "AnyPrompt",
     "AnyRow",
-    "Asked",
     "BuiltIn",
     "Examined",
     "Labelled",

@@ -1,4 +1,4 @@
-"""From examples to batches: rows of like length together, or several texts packed into one row."""
+"""From examples to batches: examples of similar length together, or several packed into one row of a tensor."""
 
 from __future__ import annotations
 
@@ -15,34 +15,33 @@ if TYPE_CHECKING:
     import torch
 
 _BUCKET_BATCHES = 8
-"""Rows are sorted by length within stretches of about this many batches, so that batches still differ by epoch."""
-
+"""Examples are sorted by length only within stretches of about this many batches, so that each epoch has other ones."""
 _PACKED_BATCHES = 32
-"""The same where rows are packed: more texts to choose from leave less room, 7% of a row in place of 10%."""
+"""The same for packed rows: more texts to choose from leave less padding, 7% of a row instead of 10%."""
 
 Packed = list[list[int]]
-"""A batch, as the places of its examples: row by row, one in each row or, where rows are packed, several."""
+"""A batch as the indices of its examples, row by row: one in each row or, in packed rows, several."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples as tensors, padded on the right."""
+    """Examples as tensors, padded on the right."""
 
     input_ids: torch.Tensor
     """int64, rows x length."""
     attention_mask: torch.Tensor
-    """int64, rows x length: 1 on text, 0 on padding. Where packed: bool, rows x 1 x length x length, who sees whom.
+    """int64, rows x length: 1 for text, 0 for padding. Packed: bool, rows x 1 x length x length, who sees whom.
 
-    Such a mask is understood by our attention and by transformers' ``sdpa``, not by its ``eager``.
+    ftdemo's own attention and transformers' ``sdpa`` take such a mask, its ``eager`` does not.
     """
     loss_positions: torch.Tensor
     """bool, rows x length: the positions whose *next* token is trained."""
     targets: torch.Tensor
-    """int64: the tokens to predict at the loss positions, in their order; of labelled texts, the labels."""
+    """int64: the tokens to predict at the loss positions, in their order; for labelled texts, the labels."""
     tokens: int
-    """Tokens of real text."""
+    """Tokens that are not padding."""
     position_ids: torch.Tensor | None = None
-    """int64, rows x length, of packed rows alone: each text counts from 0."""
+    """int64, rows x length, for packed rows only: each text counts from 0."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -55,7 +54,7 @@ class Batch:
 
 
 class BatchPlan(Sequence[Packed]):
-    """Which examples go together, batch by batch, for a whole run; some eight bytes an example."""
+    """Which examples form each batch of a whole run, in about eight bytes per example."""
 
     def __init__(self, batches: Iterable[Packed]) -> None:
         self._places, self._rows, self._batches = array("I"), array("I", [0]), array("I", [0])
@@ -77,16 +76,16 @@ class BatchPlan(Sequence[Packed]):
 def plan_batches(
     lengths: Sequence[int], *, batch_tokens: int, epochs: float, seed: int, packed_length: int | None = None
 ) -> BatchPlan:
-    """Plan which examples go together.
+    """Plan which examples form each batch.
 
-    Each epoch is shuffled. Then rows of like length are put together, so that little is padded; a batch holds at most
-    `batch_tokens` tokens with its padding, and at least one row. With `packed_length`, texts are put into rows of that
-    length instead, the longest first, and each batch has the same number of rows.
+    Each epoch is shuffled. Then examples of similar length are put together, so that there is little padding; a batch
+    has at most `batch_tokens` tokens, padding included, and at least one example. With `packed_length`, texts are put
+    into rows of that length instead, the longest first, and each batch has the same number of rows.
 
     Args:
         lengths: Tokens of each example.
         batch_tokens: Tokens of a batch, padding included.
-        epochs: Passes over the examples; of the last one a share, if it is no whole number.
+        epochs: Passes over the examples; a fraction means a part of the last pass.
         seed: Decides the order.
         packed_length: Length of a packed row, in tokens.
     """
@@ -102,13 +101,13 @@ def _planned(
         else:
             batches = BatchPlan(_bucketed(lengths, batch_tokens, rng))
         order = list(range(len(batches)))
-        rng.shuffle(order)
+        rng.shuffle(order)  # within a stretch they come sorted by length, which would be a curriculum
         share = min(1.0, epochs - epoch)
         yield from (batches[place] for place in order[: math.ceil(share * len(batches))])
 
 
 def _stretches(lengths: Sequence[int], batch_tokens: int, rng: random.Random, batches: int) -> Iterator[list[int]]:
-    """The examples in random order, in stretches of some batches, each sorted by length."""
+    """The examples in random order, cut into stretches of several batches, each sorted by length."""
     shuffled = array("I", rng.sample(range(len(lengths)), len(lengths)))
     stretch = max(1, round(batches * batch_tokens * len(lengths) / sum(lengths)))
     for start in range(0, len(shuffled), stretch):
@@ -127,14 +126,14 @@ def _bucketed(lengths: Sequence[int], batch_tokens: int, rng: random.Random) -> 
 
 
 def _packed(lengths: Sequence[int], batch_tokens: int, packed_length: int, rng: random.Random) -> Iterator[Packed]:
-    rows_a_batch = max(1, batch_tokens // packed_length)
+    rows_per_batch = max(1, batch_tokens // packed_length)
     batch: Packed = []
     for places in _stretches(lengths, batch_tokens, rng, _PACKED_BATCHES):
         rows = _fill_rows(places, lengths, packed_length)
         rng.shuffle(rows)
         for row in rows:
             batch.append(row)
-            if len(batch) == rows_a_batch:
+            if len(batch) == rows_per_batch:
                 yield batch
                 batch = []
     if batch:
@@ -157,18 +156,18 @@ def _fill_rows(places: Sequence[int], lengths: Sequence[int], packed_length: int
 
 
 def collate(examples: Sequence[Example], pad_token_id: int) -> Batch:
-    """Pad examples, one a row, to the longest of them."""
+    """Pad examples, one per row, to the longest of them."""
     return _as_tensors([[example] for example in examples], pad_token_id, max(map(len, examples)))
 
 
 def collate_packed(rows: Sequence[Sequence[Example]], pad_token_id: int, *, length: int, count: int) -> Batch:
-    """Put several texts into each row, each blind to the others and counting its positions from 0.
+    """Put several texts into each row; each sees only itself, and its positions count from 0.
 
     Args:
         rows: The texts of each row.
         pad_token_id: Fills the rest of a row.
         length: Length of a row, in tokens.
-        count: Rows of the batch; those that are missing are padding, so that every batch has one shape.
+        count: Rows of the batch; missing ones are padding, so that all batches have one shape and compile once.
     """
     import torch
 
@@ -182,8 +181,8 @@ def collate_packed(rows: Sequence[Sequence[Example]], pad_token_id: int, *, leng
             position[index, start : start + len(example)] = torch.arange(len(example))
             start += len(example)
     earlier = torch.ones(length, length, dtype=torch.bool).tril()
-    sees = (segment[:, :, None] == segment[:, None, :]) & earlier
-    return Batch(batch.input_ids, sees[:, None], batch.loss_positions, batch.targets, batch.tokens, position)
+    visible = (segment[:, :, None] == segment[:, None, :]) & earlier
+    return Batch(batch.input_ids, visible[:, None], batch.loss_positions, batch.targets, batch.tokens, position)
 
 
 def _as_tensors(rows: Sequence[Sequence[Example]], pad_token_id: int, length: int) -> Batch:
@@ -198,6 +197,7 @@ def _as_tensors(rows: Sequence[Sequence[Example]], pad_token_id: int, length: in
             end = start + len(example)
             input_ids[index, start:end] = torch.tensor(example.input_ids)
             attention_mask[index, start:end] = 1
+            # Position i predicts token i + 1, so the mask moves one to the left and a text's last position has no loss.
             loss_positions[index, start : end - 1] = torch.tensor(example.completion_mask[1:], dtype=torch.bool)
             start = end
     examples = [example for row in rows for example in row]

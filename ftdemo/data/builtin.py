@@ -1,4 +1,4 @@
-"""The data sets that ship with the package: where their files lie, and how an answer to them is scored."""
+"""The data sets that ship with the package: their files or generators, and how an answer to them is scored."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _HERE = Path(__file__).parent / "sets"
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A data set of ours."""
+    """A data set that ships with the package."""
 
     name: str
     summary: str
     folder: Path
     score: Callable[[str], dict[str, float]] | None = None
-    """Scores of an answer, each from 0 to 1, from its text alone."""
+    """Scores an answer by its text alone, each score from 0 to 1."""
     documents: Callable[[int], Iterator[str]] | None = None
     """Endless texts from a seed, where the set is generated and has no files."""
     turns: Callable[[str], list[str]] | None = None
-    """What user and assistant say in turns, where a generated text is a chat, else nothing."""
+    """The turns of user and assistant in a generated text that is a chat; empty for any other text."""
     trials: Callable[[int], Iterator[Trial]] | None = None
-    """Endless trials from a seed, where texts are generated."""
+    """Endless trials from a seed, for a set of generated texts."""
     pairs: Callable[..., Iterator[dict[str, Any]]] | None = None
-    """Endless rows from a seed, as lines of JSON would have them; the held-out ones with ``heldout=True``."""
+    """Endless rows from a seed, as parsed lines of JSON; the held-out ones with ``heldout=True``."""
     default_rows: int = 0
-    """How many generated rows to train on where a recipe does not say."""
+    """How many generated rows to train on, unless a recipe names a number."""
 
     @property
     def train(self) -> Path:
@@ -101,4 +101,4 @@ BUILT_IN = {
     ),
 }
 GENERAL_KNOWLEDGE = _HERE / "general_knowledge"
-"""Texts and questions of no special field, by which forgetting is measured."""
+"""Texts and questions of general knowledge, by which forgetting is measured."""

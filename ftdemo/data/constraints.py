@@ -1,4 +1,4 @@
-"""Constraints: what an answer has to keep to, written next to its prompt and checked from its text alone."""
+"""Constraints: what an answer has to fulfil, written next to its prompt and checked from its text alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _contains(text: str, wanted: list[str]) -> bool:
 
 
 def _has(text: str, word: str) -> bool:
-    """Whether the word or phrase stands in the text as such, whatever its case: "tar" does not stand in "start"."""
+    """Whether the text contains the whole word or phrase, in any case: "start" does not contain "tar"."""
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
@@ -36,7 +36,7 @@ def validate_constraints(value: Any) -> Constraints:
     """The constraints of a row, if they are well formed.
 
     Raises:
-        ValueError: What is wrong with them.
+        ValueError: If they are not; the message says why.
     """
     if not isinstance(value, dict):
         raise ValueError('constraints should be an object such as {"contains": ["lamp"], "max_words": 40}')
@@ -51,6 +51,6 @@ def validate_constraints(value: Any) -> Constraints:
 
 
 def satisfied(text: str, wanted: Constraints) -> float:
-    """The share of the constraints that the text keeps, from 0 to 1; 1 where there are none."""
-    kept = [_CHECKS[name][1](text, value) for name, value in wanted.items()]
-    return sum(kept) / len(kept) if kept else 1.0
+    """The share of the constraints that the text fulfils, from 0 to 1; 1 if there are none."""
+    fulfilled = [_CHECKS[name][1](text, value) for name, value in wanted.items()]
+    return sum(fulfilled) / len(fulfilled) if fulfilled else 1.0

@@ -1,4 +1,4 @@
-"""Documents to search in: a file of texts, or a folder of text and Markdown files, a passage a paragraph."""
+"""Documents to search in: a file of texts, or a folder of text and Markdown files, with one passage per paragraph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def read_documents(path: Path) -> list[str]:
     """The passages of a file, or of all text files in a folder.
 
     Raises:
-        DataError: If there are none, or a file holds something else than texts.
+        DataError: If there are none, or a file holds anything but texts.
     """
     passages = []
     for row in stream_rows(path):

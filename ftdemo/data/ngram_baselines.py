@@ -1,4 +1,4 @@
-"""What a loss curve is measured against: how surprising the same tokens are to models that only count."""
+"""Baselines for a loss curve: the entropy of the same tokens for models that only count."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MOST_EXAMPLES = 20_000
 
 
 def entropies(examples: Iterable[Example], vocabulary: int) -> dict[str, float]:
-    """The entropy of a token for a model that knows nothing, frequencies, or which token follows which: nats a token.
+    """The entropy of a token for a model that knows nothing, frequencies, or pairs of tokens, in nats per token.
 
     ``uniform`` is ln(vocabulary). ``unigram`` is the entropy of a token, ``bigram`` that of a token given the one
-    before it (Shannon 1951), counted over the first 20,000 of these examples themselves, so that no model of pairs
-    could do better on them.
+    before it (Shannon 1951), counted over the first 20,000 of these very examples, so that no model of token pairs
+    could have a lower loss on them.
     """
     pairs: Counter[tuple[int, int]] = Counter()
     for example in islice(examples, _MOST_EXAMPLES):

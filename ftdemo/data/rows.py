@@ -100,8 +100,8 @@ class Labelled:
 
 
 AnyRow = Row | Text | Labelled
-Asked = AnyRow | Trial
-"""What a model can be asked."""
+AnyPrompt = AnyRow | Trial
+"""Anything that a model can be given to answer or to continue."""
 _CONVERSATIONS = (("messages",), ("prompt", "completion"), ("instruction", "output"), ("conversations",))
 """The keys by which conversations are recognised: OpenAI's, TRL's, Alpaca's, ShareGPT's. The first that fit count."""
 KEYS = (*(key for keys in _CONVERSATIONS for key in keys), "input", "text", "label")
@@ -137,7 +137,7 @@ class Splits:
     """For generated texts: the openings whose continuations are scored."""
 
     @property
-    def prompts(self) -> tuple[Asked, ...]:
+    def prompts(self) -> tuple[AnyPrompt, ...]:
         """What a model answers before and after training."""
         return self.trials or self.heldout
 

@@ -22,7 +22,7 @@ _NO_LABEL = -1
 
 @dataclass(frozen=True)
 class Example:
-    """A row, or a piece of one, as token ids.
+    """A row, or a piece of one, as token ids: what a model is trained on.
 
     `completion_mask[i]` says whether the model is taught to predict ``input_ids[i]`` from the tokens before it.
     The first token has nothing before it, so it is never trained.
@@ -110,36 +110,36 @@ def encode_all(
     max_length: int = 512,
     labels: Sequence[str] = (),
 ) -> Examples:
-    """All rows as examples.
+    """Turn rows into examples.
 
-    Conversations and labelled texts are cut at `max_length` tokens, and rows of which that leaves nothing to train
-    are dropped; both are noted. Running texts lose nothing: a long one becomes several examples.
+    Conversations and labelled texts are cut at `max_length` tokens, and rows with nothing left to train are dropped;
+    `Examples` lists both. Running texts lose nothing: a long one becomes several examples.
 
     Raises:
         DataError: If a text contains one of the model's control tokens, or a label is not among `labels`.
         ModelError: If conversations meet a tokenizer whose chat template cannot teach them.
     """
-    store = Examples()
+    examples = Examples()
     for row in rows:
         match row:
             case Row():
-                store.add(encode(row, tokenizer, train_on=train_on, train_stop=train_stop, max_length=max_length))
+                examples.add(encode(row, tokenizer, train_on=train_on, train_stop=train_stop, max_length=max_length))
             case Text():
                 for piece in encode_text(row, tokenizer, max_length=max_length):
-                    store.add(piece)
-                store.text_bytes += len(row.text.encode())
+                    examples.add(piece)
+                examples.text_bytes += len(row.text.encode())
             case Labelled():
-                store.add(encode_labelled(row, tokenizer, labels=labels, max_length=max_length))
-    return store
+                examples.add(encode_labelled(row, tokenizer, labels=labels, max_length=max_length))
+    return examples
 
 
 def encode(
     row: Row, tokenizer: PreTrainedTokenizerBase, *, train_on: str, max_length: int, train_stop: bool = True
 ) -> Example:
-    """A conversation as token ids and the tokens to train.
+    """A conversation as token ids, with a mask of the tokens to train.
 
-    With ``train_on="completion"`` these are, in every assistant turn, its content and the stop token that ends it;
-    with ``"all"`` every token but the first. Without `train_stop` no stop token is among them.
+    With ``train_on="completion"`` these are the content of every assistant turn and the stop token that ends it; with
+    ``"all"`` they are all tokens but the first. Without `train_stop`, no stop token is trained.
 
     Raises:
         DataError: If the row's text contains one of the template's control tokens.
@@ -154,7 +154,7 @@ def encode(
     trained = [False] * len(ids)
     for start, end in spans:
         for place, (a, b) in enumerate(places):
-            if start <= a and start < b <= end:
+            if start <= a and start < b <= end:  # a token that begins before the answer is part of the prompt
                 trained[place] = True
     if not train_stop:
         trained = [counts and token != tokenizer.eos_token_id for counts, token in zip(trained, ids, strict=True)]
@@ -164,10 +164,9 @@ def encode(
 
 
 def encode_text(row: Text, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> Iterator[Example]:
-    """A running text, closed by the stop token, in pieces of `max_length` tokens at most.
+    """A running text, ended by the stop token, in pieces of at most `max_length` tokens.
 
-    Each piece begins with the token that the one before ended with, so that every token but the very first is trained
-    once.
+    Each piece begins with the last token of the one before, so that every token but the very first is trained once.
     """
     refuse_control_tokens(row.number, row.text, "the text", tokenizer)
     ids = [*tokenizer(row.text, verbose=False)["input_ids"], tokenizer.eos_token_id]
@@ -179,7 +178,7 @@ def encode_text(row: Text, tokenizer: PreTrainedTokenizerBase, *, max_length: in
 def encode_labelled(
     row: Labelled, tokenizer: PreTrainedTokenizerBase, *, labels: Sequence[str], max_length: int
 ) -> Example:
-    """A text as token ids, with the number of its label. No token of it has a loss: its label has."""
+    """A text as token ids, with the number of its label. Only the label has a loss, no token."""
     refuse_control_tokens(row.number, row.text, "the text", tokenizer)
     if row.label not in labels:
         known = ", ".join(labels)
@@ -190,7 +189,7 @@ def encode_labelled(
 
 
 def render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, to_be_answered: bool = False) -> str:
-    """The conversation as the one text the model reads: the only place where a chat template is applied."""
+    """The conversation as the text that the model reads. No other function applies a chat template."""
     if not tokenizer.chat_template:
         raise ModelError("The tokenizer has no chat template.", "Use an instruction-tuned model, which has one.")
     messages = [turn.as_message() for turn in turns]
@@ -199,7 +198,7 @@ def render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, to_be_a
 
 
 def _assistant_spans(row: Row, text: str, tokenizer: Any) -> list[tuple[int, int]]:
-    """Where in the text each assistant turn's content begins and its stop token ends, in characters."""
+    """For each assistant turn, where its content begins and its stop token ends in the text, in characters."""
     spans = []
     for index, turn in enumerate(row.turns):
         if turn.role != "assistant":
@@ -219,14 +218,14 @@ def _assistant_spans(row: Row, text: str, tokenizer: Any) -> list[tuple[int, int
 
 
 def refuse_control_tokens(number: int, text: str, where: str, tokenizer: Any) -> None:
-    """Refuse a text that holds one of the model's control tokens.
+    """Refuse a text that contains one of the model's control tokens.
 
     Raises:
-        DataError: If it does, with the row's number and where in it that is.
+        DataError: If it does; the message names the row and the part of it.
     """
     for token in tokenizer.all_special_tokens:
         if token in text:
             raise DataError(
                 f"Row {number}: {where} contains {token}, a control token, which would end or start a turn.",
-                "Take it out of the text: control tokens belong to the model's own templates alone.",
+                "Remove it from the text: only the model's own template may use control tokens.",
             )

@@ -1,4 +1,4 @@
-"""Trials: what a model that only goes on with texts is given, so that what it learned can be scored."""
+"""Trials: openings for a model that continues texts, so that its continuations can be scored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Trial:
-    """An unseen text up to some point, how it goes on in the data, and what a continuation is worth."""
+    """The opening of an unseen text, its continuation in the data, and how another continuation is scored."""
 
     number: int
     opening: str

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.data import BUILT_IN, AnyRow, Asked, Labelled, Row, Text, Trial, constraints, load_splits, stream_rows
+from ftdemo.data import BUILT_IN, AnyPrompt, AnyRow, Labelled, Row, Text, Trial, constraints, load_splits, stream_rows
 from ftdemo.data.batches import collate, plan_batches
 from ftdemo.data.builtin import GENERAL_KNOWLEDGE
 from ftdemo.data.tokenize import Example, Examples, encode_all
@@ -63,7 +63,7 @@ class Evaluation:
 def answer_and_score(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Asked],
+    rows: Sequence[AnyPrompt],
     *,
     data: str,
     step: int = 0,
@@ -113,7 +113,7 @@ def classify(
     return tuple(answers)
 
 
-def mean_scores(answers: Sequence[Answer], rows: Sequence[Asked], data: str) -> dict[str, float]:
+def mean_scores(answers: Sequence[Answer], rows: Sequence[AnyPrompt], data: str) -> dict[str, float]:
     """The mean of each score over the answers, from 0 to 1; of labels also the macro F1."""
     return {name: round(estimate.value, 4) for name, estimate in estimates(answers, rows, data, resamples=0).items()}
 
@@ -130,7 +130,7 @@ def _f1(name: str, predicted: Sequence[str], actual: Sequence[str]) -> float:
 
 
 def estimates(
-    answers: Sequence[Answer], rows: Sequence[Asked], data: str, resamples: int = _RESAMPLES
+    answers: Sequence[Answer], rows: Sequence[AnyPrompt], data: str, resamples: int = _RESAMPLES
 ) -> dict[str, Estimate]:
     """Each score of the answers: what it is depends on the kind of row."""
     import numpy
@@ -149,7 +149,7 @@ def estimates(
     return found
 
 
-def score(answer: Answer, row: Asked, data: str) -> dict[str, float]:
+def score(answer: Answer, row: AnyPrompt, data: str) -> dict[str, float]:
     """The scores of one answer, each from 0 to 1; which ones there are depends on the kind of row."""
     if isinstance(row, Text):
         return {"stopped": float(answer.stopped)}
@@ -261,7 +261,7 @@ def evaluate(
     if not labels:
         value, low, high = (float(numpy.exp(nats)) for nats in (losses.value, losses.low, losses.high))
         heldout["perplexity"] = Estimate(value, low, high, losses.rows)
-    asked: Sequence[Asked] = trials or rows
+    asked: Sequence[AnyPrompt] = trials or rows
     answers = answer_and_score(model, tokenizer, asked, data=data, labels=labels, answer_tokens=answer_tokens).answers
     return Evaluation(
         heldout=heldout | estimates(answers, asked, data),

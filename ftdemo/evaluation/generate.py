@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.data import Asked, Row, Trial, Turn
+from ftdemo.data import AnyPrompt, Row, Trial, Turn
 from ftdemo.data.tokenize import render
 from ftdemo.events import Answer
 from ftdemo.training.methods import hook_head_input, precision
@@ -27,7 +27,7 @@ _OPENING_WORDS = 12
 def answer_rows(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Asked],
+    rows: Sequence[AnyPrompt],
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
     until: Callable[[], bool] | None = None,
