@@ -27,7 +27,7 @@ from ftdemo.comparison.approaches import (
 )
 from ftdemo.data import Row, constraints, load_splits
 from ftdemo.errors import UsageError
-from ftdemo.evaluation.evaluate import deciding, estimates, score
+from ftdemo.evaluation.evaluate import estimates, main_score, score
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.evaluation.retrieval import make_search
 from ftdemo.events import Answer, Event
@@ -160,7 +160,7 @@ class _Benchmark:
             what = f"{task.name}: there are no held-out conversations to compare by."
             raise UsageError(what, "Give ten rows or more with `prompt` and `completion`, or a folder with two files.")
         kinds = score(Answer("", heldout[0].reference, heldout[0].reference, True), heldout[0], task.data)
-        return cls(task, recipe, heldout, Prompts.of(task, recipe), search, deciding(kinds))
+        return cls(task, recipe, heldout, Prompts.of(task, recipe), search, main_score(kinds))
 
 
 def _measure(

@@ -21,7 +21,7 @@ from ftdemo.data import Row, examine, stream_rows
 from ftdemo.data.check import CHANGES, check_file
 from ftdemo.data.split import choose_heldout
 from ftdemo.errors import DataError, RecipeError, UsageError, first_problem
-from ftdemo.evaluation.evaluate import deciding, evaluate_before_and_after, score, with_interval
+from ftdemo.evaluation.evaluate import evaluate_before_and_after, main_score, score, with_interval
 from ftdemo.evaluation.evaluate import evaluations_as_dict as evaluations
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Answer, Event
@@ -274,7 +274,7 @@ def _by_checkers(rows: Sequence[Row], answers: Sequence[tuple[Answer, Answer]], 
     wins = []
     for row, (base, tuned) in zip(rows, answers, strict=True):
         scores = [score(answer, row, data) for answer in (base, tuned)]
-        name = deciding(scores[0])
+        name = main_score(scores[0])
         lead = scores[1][name] - scores[0][name]
         wins.append(0.5 + 0.5 * ((lead > 0) - (lead < 0)))
     return wins

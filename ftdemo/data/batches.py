@@ -30,12 +30,13 @@ class Batch:
     input_ids: torch.Tensor
     """int64, rows x length."""
     attention_mask: torch.Tensor
-    """int64, rows x length: 1 for text, 0 for padding. Packed: bool, rows x 1 x length x length, who sees whom.
+    """int64, rows x length: 1 for text, 0 for padding. Packed: bool, rows x 1 x length x length, true where
+    a token (third axis) attends to another (fourth axis).
 
     ftdemo's own attention and transformers' ``sdpa`` take such a mask, its ``eager`` does not.
     """
     loss_positions: torch.Tensor
-    """bool, rows x length: the positions whose *next* token is trained."""
+    """bool, rows x length: the positions from which the next token is predicted with a loss."""
     targets: torch.Tensor
     """int64: the tokens to predict at the loss positions, in their order; for labelled texts, the labels."""
     tokens: int
@@ -118,6 +119,7 @@ def _bucketed(lengths: Sequence[int], batch_tokens: int, rng: random.Random) -> 
     for places in _stretches(lengths, batch_tokens, rng, _BUCKET_BATCHES):
         batch: Packed = []
         for place in places:
+            # Sorted by length, the newest example is the longest, so all others would be padded to it.
             if batch and (len(batch) + 1) * lengths[place] > batch_tokens:
                 yield batch
                 batch = []
@@ -130,7 +132,7 @@ def _packed(lengths: Sequence[int], batch_tokens: int, packed_length: int, rng: 
     batch: Packed = []
     for places in _stretches(lengths, batch_tokens, rng, _PACKED_BATCHES):
         rows = _fill_rows(places, lengths, packed_length)
-        rng.shuffle(rows)
+        rng.shuffle(rows)  # or the longest texts would share a batch
         for row in rows:
             batch.append(row)
             if len(batch) == rows_per_batch:
@@ -161,7 +163,7 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> Batch:
 
 
 def collate_packed(rows: Sequence[Sequence[Example]], pad_token_id: int, *, length: int, count: int) -> Batch:
-    """Put several texts into each row; each sees only itself, and its positions count from 0.
+    """Put several texts into each row; each attends only to itself, and its positions count from 0.
 
     Args:
         rows: The texts of each row.
@@ -181,6 +183,7 @@ def collate_packed(rows: Sequence[Sequence[Example]], pad_token_id: int, *, leng
             position[index, start : start + len(example)] = torch.arange(len(example))
             start += len(example)
     earlier = torch.ones(length, length, dtype=torch.bool).tril()
+    # Padding attends to padding: a token that attends to nothing would have no softmax.
     visible = (segment[:, :, None] == segment[:, None, :]) & earlier
     return Batch(batch.input_ids, visible[:, None], batch.loss_positions, batch.targets, batch.tokens, position)
 

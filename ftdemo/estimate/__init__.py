@@ -1,1 +1,1 @@
-"""What a run takes, before it begins: parameters, memory, throughput, time and money."""
+"""Estimates before training: parameters, memory, throughput, time and cost."""

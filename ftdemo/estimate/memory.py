@@ -1,6 +1,6 @@
-"""What a run takes, before it begins: memory by part, operations, time on an accelerator, and what a host would charge.
+"""Estimates before training: memory by part, operations, time on an accelerator, and the price at a host.
 
-Every function is a formula over a few numbers, so that a page can have it too. The numbers come from a model's
+Every function is a formula over a few numbers, so that a page can show it too. The numbers come from a model's
 configuration alone.
 """
 
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.5625}
-"""Of a number in each format. NormalFloat of 4 bits keeps a float32 scale for every 64 (Dettmers et al. 2023)."""
+"""Per number, in each format. 4-bit NormalFloat keeps a float32 scale for every 64 numbers (Dettmers et al. 2023)."""
 WORKSPACE = 0.45
-"""As a share of activations and logits: measured with SmolLM2 on a CPU under Linux, where it was 0.41 to 0.56."""
+"""As a share of activations and logits. Measured with SmolLM2 on a CPU under Linux: from 0.41 to 0.56."""
 UTILIZATION = 0.3
-"""The share of an accelerator's peak that a run reaches, unless something else is known: an assumption."""
+"""The share of an accelerator's peak that a run reaches: an assumption, used unless a better value is given."""
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """A device that can be rented or bought, by its maker's data sheet."""
+    """A device that can be rented or bought, as its maker's data sheet describes it."""
 
     name: str
     peak: float
-    """Operations a second on dense matrices in bfloat16, or in float16 where there is no bfloat16."""
+    """Operations per second on dense matrices in bfloat16, or in float16 if the device has no bfloat16."""
     memory_bytes: float
     source: str
 
@@ -43,17 +43,17 @@ ACCELERATORS = {
     "H100": Accelerator("NVIDIA H100 SXM", 989e12, 80e9, f"{_NVIDIA}/h100/"),
     "H200": Accelerator("NVIDIA H200 SXM", 989e12, 141e9, f"{_NVIDIA}/h200/"),
 }
-"""Data sheets often print twice these peaks: that is for matrices of which half are zeros."""
+"""Data sheets often print twice these peaks, which hold only for matrices half of whose entries are zero."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """A transformer's dimensions, as far as costs depend on them."""
+    """The dimensions of a transformer on which its costs depend."""
 
     total: int
     """Parameters; tied weights count once."""
     matrices: int
-    """Of them, those in the linear layers that every token passes: all but embeddings and output head."""
+    """The parameters in the linear layers that every token passes: all except embeddings and output head."""
     layers: int
     width: int
     """Of the hidden states."""
@@ -61,12 +61,12 @@ class Size:
     """Of the feed-forward layers."""
     heads: int
     key_width: int
-    """Of all keys of a token together: less than `width` where several heads share a key."""
+    """Of all keys of a token together: less than `width` if several heads share a key."""
     vocabulary: int
 
     @property
     def outside(self) -> int:
-        """Parameters that are no matrix of a layer: embeddings, head and norms."""
+        """Parameters outside the layers' matrices: embeddings, head and norms."""
         return self.total - self.matrices
 
 
@@ -81,7 +81,7 @@ class Memory:
     """What the forward pass keeps for the backward pass."""
     logits: float
     workspace: float
-    """What is held for a moment, and what the allocator does not give back at once."""
+    """What is held only briefly, and what the allocator does not give back at once."""
 
     @property
     def total(self) -> float:
@@ -101,31 +101,40 @@ def memory(
     row_tokens: float = 128,
     trained_tokens: float | None = None,
 ) -> Memory:
-    """What a step of this package's loop holds.
+    """The memory that a step of this package's loop holds.
 
-    Weights that move are float32, with a gradient and AdamW's two moments: 16 bytes each. Frozen ones are kept as they
-    are multiplied. Of each layer and token are kept seven vectors of the hidden states' width, the keys and values,
-    three of the feed-forward layer's width, and the attention weights: a number a head and token of the row. Where
-    float32 weights are multiplied in another format, a copy of them in that format is kept besides, and inputs are kept
-    as they are cast, five more vectors.
+    Trained weights are float32, with a gradient and AdamW's two moments: 16 bytes each. Frozen weights are kept in the
+    format in which they are multiplied.
+
+    For each layer and token, the backward pass needs:
+
+    - seven vectors of the hidden states' width: the inputs and the outputs of both norms, the queries, and the output
+      of attention before and after its heads are joined;
+    - the keys and the values;
+    - three vectors of the feed-forward layer's width: the gate, what it gates, and their product;
+    - the attention weights: one number per head and token of the row.
+
+    If float32 weights are multiplied in another format, a copy of them in that format is kept as well, and the inputs
+    of these products are kept as cast, too: five more vectors.
 
     Args:
         size: The model's.
-        trainable: Parameters that move.
-        low_rank: Whether they stand beside frozen weights.
+        trainable: Trained parameters.
+        low_rank: Whether they are beside frozen weights.
         frozen: The format of frozen matrices: float32, bfloat16 or nf4.
         products: The format of matrix products.
         batch_tokens: Tokens of a batch, padding included.
         row_tokens: Tokens of a row.
-        trained_tokens: Tokens of a batch that have a loss; all of them, where it is not said.
+        trained_tokens: Tokens of a batch that have a loss; by default all of them.
     """
     wide = BYTES[products]
     kept = (size.matrices * BYTES[frozen] + size.outside * wide) if low_rank else 0.0
     casts = not low_rank and products != "float32"
     vectors = 12 if casts else 7
-    a_token = vectors * size.width + 2 * size.key_width + 3 * size.inner + size.heads * row_tokens
-    losses = batch_tokens if trained_tokens is None else trained_tokens
-    activations, logits = wide * size.layers * batch_tokens * a_token, wide * losses * size.vocabulary
+    per_token = vectors * size.width + 2 * size.key_width + 3 * size.inner + size.heads * row_tokens
+    activations = wide * size.layers * batch_tokens * per_token
+    # Logits are computed only where a token is trained, and their gradient is written over them.
+    logits = wide * (batch_tokens if trained_tokens is None else trained_tokens) * size.vocabulary
     return Memory(
         weights=kept + 4.0 * trainable,
         gradients=4.0 * trainable,
@@ -141,33 +150,34 @@ def operations(
 ) -> float:
     """Multiplications and additions of a run.
 
-    Forward, 2 a weight and token, and 4 a layer, hidden number and token of the row for attention; as many for the
-    gradients of the inputs; as many again for the weights that move (Kaplan et al. 2020, section 2.1). So training
-    beside frozen weights takes two thirds of training all of them. The head works on tokens that have a loss alone.
+    The forward pass takes 2 operations per weight and token, and for attention 4 per layer, hidden number and token of
+    the row. The gradients of the inputs take as many, and the gradients of the trained weights as many again (Kaplan et
+    al. 2020, section 2.1). So training beside frozen weights takes two thirds of training all of them. The head is
+    computed only for tokens that have a loss.
 
     Args:
         size: The model's.
-        trainable: Parameters that move.
-        low_rank: Whether they stand beside frozen weights.
-        tokens: That the run reads.
+        trainable: Trained parameters.
+        low_rank: Whether they are beside frozen weights.
+        tokens: Tokens of the whole run.
         row_tokens: Tokens of a row.
         trained_share: The share of the tokens that have a loss.
     """
-    attention = 4.0 * size.layers * size.width * row_tokens / 2  # causal: half of the pairs
+    attention = 4.0 * size.layers * size.width * row_tokens / 2  # a token attends to earlier ones: half of the pairs
     body = 2.0 * size.matrices + attention
     head = 2.0 * size.width * size.vocabulary * trained_share
-    times = 2 if low_rank else 3
-    beside = 6.0 * trainable if low_rank else 0.0
-    return tokens * (times * (body + head) + beside)
+    passes = 2 if low_rank else 3
+    adapters = 6.0 * trainable if low_rank else 0.0  # they are trained, so they take all three passes
+    return tokens * (passes * (body + head) + adapters)
 
 
 def seconds_on(accelerator: Accelerator, operations: float, utilization: float = UTILIZATION) -> float:
-    """How long an accelerator takes for so many operations, at a share of its peak."""
+    """The seconds that an accelerator takes for so many operations, at a share of its peak."""
     return operations / (accelerator.peak * utilization)
 
 
 def price(tokens: float, per_million: float) -> float:
-    """What a host charges for training on so many tokens, at a price per million of them."""
+    """The price of training on so many tokens, given a host's price per million tokens."""
     return tokens * per_million / 1e6
 
 
@@ -175,7 +185,7 @@ def size_of(config: Any) -> Size:
     """A causal language model's dimensions, from its configuration alone.
 
     Raises:
-        RecipeError: If its configuration does not say them.
+        RecipeError: If its configuration does not state them.
     """
     import torch
     from transformers.pytorch_utils import Conv1D

@@ -1,4 +1,4 @@
-"""How good a model is: held-out rows answered and scored, their loss, and what it still knows of everything else."""
+"""How good a model is: its loss and its scores on held-out rows, and what it still knows besides its task."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 _BATCH_TOKENS = 2048
 _RESAMPLES = 1000
 _CORPUS_QUESTIONS = 60
-_DECIDING = ("constraints", "fields", "exact_match")
+_MAIN_SCORES = ("constraints", "fields", "exact_match")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with the interval that holds 95 of 100 resampled figures (the bootstrap, Efron 1979)."""
+    """A value with its 95% interval: 95 of 100 resampled values lie in it (the bootstrap, Efron 1979)."""
 
     value: float
     low: float
     high: float
     rows: int
-    """How many rows it was measured on."""
+    """The number of rows that it was measured on."""
 
 
 def with_interval(figure: Mapping[str, float], form: str) -> str:
@@ -52,12 +52,12 @@ def with_interval(figure: Mapping[str, float], form: str) -> str:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model scores, figure by figure."""
+    """A model's results, value by value."""
 
     heldout: dict[str, Estimate]
-    """On the held-out rows: ``loss`` (nats a token or label), ``perplexity``, and each score from 0 to 1."""
+    """On the held-out rows: ``loss`` (nats per token or label), ``perplexity``, and each score from 0 to 1."""
     old_skill: dict[str, Estimate]
-    """What it knows besides: ``loss`` on general text, and ``accuracy`` on questions. Empty for a classifier."""
+    """On everything else: ``loss`` on general text, ``accuracy`` on questions. Empty for a classifier."""
 
 
 def answer_and_score(
@@ -71,18 +71,18 @@ def answer_and_score(
     answer_tokens: int = MAX_NEW_TOKENS,
     until: Callable[[], bool] | None = None,
 ) -> Sampled:
-    """Let the model answer held-out rows and score what it says.
+    """Let the model answer held-out rows, and score its answers.
 
     Args:
         model: A causal language model, with or without an adapter, or a classifier.
         tokenizer: The model's own.
-        rows: Rows that were not trained on. Of a conversation the last assistant turn is asked for, of a text how it
-            goes on, of a labelled text its label.
-        data: The data set's name: a built-in one may bring a checker, a file of the user's has none.
+        rows: Rows that were not trained on. The model writes the last assistant turn of a conversation, continues a
+            text, and classifies a labelled text.
+        data: The data set's name. A built-in set may bring a checker of its own.
         step: How many optimizer steps the model has taken.
         labels: A classifier's classes.
         answer_tokens: Tokens of an answer, at most.
-        until: Once this is true, no more is said.
+        until: Once this is true, generation stops.
     """
     began = time.perf_counter()
     if labels:
@@ -96,7 +96,7 @@ def answer_and_score(
 def classify(
     model: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any], labels: Sequence[str]
 ) -> tuple[Answer, ...]:
-    """The label that a classifier gives each text."""
+    """The label that a classifier predicts for each text."""
     import torch
 
     model.eval()
@@ -105,7 +105,7 @@ def classify(
         for start in range(0, len(rows), 32):
             batch = rows[start : start + 32]
             inputs = tokenizer([row.text for row in batch], padding=True, truncation=True, return_tensors="pt")
-            inputs.pop("token_type_ids", None)
+            inputs.pop("token_type_ids", None)  # training does without them, so evaluation must, too
             best = model(**inputs.to(model.device)).logits.argmax(dim=1).tolist()
             answers += [
                 Answer(row.text, labels[number], row.label, True) for row, number in zip(batch, best, strict=True)
@@ -114,7 +114,7 @@ def classify(
 
 
 def mean_scores(answers: Sequence[Answer], rows: Sequence[AnyPrompt], data: str) -> dict[str, float]:
-    """The mean of each score over the answers, from 0 to 1; of labels also the macro F1."""
+    """The mean of each score over the answers, from 0 to 1; for labels also the macro F1."""
     return {name: round(estimate.value, 4) for name, estimate in estimates(answers, rows, data, resamples=0).items()}
 
 
@@ -132,7 +132,7 @@ def _f1(name: str, predicted: Sequence[str], actual: Sequence[str]) -> float:
 def estimates(
     answers: Sequence[Answer], rows: Sequence[AnyPrompt], data: str, resamples: int = _RESAMPLES
 ) -> dict[str, Estimate]:
-    """Each score of the answers: what it is depends on the kind of row."""
+    """Each score of the answers. Which scores there are depends on the kind of row."""
     import numpy
 
     if not answers:
@@ -150,7 +150,7 @@ def estimates(
 
 
 def score(answer: Answer, row: AnyPrompt, data: str) -> dict[str, float]:
-    """The scores of one answer, each from 0 to 1; which ones there are depends on the kind of row."""
+    """The scores of one answer, each from 0 to 1. Which scores there are depends on the kind of row."""
     if isinstance(row, Text):
         return {"stopped": float(answer.stopped)}
     if isinstance(row, Trial):
@@ -160,29 +160,30 @@ def score(answer: Answer, row: AnyPrompt, data: str) -> dict[str, float]:
     scores = {"stopped": float(answer.stopped)}
     checker = BUILT_IN[data].score if data in BUILT_IN else None
     scores |= checker(answer.text) if checker else {"exact_match": float(_same(answer.text, answer.reference))}
-    scores |= _as_object(answer)
+    scores |= _json_scores(answer)
     if row.constraints:
         scores["constraints"] = constraints.satisfied(answer.text, row.constraints)
     return scores
 
 
-def deciding(scores: Mapping[str, float]) -> str:
-    """Which of an answer's scores says best whether it is good: constraints, fields, an exact match, or the first."""
-    return next((name for name in _DECIDING if name in scores), next(iter(scores)))
+def main_score(scores: Mapping[str, float]) -> str:
+    """The name of the score that says most about an answer: constraints, fields, exact match, or else the first."""
+    return next((name for name in _MAIN_SCORES if name in scores), next(iter(scores)))
 
 
-def _as_object(answer: Answer) -> dict[str, float]:
-    """Of an answer that should be a JSON object: whether it is one and nothing else, and its share of right fields."""
-    wanted = _object(answer.reference)
-    if wanted is None:
+def _json_scores(answer: Answer) -> dict[str, float]:
+    """If the answer should be a JSON object: whether it is one and nothing else, and its share of correct fields."""
+    expected = _parse_object(answer.reference)
+    if expected is None:
         return {}
-    said = _object(answer.text) or {}
-    keys = {*wanted, *said}
-    right = sum(key in said and key in wanted and said[key] == wanted[key] for key in keys)
-    return {"valid_json": float(bool(said)), "fields": right / len(keys)}
+    found = _parse_object(answer.text) or {}
+    keys = {*expected, *found}
+    correct = sum(key in found and key in expected and found[key] == expected[key] for key in keys)
+    return {"valid_json": float(bool(found)), "fields": correct / len(keys)}
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def _parse_object(text: str) -> dict[str, Any] | None:
+    """A JSON object with at least one field; None for any other text."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -191,7 +192,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _same(text: str, reference: str) -> bool:
-    """Whether two answers are the same but for case and white space."""
+    """Whether two answers are the same except for case and white space."""
     return text.casefold().split() == reference.casefold().split()
 
 
@@ -200,19 +201,23 @@ def _mean(sample: numpy.ndarray) -> float:
 
 
 def ratio(sample: numpy.ndarray) -> float:
-    """The sum of the first column over that of the second."""
+    """The sum of the first column divided by the sum of the second.
+
+    For the loss of rows of different lengths this weighs each token the same, which the mean of row losses would not.
+    """
     return float(sample[:, 0].sum() / sample[:, 1].sum())
 
 
 def bootstrap(
     rows: numpy.ndarray, statistic: Callable[[numpy.ndarray], float], resamples: int = _RESAMPLES
 ) -> Estimate:
-    """A statistic of rows, with the interval in which it falls for 95% of equally large draws with replacement."""
+    """A statistic of rows, with the interval that holds it in 95% of draws of as many rows with replacement."""
     import numpy
 
     value = statistic(rows)
     if not resamples:
         return Estimate(value, value, value, len(rows))
+    # Always the same draws, so that the same answers get the same interval.
     draws = numpy.random.default_rng(0).integers(0, len(rows), (resamples, len(rows)))
     low, high = numpy.percentile([statistic(rows[draw]) for draw in draws], [2.5, 97.5])
     return Estimate(value, float(low), float(high), len(rows))
@@ -231,13 +236,13 @@ def evaluate(
     corpus: str | None = None,
     answer_tokens: int = MAX_NEW_TOKENS,
 ) -> Evaluation:
-    """Everything there is to say about a model: its loss on the rows, its scores, and its old skill.
+    """A full evaluation: the model's loss on the rows, its scores, and its old skill.
 
     Args:
         model: A causal language model, with or without an adapter, or a classifier.
         tokenizer: The model's own.
         rows: Rows that were not trained on.
-        trials: What it is asked, where it is not asked for what the rows say.
+        trials: Prompts with checkers, to be answered instead of the rows.
         data: The data set's name.
         train_on: Which tokens of a conversation count for the loss.
         max_length: Tokens of a row that count.
@@ -246,7 +251,7 @@ def evaluate(
         answer_tokens: Tokens of an answer, at most.
 
     Raises:
-        DataError: If the rows are of another kind than the model's, or none has anything to judge by.
+        DataError: If the rows do not suit the kind of model, or none of them has a token to predict.
     """
     import numpy
 
@@ -255,40 +260,40 @@ def evaluate(
     examples = encode_all(rows, tokenizer, train_on=train_on, max_length=max_length, labels=labels)
     if not examples:
         what = f"{data}: no row has a trained token within its first {max_length} tokens."
-        raise DataError(what, "Judge by rows with shorter prompts.")
+        raise DataError(what, "Evaluate on rows with shorter prompts.")
     losses = bootstrap(numpy.array(row_losses(model, tokenizer, examples)), ratio)
     heldout = {"loss": losses}
     if not labels:
         value, low, high = (float(numpy.exp(nats)) for nats in (losses.value, losses.low, losses.high))
         heldout["perplexity"] = Estimate(value, low, high, losses.rows)
-    asked: Sequence[AnyPrompt] = trials or rows
-    answers = answer_and_score(model, tokenizer, asked, data=data, labels=labels, answer_tokens=answer_tokens).answers
+    prompts: Sequence[AnyPrompt] = trials or rows
+    answers = answer_and_score(model, tokenizer, prompts, data=data, labels=labels, answer_tokens=answer_tokens).answers
     return Evaluation(
-        heldout=heldout | estimates(answers, asked, data),
+        heldout=heldout | estimates(answers, prompts, data),
         old_skill={} if labels else old_skill(model, tokenizer, corpus),
     )
 
 
 def _refuse_other_rows(rows: Sequence[AnyRow], data: str, labels: Sequence[str]) -> None:
-    """A classifier is judged by labels, everything else by text without them."""
+    """A classifier is evaluated on labelled texts, any other model on text without labels."""
     labelled = any(isinstance(row, Labelled) for row in rows[:1])
     if labels and not labelled:
-        what = f"{data}: the rows have no labels, by which a classifier is judged."
+        what = f"{data}: the rows have no labels, which evaluating a classifier needs."
         raise DataError(what, 'Give rows like {"text": …, "label": …}.')
     if labelled and not labels:
-        what = f"{data} holds texts with labels, but the model is no classifier."
-        raise DataError(what, "Take `label` out of the rows, or judge a run of classify or probe by them.")
+        what = f"{data} holds texts with labels, but the model is not a classifier."
+        raise DataError(what, "Remove `label` from the rows, or evaluate a run of classify or probe on them.")
 
 
 def old_skill(model: Any, tokenizer: PreTrainedTokenizerBase, corpus: str | None = None) -> dict[str, Estimate]:
-    """What a language model knows besides its task: its loss on texts, and its accuracy on questions.
+    """What a language model still knows besides its task: its loss on texts, and its accuracy on questions.
 
     Args:
         model: A causal language model, with or without an adapter.
         tokenizer: The model's own.
-        corpus: The generated data set that it was pre-trained on, if it was: its held-out texts and questions are put
-            to it then. Any other model meets texts and questions of general knowledge. Of those a question counts as
-            answered right if, of its choices, the right one is the likeliest continuation.
+        corpus: The generated data set that it was pre-trained on, if any: that set's held-out texts and questions are
+            then used. Any other model gets texts and questions of general knowledge. It answers a question correctly
+            if, of the choices, the correct one is the most likely continuation.
     """
     import numpy
 
@@ -296,32 +301,32 @@ def old_skill(model: Any, tokenizer: PreTrainedTokenizerBase, corpus: str | None
     if corpus:
         splits = load_splits(corpus, seed=0, examples=1)
         texts = encode_all(splits.heldout, tokenizer)
-        asked = [trial for trial in splits.trials if "answered" in trial.score("")][:_CORPUS_QUESTIONS]
-        answers = answer_rows(model, tokenizer, asked)
-        right = [trial.score(answer.text)["answered"] for trial, answer in zip(asked, answers, strict=True)]
+        questions = [trial for trial in splits.trials if "answered" in trial.score("")][:_CORPUS_QUESTIONS]
+        answers = answer_rows(model, tokenizer, questions)
+        correct = [trial.score(answer.text)["answered"] for trial, answer in zip(questions, answers, strict=True)]
     else:
         texts = encode_all(stream_rows(GENERAL_KNOWLEDGE / "text.jsonl"), tokenizer)
-        right = _choose(model, tokenizer)
+        correct = _answer_multiple_choice(model, tokenizer)
     return {
         "loss": bootstrap(numpy.array(row_losses(model, tokenizer, texts)), ratio),
-        "accuracy": bootstrap(numpy.array(right), _mean),
+        "accuracy": bootstrap(numpy.array(correct), _mean),
     }
 
 
-def _choose(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[float]:
-    """Of each question of general knowledge, whether the right choice is the likeliest one."""
+def _answer_multiple_choice(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[float]:
+    """For each question of general knowledge, whether the correct choice is the most likely one."""
     lines = (GENERAL_KNOWLEDGE / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     questions = [json.loads(line) for line in lines]
-    likelihoods = iter(row_losses(model, tokenizer, _choices(questions, tokenizer)))
-    right = []
+    choice_losses = iter(row_losses(model, tokenizer, _choices(questions, tokenizer)))
+    correct = []
     for question in questions:
-        losses = [next(likelihoods)[0] for _choice in question["choices"]]
-        right.append(float(losses.index(min(losses)) == question["answer"]))
-    return right
+        losses = [next(choice_losses)[0] for _choice in question["choices"]]
+        correct.append(float(losses.index(min(losses)) == question["answer"]))
+    return correct
 
 
 def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Examples) -> list[tuple[float, int]]:
-    """Of each example the sum of its cross-entropies, in nats, and how many there are: of tokens or of its label."""
+    """For each example the sum of its cross-entropies, in nats, and their number: trained tokens, or 1 for a label."""
     import torch
 
     from ftdemo.models.kernels import cross_entropy_sum
@@ -329,18 +334,18 @@ def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Example
     losses: list[tuple[float, int]] = [(0.0, 0)] * len(examples)
     with torch.no_grad():
         for batch in plan_batches(examples.lengths, batch_tokens=_BATCH_TOKENS, epochs=1, seed=0):
-            places = [row[0] for row in batch]
-            collated = collate([examples[place] for place in places], _pad(tokenizer)).to(model.device)
+            indices = [row[0] for row in batch]
+            collated = collate([examples[index] for index in indices], _pad(tokenizer)).to(model.device)
             inputs = {"input_ids": collated.input_ids, "attention_mask": collated.attention_mask}
             if examples[0].label is not None:
-                logits, counts = model(**inputs).logits, [1] * len(places)
+                logits, counts = model(**inputs).logits, [1] * len(indices)
             else:
                 with precision(model), logits_only_at(model, collated.loss_positions):
                     logits = model(**inputs, use_cache=False).logits
                 counts = collated.loss_positions.sum(1).tolist()
             by_row = zip(torch.split(logits, counts), torch.split(collated.targets, counts), strict=True)
-            for place, count, row in zip(places, counts, by_row, strict=True):
-                losses[place] = (cross_entropy_sum(*row).item(), count)
+            for index, count, row in zip(indices, counts, by_row, strict=True):
+                losses[index] = (cross_entropy_sum(*row).item(), count)
     return losses
 
 
@@ -354,10 +359,10 @@ def evaluate_before_and_after(
         rows: Rows that it was not trained on.
         trials: See `evaluate`.
         data: The data set's name.
-        base: Another place to take the base model of an adapter from.
+        base: Where to load an adapter's base model from, if not from the place that the run recorded.
 
     Returns:
-        Under ``before`` the base model, or nothing where it was random; under ``after`` the trained one.
+        ``before``: the base model's, or None if its weights were random. ``after``: the trained model's.
     """
     recipe = run.recipe
 
@@ -381,12 +386,13 @@ def evaluations_as_dict(evaluations: dict[str, Evaluation | None]) -> dict[str, 
 
 
 def _choices(questions: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Examples:
-    """Each question with each of its choices; the choice's tokens are those that count."""
+    """Each question with each of its choices; only the choice's tokens have a loss."""
     examples = Examples()
     for number, question in enumerate(questions, 1):
         for choice in question["choices"]:
             encoded = tokenizer(f"{question['question']} {choice}", return_offsets_mapping=True)
             ends = [end for _, end in encoded["offset_mapping"]]
+            # By position in the text, because a token may join the space before the choice to its first characters.
             counts = tuple(end > len(question["question"]) for end in ends)
             examples.add(Example(number, tuple(encoded["input_ids"]), counts))
     return examples

@@ -1,4 +1,4 @@
-"""What a model answers: greedy decoding, the same for every face."""
+"""What a model answers: greedy decoding, the same in the shell, in demos and in evaluation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS = 96
-"""Of an answer that is judged, where a recipe says nothing else."""
+"""Of an answer that is scored, unless a recipe sets another limit."""
 REPLY_TOKENS = 256
-"""Of a reply in a talk, at least: there nobody waits for all answers of a batch."""
+"""Of a reply in a chat, at least. It can be longer, because it is read as it is generated."""
 _BATCH_ROWS = 32
 _OPENING_WORDS = 12
-"""Of a running text, how many words the model is given to go on from."""
+"""How many words of a running text the model is given to continue."""
 
 
 def answer_rows(
@@ -34,26 +34,27 @@ def answer_rows(
 ) -> tuple[Answer, ...]:
     """Answer the prompt of each row greedily, in batches: the same model gives the same answers.
 
-    Of a conversation, the turns before the last assistant turn are the prompt; of a running text, its first words; of a
-    trial, its opening, and how long the answer may become. Once `until` is true, what was said so far is the answer.
+    The prompt of a conversation is the turns before the last assistant turn; of a running text, its first words; of a
+    trial, its opening. A trial also limits the length of its answer. Once `until` is true, generation stops and the
+    text so far is the answer.
     """
     answers: list[Answer] = []
     for start in range(0, len(rows), _BATCH_ROWS):
         batch = rows[start : start + _BATCH_ROWS]
         chats = isinstance(batch[0], Row)
         prompts = [prompt_of(row, tokenizer) for row in batch]
-        texts = [text for text, _shown, _reference in prompts]
+        texts = [text for text, _displayed, _reference in prompts]
         longest = max(row.max_new_tokens if isinstance(row, Trial) else max_new_tokens for row in batch)
         outputs = _generate(model, tokenizer, texts, longest, until, add_special_tokens=not chats)
         answers += [
-            Answer(shown, text, reference, stopped)
-            for (_, shown, reference), (text, stopped) in zip(prompts, outputs, strict=True)
+            Answer(displayed, text, reference, stopped)
+            for (_, displayed, reference), (text, stopped) in zip(prompts, outputs, strict=True)
         ]
     return tuple(answers)
 
 
 def prompt_of(row: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
-    """The text the model reads, what of it is shown, and what the data says comes next."""
+    """The text that the model reads, the part of it to display, and the continuation in the data."""
     if isinstance(row, Row):
         return render(row.prompt, tokenizer, to_be_answered=True), row.prompt[-1].content, row.reference
     if isinstance(row, Trial):
@@ -72,7 +73,7 @@ def stream_reply(
 def stream_continuation(
     model: Any, tokenizer: PreTrainedTokenizerBase, opening: str, *, max_new_tokens: int = REPLY_TOKENS
 ) -> Iterator[str]:
-    """How a text goes on, piece by piece as it is generated."""
+    """The continuation of a text, piece by piece as it is generated."""
     return _stream(model, tokenizer, opening, max_new_tokens, add_special_tokens=True)
 
 
@@ -91,9 +92,10 @@ def _stream(
     settings = {**_greedy(tokenizer, max_new_tokens), "streamer": streamer}
 
     def generate() -> None:
-        with _answering(model):
+        with _inference(model):
             model.generate(**inputs, **settings)
 
+    # `generate` returns only once it is done, so it fills the streamer from a thread of its own.
     thread = Thread(target=generate, daemon=True)
     thread.start()
     yield from (piece for piece in streamer if piece)
@@ -114,7 +116,7 @@ def _generate(
     ends = (
         {"stopping_criteria": [lambda ids, _scores: ids.new_full(ids.shape[:1], until(), dtype=bool)]} if until else {}
     )
-    with _answering(model):
+    with _inference(model):
         output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens), **ends)
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
     stops = [tokenizer.eos_token_id in ids for ids in new]
@@ -122,26 +124,24 @@ def _generate(
 
 
 @contextmanager
-def _answering(model: Any) -> Iterator[None]:
-    """Within this a model only answers: DoRA measures the lengths of its weights once, not anew for every token.
-
-    Of a batch of prompts the head sees the last positions alone, a slice with gaps, and torch would multiply that with
-    a copy of the head's weights for each prompt: half a gigabyte for ten prompts and SmolLM2. So the gaps are closed.
-    """
+def _inference(model: Any) -> Iterator[None]:
+    """Inside this context a model only generates, so DoRA computes the lengths of its weights once, not per token."""
     import torch
 
     model.eval()
-    closed = hook_head_input(model, lambda hidden: hidden.contiguous())
-    with torch.inference_mode(), precision(model), closed, _DORA_IS_CACHED:
+    # The head gets the last position of each prompt, a slice with gaps. Given that, torch would copy the head's weights
+    # for each prompt, half a gigabyte for ten prompts and SmolLM2.
+    without_gaps = hook_head_input(model, lambda hidden: hidden.contiguous())
+    with torch.inference_mode(), precision(model), without_gaps, _DORA_CACHE:
         yield
 
 
-class _DoraIsCached:
-    """PEFT's switch for that is one for the whole process: of several threads the last to leave turns it off."""
+class _DoraCache:
+    """Turns on PEFT's cache for DoRA, one switch for the whole process: the last thread to leave turns it off."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._within = 0
+        self._users = 0
 
     def __enter__(self) -> None:
         self._count(1)
@@ -149,20 +149,21 @@ class _DoraIsCached:
     def __exit__(self, *_: object) -> None:
         self._count(-1)
 
-    def _count(self, more: int) -> None:
+    def _count(self, change: int) -> None:
         from peft.helpers import DoraCaching
 
         with self._lock:
-            self._within += more
-            DoraCaching()(enabled=self._within > 0)
+            self._users += change
+            DoraCaching()(enabled=self._users > 0)
 
 
-_DORA_IS_CACHED = _DoraIsCached()
+_DORA_CACHE = _DoraCache()
 
 
 def _inputs(
     model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special_tokens: bool = False
 ) -> dict[str, Any]:
+    # Padded on the left, so that the first new token of every row follows directly after its prompt.
     encoded = tokenizer(
         list(texts), add_special_tokens=add_special_tokens, padding=True, padding_side="left", return_tensors="pt"
     )

@@ -1,4 +1,4 @@
-"""Retrieval: the passages that suit a question best, by the words they share or by what they mean."""
+"""Retrieval: the passages most relevant to a question, by the words that they share or by what they mean."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     import numpy
 
 _MINILM_TOKENS = 256
-"""What MiniLM was trained to read."""
+"""The length up to which the makers of MiniLM use it; longer passages are cut."""
 _BATCH = 64
 
 
 class Search(Protocol):
-    """What finds passages."""
+    """An index of passages."""
 
     size: int
-    """Bytes that it keeps besides the passages."""
+    """Bytes of the index, without the passages."""
 
     def best(self, question: str, count: int) -> list[int]:
-        """The places of the passages that suit the question best, the best one first."""
+        """The indices of the passages most relevant to the question, the best first."""
 
 
 class Bm25:
-    """Passages by the words that they share with the question, rare words weighing more (Robertson & Zaragoza 2009)."""
+    """Passages by the words that they share with the question; rare words count more (Robertson & Zaragoza 2009)."""
 
     def __init__(self, passages: Sequence[str]) -> None:
         import bm25s
@@ -38,10 +38,10 @@ class Bm25:
         self.size = sum(part.nbytes for part in self._index.scores.values() if hasattr(part, "nbytes"))
 
     def best(self, question: str, count: int) -> list[int]:
-        """The places of the passages that suit the question best, the best one first."""
+        """The indices of the passages most relevant to the question, the best first."""
         count = min(count, self._count)
-        places, _scores = self._index.retrieve(_words([question]), k=count, show_progress=False)
-        return [int(place) for place in places[0]]
+        indices, _scores = self._index.retrieve(_words([question]), k=count, show_progress=False)
+        return [int(index) for index in indices[0]]
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:
@@ -60,9 +60,9 @@ class MiniLm:
         self.size = self._passages.nbytes
 
     def best(self, question: str, count: int) -> list[int]:
-        """The places of the passages that suit the question best, the best one first."""
-        likeness = self._passages @ self._embed([question])[0]
-        return [int(place) for place in (-likeness).argsort(kind="stable")[:count]]
+        """The indices of the passages most relevant to the question, the best first."""
+        similarity = self._passages @ self._embed([question])[0]
+        return [int(index) for index in (-similarity).argsort(kind="stable")[:count]]
 
     def _embed(self, texts: Sequence[str]) -> numpy.ndarray:
         """A vector of length 1 for each text: the mean of its tokens' last hidden states (texts x 384)."""
@@ -77,7 +77,7 @@ class MiniLm:
             )
             with torch.inference_mode():
                 hidden = self._model(**inputs).last_hidden_state
-            mask = inputs["attention_mask"].unsqueeze(-1)
+            mask = inputs["attention_mask"].unsqueeze(-1)  # padding has hidden states too, but no meaning
             mean = (hidden * mask).sum(1) / mask.sum(1)
             vectors.append(torch.nn.functional.normalize(mean, dim=1).numpy())
         return numpy.concatenate(vectors)
@@ -94,14 +94,14 @@ def _encoder() -> tuple[Any, Any]:
 
 
 SEARCHES: dict[str, type[Bm25 | MiniLm]] = {"bm25": Bm25, "minilm": MiniLm}
-"""Ways to search, by the names that the shell gives them."""
+"""The searches by the names that they have on the command line."""
 
 
 def make_search(name: str, passages: Sequence[str]) -> Search:
     """A search over passages.
 
     Raises:
-        UsageError: If there is nothing to search in.
+        UsageError: If there are no passages.
     """
     if not passages:
         raise UsageError("There is nothing to search in.", "Name documents, or rows with examples.")

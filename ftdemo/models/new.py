@@ -1,4 +1,4 @@
-"""A language model of our own size, from nothing: its tokenizer, trained on the texts, and its random weights."""
+"""A new language model of any size: a tokenizer trained on its texts, and random weights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 START, TURN, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-"""Control tokens: what a text begins with, what a turn of a conversation begins with, and what ends either."""
+"""Control tokens: the first begins a text, the second begins a turn of a conversation, the third ends either."""
 SOURCE = Source(name="new", path="", origin="random weights", sha256="")
-"""Where a new model comes from: nowhere."""
+"""Stands for a new model, which has no source."""
 _MOST_TEXTS = 20_000
+"""Tokens come from frequent pairs of characters, which these texts show; more of them would mainly take longer."""
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
@@ -25,12 +26,12 @@ _CHAT_TEMPLATE = (
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerBase:
-    """A byte-level BPE tokenizer (Sennrich et al. 2016) of `vocabulary` tokens, learned from the first 20,000 texts.
+    """A byte-level BPE tokenizer (Sennrich et al. 2016) of `vocabulary` tokens, trained on the first 20,000 texts.
 
-    Its first 256 tokens are the bytes, so that it can spell any text. Each text begins with `START`.
+    It has a token for each of the 256 bytes, so it can spell any text. It begins each text with `START`.
 
     Raises:
-        DataError: If the texts are too few to give so many tokens.
+        DataError: If there is too little text for so many tokens.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -52,6 +53,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         )
     start = tokenizer.token_to_id(START)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A", special_tokens=[(START, start)])
+    # Padding needs no token of its own, because it is masked by position and never read or trained. TURN is named as
+    # special so that answers are decoded without it.
     fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, bos_token=START, eos_token=STOP, pad_token=START, additional_special_tokens=[TURN]
     )
@@ -62,8 +65,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 def new_llama(tokenizer: PreTrainedTokenizerBase, *, width: int, layers: int, length: int) -> PreTrainedModel:
     """A Llama (Touvron et al. 2023) with random weights, in float32, sized by `width` and `layers` alone.
 
-    Heads are 64 wide, or 32 where that would not come out or leave but one; the feed-forward layer 8/3 as wide as the
-    model, rounded to a multiple of 32; the embedding is the head too. It reads at most `length` tokens at once.
+    A head is 64 wide, or 32 if 64 does not divide the width or would leave only one head. The feed-forward layer is 8/3
+    as wide as the model, rounded to a multiple of 32. The context window is `length` tokens.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -74,9 +77,9 @@ def new_llama(tokenizer: PreTrainedTokenizerBase, *, width: int, layers: int, le
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        intermediate_size=round(width * 8 / 3 / 32) * 32,
+        intermediate_size=round(width * 8 / 3 / 32) * 32,  # three such matrices have the weights of two 4 times as wide
         max_position_embeddings=length,
-        tie_word_embeddings=True,
+        tie_word_embeddings=True,  # a head of its own would be a large share of so small a model
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

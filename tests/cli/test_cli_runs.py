@@ -272,7 +272,7 @@ def test_evaluate_takes_other_rows_and_as_many_as_are_asked_for(lora_run: Run, l
 @pytest.mark.parametrize(
     ("rows", "what"),
     [
-        ([{"text": "Where is it?", "label": "stock"}], "holds texts with labels, but the model is no classifier"),
+        ([{"text": "Where is it?", "label": "stock"}], "holds texts with labels, but the model is not a classifier"),
         ([{"prompt": "word " * 300, "completion": "Aye."}], "no row has a trained token within its first 128 tokens"),
     ],
 )

@@ -272,7 +272,7 @@ def test_before_a_run_from_random_weights_there_is_nothing(probe_run: Run) -> No
 def test_rows_of_another_kind_than_the_model_was_trained_for_are_refused(probe_run: Run, chat_run: Run) -> None:
     with pytest.raises(DataError, match=r"(?s)mine\.jsonl: the rows have no labels.*Give rows like"):
         evaluate(*probe_run.load_model(), [Text(1, "A text.")], data="mine.jsonl", labels=probe_run.labels)
-    with pytest.raises(DataError, match=r"mine\.jsonl holds texts with labels, but the model is no classifier"):
+    with pytest.raises(DataError, match=r"mine\.jsonl holds texts with labels, but the model is not a classifier"):
         evaluate(*chat_run.load_model(), [Labelled(1, "A text.", "praise")], data="mine.jsonl")
 
 

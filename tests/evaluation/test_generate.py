@@ -86,7 +86,7 @@ def test_of_two_who_answer_at_once_the_last_to_leave_switches_dora_s_cache_off(m
     came, may_leave = [Event(), Event()], [Event(), Event()]
 
     def answer(who: int) -> None:
-        with generate._answering(model):
+        with generate._inference(model):
             came[who].set()
             may_leave[who].wait(10)
 
