@@ -185,26 +185,26 @@ def test_a_program_gets_it_all_as_json(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(written(tmp_path, many(120)).read_bytes()))
     done = CliRunner().invoke(main, ["check-data", str(path), "--json"])
     assert done.exit_code == 0
-    told = json.loads(done.stdout)
-    assert (told["rows"], told["good"], told["findings"]) == (120, 120, [])
-    assert told["tokens_a_row"]["shortest"] <= told["tokens_a_row"]["median"] <= told["tokens_a_row"]["longest"]
+    report = json.loads(done.stdout)
+    assert (report["rows"], report["good"], report["findings"]) == (120, 120, [])
+    assert report["tokens_a_row"]["shortest"] <= report["tokens_a_row"]["median"] <= report["tokens_a_row"]["longest"]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "cannot be read: No such file"),
         ("", "the file is empty"),
         ('[{"text": "a"},', "here the list ends too early"),
     ],
 )
-def test_a_file_that_cannot_be_read_on_ends_in_two_lines(tmp_path: Path, content: str | None, told: str) -> None:
+def test_a_file_that_cannot_be_read_on_ends_in_two_lines(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "letters.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")
     done = CliRunner().invoke(main, ["check-data", str(path)])
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -242,9 +242,9 @@ def test_a_cleaned_copy_does_without_what_cannot_be_trained_on_and_lists_it(tmp_
     report = check_file(path, tokenizer, model="tiny", fix=out)
     assert report.left_out == 5
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == rows[:100]
-    told = (tmp_path / "clean.jsonl.changes.txt").read_text(encoding="utf-8").splitlines()
-    assert [line.partition(",")[0] for line in told] == [f"line {number}" for number in range(101, 106)]
-    assert "the same as an earlier one" in told[0]
+    log = (tmp_path / "clean.jsonl.changes.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(",")[0] for line in log] == [f"line {number}" for number in range(101, 106)]
+    assert "the same as an earlier one" in log[0]
     assert path.read_bytes() == content
     assert not [f for f in check_file(out, tokenizer, model="tiny").findings if f.name not in ("few",)]
     with pytest.raises(StorageError, match=r"clean\.jsonl exists already"):

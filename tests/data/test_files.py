@@ -54,7 +54,7 @@ def test_a_plain_text_is_parted_at_empty_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("a.csv", "question,answer\nOpen?,Aye.\n", r"a\.csv:1: no column is called any of completion, output, text"),
         ("a.csv", "prompt,completion\nOpen?\n", r"a\.csv:2: 1 cells, but 2 columns"),
@@ -65,9 +65,9 @@ def test_a_plain_text_is_parted_at_empty_lines(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_table_or_text_is_said_with_its_line(
-    tmp_path: Path, name: str, text: str, told: str
+    tmp_path: Path, name: str, text: str, message: str
 ) -> None:
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_rows(written(tmp_path, name, text))
 
 
@@ -128,7 +128,7 @@ def test_what_an_instruction_is_about_follows_it_after_an_empty_line(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         ({"conversations": [{"from": "human", "value": "a"}]}, "the last turn is not the assistant's"),
         ({"conversations": [{"role": "user", "content": "a"}]}, "turn 1 should have a `from` and a `value`"),
@@ -139,8 +139,8 @@ def test_what_an_instruction_is_about_follows_it_after_an_empty_line(tmp_path: P
         ({"messages": [{"role": "user", "content": None}]}, "the content of turn 1 should be text, this is null"),
     ],
 )
-def test_what_is_wrong_with_a_shape_is_said_by_its_own_names(tmp_path: Path, value: Any, told: str) -> None:
-    with pytest.raises(DataError, match=rf"rows\.jsonl:1: .*{re.escape(told)}"):
+def test_what_is_wrong_with_a_shape_is_said_by_its_own_names(tmp_path: Path, value: Any, message: str) -> None:
+    with pytest.raises(DataError, match=rf"rows\.jsonl:1: .*{re.escape(message)}"):
         read_rows(written(tmp_path, "rows.jsonl", json.dumps(value)))
 
 
@@ -179,7 +179,7 @@ def test_a_list_of_rows_is_told_by_its_content_and_names_the_line_of_each(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('[{"text": "a"},\n{"text": "b"', r":2: here the list ends too early"),
         ('[{"text": "a"},\n{"text": "b"}', r":2: after a row there should be a comma"),
@@ -191,8 +191,8 @@ def test_a_list_of_rows_is_told_by_its_content_and_names_the_line_of_each(tmp_pa
     ],
     ids=["cut off", "no end", "no comma", "no row", "a number", "too deep", "within a row"],
 )
-def test_what_is_wrong_with_a_list_is_said_with_its_line(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(DataError, match=rf"rows\.json{told}"):
+def test_what_is_wrong_with_a_list_is_said_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=rf"rows\.json{message}"):
         read_rows(written(tmp_path, "rows.json", text))
 
 
@@ -212,7 +212,7 @@ def test_a_parquet_file_is_read_row_by_row_whatever_it_is_called(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"PK\x03\x04\x00\x00", "is a zip archive, or a document or sheet of an office program"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "is a picture"),
@@ -223,10 +223,10 @@ def test_a_parquet_file_is_read_row_by_row_whatever_it_is_called(tmp_path: Path)
         ('{"text": "Où?"}'.encode("utf-16")[:-1], "a part is not UTF-16"),
     ],
 )
-def test_what_is_no_text_is_called_what_it_is(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_no_text_is_called_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_rows(path)
 
 
@@ -235,9 +235,9 @@ def _read_or_refused(path: Path) -> int | None:
     try:
         return len(read_rows(path))
     except DataError as error:
-        told = error
-    assert told.what.startswith(str(path)), told.what
-    assert told.remedy
+        refusal = error
+    assert refusal.what.startswith(str(path)), refusal.what
+    assert refusal.remedy
     return None
 
 

@@ -49,8 +49,8 @@ class Hub(BaseHTTPRequestHandler):
             return self._send(json.dumps(found).encode())
         if "/revision/" in path and files:
             names = [{"rfilename": name} for name in files]
-            told = {"id": "owner/any", "sha": COMMIT, "private": False, "gated": False, "siblings": names, "tags": []}
-            return self._send(json.dumps(told).encode())
+            info = {"id": "owner/any", "sha": COMMIT, "private": False, "gated": False, "siblings": names, "tags": []}
+            return self._send(json.dumps(info).encode())
         self._send(b"{}", {"X-Error-Code": "EntryNotFound" if files else "RepoNotFound"}, status=404)
 
     def _send(self, body: bytes, headers: dict[str, str] | None = None, *, status: int = 200) -> None:
