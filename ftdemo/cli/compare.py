@@ -66,10 +66,10 @@ def compare_command(
     known = approaches.tasks()
     if what in known:
         if documents or instruction:
-            raise UsageError(f"{what} brings its own instruction and documents.", "Give them with data of your own.")
+            raise UsageError(f"{what} brings its own instruction and documents.", "Give them only with your own data.")
         task = known[what]
     elif not Path(what).exists():
-        raise UsageError(f"There is no task and no file {what}.", f"Name {' or '.join(known)}, or rows of your own.")
+        raise UsageError(f"There is no task and no file {what}.", f"Name {' or '.join(known)}, or your own data.")
     else:
         task = approaches.load_task(Path(what), instruction=instruction, documents=documents)
     chosen = _chosen(names, approaches.APPROACHES)
@@ -88,10 +88,10 @@ def compare_command(
             settings=changes,
             stop=stop,
         )
-        comparison = _followed(events, task)
+        comparison = _result_of(events, task)
         if comparison is not None:
-            _keep(comparison, out)
-            click.echo(engine.as_json(comparison), nl=False) if as_json else _show(comparison, out)
+            _save(comparison, out)
+            click.echo(engine.as_json(comparison), nl=False) if as_json else _print_comparison(comparison, out)
     if stop.is_set():
         sys.exit(STOPPED_BY_CTRL_C)
 
@@ -103,8 +103,8 @@ def _chosen(text: str | None, known: tuple[Approach, ...]) -> tuple[Approach, ..
     return tuple(approach for approach in known if approach in named)
 
 
-def _followed(events: Iterator[Event | Measured | Comparison], task: Task) -> Comparison | None:
-    """The comparison that the events end with; meanwhile a line says what is in hand."""
+def _result_of(events: Iterator[Event | Measured | Comparison], task: Task) -> Comparison | None:
+    """The comparison that the events end with. Meanwhile a line shows the current step."""
     from rich.console import Console
 
     from ftdemo.comparison.advice import Measured
@@ -125,7 +125,7 @@ def _followed(events: Iterator[Event | Measured | Comparison], task: Task) -> Co
     return None
 
 
-def _keep(comparison: Comparison, out: Path) -> None:
+def _save(comparison: Comparison, out: Path) -> None:
     from ftdemo import charts
     from ftdemo.comparison.advice import quality_chart
     from ftdemo.comparison.compare import as_json
@@ -137,20 +137,20 @@ def _keep(comparison: Comparison, out: Path) -> None:
         (out / PICTURE).write_text(charts.standalone(svg), encoding="utf-8")
 
 
-def _show(comparison: Comparison, out: Path) -> None:
+def _print_comparison(comparison: Comparison, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from ftdemo.comparison.advice import approach_table
 
     head, rows = approach_table(comparison.as_dict()["ways"], comparison.quality_is)
-    shown = Table(*head, box=None, pad_edge=False)
-    for column in shown.columns[1:]:
+    printed = Table(*head, box=None, pad_edge=False)
+    for column in printed.columns[1:]:
         column.justify = "right"
     for row in rows:
-        shown.add_row(*row)
+        printed.add_row(*row)
     console = Console()
     console.print(f"{comparison.task}: {comparison.rows} questions to {comparison.model}, seed {comparison.seed}")
-    console.print(shown)
+    console.print(printed)
     console.print(f"\n{comparison.advice}", highlight=False)
-    click.echo(f"Saved in {out}: {RESULT}, {PICTURE}. Talk to the tuned model: ftdemo chat {out / TUNED}")
+    click.echo(f"Saved in {out}: {RESULT}, {PICTURE}. Chat with the fine-tuned model: ftdemo chat {out / TUNED}")

@@ -22,21 +22,26 @@ if TYPE_CHECKING:
 
 
 _BAR = 40
-"""Signs of the longest bar of a histogram."""
+"""Characters in the longest bar of a histogram."""
 
 
 @click.command("check-data")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--model", default="tiny", show_default=True, help="Whose tokens are counted: a name, a folder, a Hub id."
+    "--model", default="tiny", show_default=True, help="Model whose tokens are counted: a name, folder or Hub id."
 )
 @click.option(
-    "--max-length", default=512, show_default=True, type=click.IntRange(2), help="Tokens that a row may have."
+    "--max-length", default=512, show_default=True, type=click.IntRange(2), help="Tokens per example, at most."
 )
 @click.option(
-    "--against", type=click.Path(path_type=Path), metavar="FILE", help="Rows to judge by: are any among them?"
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Evaluation examples, which must not be in the file.",
 )
-@click.option("--map", "mapped", metavar="OURS=THEIRS", multiple=True, help="A column's own name. Repeatable.")
+@click.option(
+    "--map", "mapped", metavar="KEY=COLUMN", multiple=True, help="Read a key from another column. Repeatable."
+)
 @click.option("--fix", type=click.Path(path_type=Path), metavar="OUT", help="Write a cleaned copy as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def check_data_command(
@@ -48,29 +53,28 @@ def check_data_command(
     fix: Path | None,
     as_json: bool,
 ) -> None:
-    """Say what is in a file of rows, what is wrong with it, and why that matters, before anything is trained.
+    """Check a data file for problems before training.
 
-    What kind of file it is and how its rows are written, is found out. Where columns have names of their own, say which
-    are which: `--map prompt=question --map completion=reply`. `--fix` leaves out what cannot be trained on or stands
-    there twice, and lists it beside the copy; the file itself is never touched. It ends with 2 where rows cannot be
-    used, unless a cleaned copy was asked for.
+    The file's format is detected. If its columns have other names, map them: `--map prompt=question --map
+    completion=reply`. `--fix` writes a copy without duplicates and unusable examples, and lists those in a second file;
+    the original stays unchanged. The exit code is 2 if examples are unusable and no copy is written.
     """
     from ftdemo.data.check import CHANGES, check_file
     from ftdemo.data.rows import KEYS
     from ftdemo.models.load import load_tokenizer, resolve
 
-    def tell(rows: int) -> None:
-        click.echo(f"\r{rows:,} rows …", nl=False, err=True)
+    def count(examples: int) -> None:
+        click.echo(f"\r{examples:,} examples …", nl=False, err=True)
 
     columns = {}
     for text in mapped:
-        ours, equals, theirs = text.partition("=")
-        if not equals or not theirs or ours not in KEYS:
-            what = f"--map {text}: a name of ours is expected, an equals sign, and the file's own name."
-            raise UsageError(what, f"Our names are: {', '.join(KEYS)}.")
-        columns[theirs] = ours
+        key, equals, column = text.partition("=")
+        if not equals or not column or key not in KEYS:
+            what = f"--map {text}: write a key, an equals sign and the name of a column."
+            raise UsageError(what, f"The keys are: {', '.join(KEYS)}.")
+        columns[column] = key
     source = resolve(model)
-    counted = tell if sys.stderr.isatty() else None
+    progress = count if sys.stderr.isatty() else None
     report = check_file(
         file,
         load_tokenizer(source),
@@ -79,43 +83,48 @@ def check_data_command(
         against=against,
         columns=columns,
         fix=fix,
-        progress=counted,
+        progress=progress,
     )
-    if counted:
+    if progress:
         click.echo("\r", nl=False, err=True)
     click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False)) if as_json else _print_report(report)
     if fix:
         kept = report.rows - report.left_out
-        click.echo(f"\n{fix}: {kept:,} kept. {report.left_out:,} left out: see {fix}{CHANGES}.", err=as_json)
+        click.echo(f"\n{fix}: {kept:,} kept, {report.left_out:,} left out. See {fix}{CHANGES}.", err=as_json)
     elif report.good < report.rows:
         sys.exit(UsageError.exit_code)
 
 
 def _print_report(report: Report) -> None:
-    bad = f", {report.good:,} of them good" if report.good < report.rows else ""
-    click.echo(f"{report.file}: {report.rows:,} {'row' if report.rows == 1 else 'rows'}{bad}.")
-    for shape, rows in report.shapes.items():
-        click.echo(f"{rows:,} known by {shape}.")
+    usable = f", {report.good:,} of them usable" if report.good < report.rows else ""
+    click.echo(f"{report.file}: {_counted(report.rows)}{usable}.")
+    for keys, examples in report.shapes.items():
+        click.echo(f"{_counted(examples)} with {keys}.")
     if report.good:
         bins = report.histogram()
-        most = max(rows for *_, rows in bins)
-        click.echo(f"\n{report.tokens:,} tokens of {report.model}, {report.median_length():,} in the middle row:")
-        for low, high, rows in bins:
-            click.echo(f"{low:>9,} to {high:<9,} {'▇' * round(_BAR * rows / most)} {rows:,}")
+        most = max(examples for *_, examples in bins)
+        click.echo(f"\n{report.tokens:,} tokens of {report.model}, median {report.median_length():,} per example:")
+        for low, high, examples in bins:
+            click.echo(f"{low:>9,} to {high:<9,} {'▇' * round(_BAR * examples / most)} {examples:,}")
     if report.labels:
-        click.echo("\nLabels: " + ", ".join(f"{label} {rows:,}" for label, rows in islice(report.labels.items(), 20)))
+        click.echo("\nLabels: " + ", ".join(f"{label} {count:,}" for label, count in islice(report.labels.items(), 20)))
     for finding in report.findings:
-        one = finding.count == 1
-        click.secho(f"\n{finding.count:,} {'row' if one else 'rows'}", bold=True, nl=False)
+        click.secho(f"\n{_counted(finding.count)}", bold=True, nl=False)
         click.echo(f", {finding.says}.")
         if finding.rows:
             more = f" and {finding.count - len(finding.rows):,} more" if finding.count > len(finding.rows) else ""
-            click.echo(f"  {'line' if one else 'lines'} {', '.join(f'{row:,}' for row in finding.rows)}{more}")
+            click.echo(
+                f"  {'line' if finding.count == 1 else 'lines'} {', '.join(f'{row:,}' for row in finding.rows)}{more}"
+            )
         for example in finding.examples[:3]:
             click.echo(f"  {example}")
         click.echo(f"  {page_at(finding.page)}")
     if not report.findings:
-        click.echo("\nNothing was found that speaks against training on it.")
+        click.echo("\nNo problems found.")
+
+
+def _counted(examples: int) -> str:
+    return f"{examples:,} {'example' if examples == 1 else 'examples'}"
 
 
 @click.command("inspect", cls=RecipeCommand)
@@ -136,26 +145,28 @@ def inspect_command(what: str, rows: int, changes: dict[str, Any]) -> None:
         raise UsageError(f"{what} and --data both name the data.", "Give one of them.")
     else:
         recipe = recipe_of("lora", {"data": parse_value("data", what), **changes})
-    seen = inspect_recipe(recipe)
-    for example in seen.examples[:rows]:
+    inspected = inspect_recipe(recipe)
+    for example in inspected.examples[:rows]:
         cut = f", cut at {recipe.max_length}" if example.truncated else ""
-        click.secho(f"row {example.row}: {len(example)} tokens, {example.trained_tokens} trained{cut}", bold=True)
-        for text, trained in seen.spans(example):
+        click.secho(f"example {example.row}: {len(example)} tokens, {example.trained_tokens} trained{cut}", bold=True)
+        for text, trained in inspected.spans(example):
             click.echo(_marked(text) if trained else click.style(text, dim=True), nl=False)
         click.echo("\n")
-    _tell_rows(seen.examples, recipe)
+    _print_counts(inspected.examples, recipe)
 
 
 def _marked(text: str) -> str:
-    """Trained text: green, or between marks where there are no colours."""
+    """Trained text: green on a terminal, between brackets elsewhere."""
     return click.style(text, fg="green", bold=True) if sys.stdout.isatty() else f"⟦{text}⟧"
 
 
-def _tell_rows(examples: Examples, recipe: Recipe) -> None:
+def _print_counts(examples: Examples, recipe: Recipe) -> None:
     tokens = sum(examples.lengths)
     click.echo(f"{len(examples)} examples, {tokens:,} tokens, {examples.trained_tokens:,} of them trained")
     if examples.truncated:
-        click.echo(f"max_length {recipe.max_length} cuts rows {first_few(tuple(examples.truncated))}")
+        click.echo(f"max_length {recipe.max_length} cuts examples {first_few(tuple(examples.truncated))}")
     if examples.dropped:
         dropped = first_few(tuple(examples.dropped))
-        click.secho(f"max_length {recipe.max_length} leaves nothing to train in rows {dropped}: dropped", fg="yellow")
+        click.secho(
+            f"max_length {recipe.max_length} leaves nothing to train in examples {dropped}: dropped", fg="yellow"
+        )

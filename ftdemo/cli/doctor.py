@@ -11,7 +11,7 @@ import click
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def doctor_command(as_json: bool) -> None:
-    """Show what this machine has: device, number formats, threads, models, versions."""
+    """Show the device, number format and models of this machine."""
     from ftdemo.models import load as models
     from ftdemo.runs.run import versions
     from ftdemo.training import hardware

@@ -60,17 +60,19 @@ def _print_forecast(found: Forecast, utilization: float) -> None:
 
     console = Console(highlight=False)
     counts, here = found.counts, found.here
-    share = f"{counts.trainable:,} of {counts.total:,} parameters move ({counts.share:.2%})"
+    share = f"{counts.trainable:,} of {counts.total:,} parameters are trained ({counts.share:.2%})"
     console.print(f"{found.model} by {found.method}: {share}")
-    judged = ", tokens judged by letters" if found.by_letters else ""
-    rows = f"{found.rows:,} rows of {found.row_tokens:.0f} tokens{judged}"
-    console.print(f"{rows}: {found.tokens:,.0f} tokens in {found.steps:,} steps, {found.operations:.2g} operations\n")
-    table = Table("memory here", "GB", box=None, pad_edge=False)
+    guessed = ", estimated from their characters" if found.by_letters else ""
+    examples = f"{found.rows:,} examples of {found.row_tokens:.0f} tokens{guessed}"
+    console.print(
+        f"{examples}: {found.tokens:,.0f} tokens in {found.steps:,} steps, {found.operations:.2g} operations\n"
+    )
+    table = Table("memory on this machine", "GB", box=None, pad_edge=False)
     table.columns[1].justify = "right"
     for name in ("weights", "gradients", "optimizer", "activations", "logits", "workspace"):
         table.add_row(name, f"{getattr(here.memory, name) / 1e9:.2f}")
     table.add_row("libraries", f"{here.libraries_bytes / 1e9:.2f}")
-    table.add_row("at most at once", f"{here.memory_bytes / 1e9:.2f} of {here.has_bytes / 1e9:.0f}")
+    table.add_row("peak", f"{here.memory_bytes / 1e9:.2f} of {here.has_bytes / 1e9:.0f}")
     console.print(table)
     devices = Table("\ndevice", "\ntime", "memory\nGB", "", box=None, pad_edge=False)
     timed = _duration(here.seconds) if here.seconds is not None else f"not timed: {here.why_untimed}"
@@ -80,15 +82,15 @@ def _print_forecast(found: Forecast, utilization: float) -> None:
         devices.add_row(each.device, _duration(each.seconds), f"{each.memory_bytes / 1e9:.1f}", fits)
     console.print(devices)
     if found.elsewhere:
-        assumed = f"Accelerators: training alone, in bfloat16, at {utilization:.0%} of their peak, an assumption."
-        console.print(f"{assumed} What a batch is can be changed: --set batch_tokens=…")
+        assumed = f"Accelerators: only the training steps, in bfloat16, at an assumed {utilization:.0%} of peak speed."
+        console.print(f"{assumed} Change the batch with --batch-tokens.")
     if found.price is not None:
-        console.print(f"A host would charge {found.price:,.2f}.")
-    console.print(f"Why memory is what it is: {page_at('terms/gpu-memory/')}")
+        console.print(f"A provider would charge {found.price:,.2f}.")
+    console.print(f"What needs memory: {page_at('terms/gpu-memory/')}")
 
 
 def _duration(seconds: float) -> str:
-    """A duration as people say it."""
+    """A duration in the largest unit of which it has two or more."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""`ftdemo record`: experiments, carried out and recorded."""
+"""`ftdemo record`: runs experiments and writes their records."""
 
 from __future__ import annotations
 
@@ -15,29 +15,41 @@ if TYPE_CHECKING:
     from ftdemo.experiments.spec import Experiment
 
 
-_QUIET_SECONDS = 60
+_REPORT_SECONDS = 60
+"""Seconds between two printed losses of a run."""
 
 
 @click.command("record")
 @click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every experiment.")
-@click.option("--quick", is_flag=True, help="The quick form: one seed, shorter runs. It is kept beside the record.")
-@click.option("--check", is_flag=True, help="Do the quick form again and say which recorded claim no longer holds.")
+@click.option("--all", "everything", is_flag=True, help="Run every experiment.")
+@click.option("--quick", is_flag=True, help="Run the quick form: one seed and shorter runs.")
+@click.option("--check", is_flag=True, help="Repeat the quick form and report changed verdicts.")
 @click.option(
     "--keep",
     type=click.Path(path_type=Path),
-    help="Keep the runs in this folder; those that are there are not done again.",
+    help="Keep the runs in this folder, and reuse those in it.",
 )
-@click.option("--folder", type=click.Path(path_type=Path), default="docs/experiments", show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default="docs/experiments",
+    show_default=True,
+    help="Folder of the experiments.",
+)
 def record_command(
     names: tuple[str, ...], everything: bool, quick: bool, check: bool, keep: Path | None, folder: Path
 ) -> None:
-    """Carry out experiments and write their records: each arm, each seed, and how every claim comes out."""
+    """Run experiments and write their records.
+
+    A record holds every arm with every seed, and the verdict on each claim.
+    """
     from ftdemo.experiments.spec import find_experiments
 
     known = find_experiments(folder)
     if not names and not everything:
-        raise UsageError("Which experiment?", f"Name some, or --all: {', '.join(known) or f'none is in {folder}'}.")
+        raise UsageError(
+            "No experiment is given.", f"Name some, or --all: {', '.join(known) or f'none is in {folder}'}."
+        )
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"There is no experiment {unknown[0]} in {folder}.", f"There are: {', '.join(known)}.")
     changed = []
@@ -55,45 +67,45 @@ def _record_experiment(found: Experiment, quick: bool, keep: Path | None) -> Non
     from ftdemo.experiments import spec as experiment
 
     if quick and not found.spec.quick:
-        raise UsageError(f"{found.name} has no quick form.", "Carry it out whole, without `--quick`.")
+        raise UsageError(f"{found.name} has no quick form.", "Run it in full, without `--quick`.")
     with runner.run_folder(keep and keep / found.name) as runs:
         if not quick:
-            _print_claims(_carried_out(found, False, runs / "whole"), found.folder / experiment.RECORD)
+            _print_claims(_run(found, False, runs / "whole"), found.folder / experiment.RECORD)
             if found.spec.ships:
                 runner.ship(found, runs / "whole")
         if found.spec.quick:
-            _print_claims(_carried_out(found, True, runs / "quick"), found.folder / experiment.QUICK)
+            _print_claims(_run(found, True, runs / "quick"), found.folder / experiment.QUICK)
 
 
 def _check_experiment(found: Experiment) -> list[str]:
-    """What the quick form no longer shows, claim by claim."""
+    """The verdicts that differ when the quick form is repeated, claim by claim."""
     from ftdemo.experiments import runner
     from ftdemo.experiments import spec as experiment
 
     if not found.spec.quick:
-        return []  # too long to be done again just to see
+        return []  # too long to repeat for a check
     recorded = found.record(experiment.QUICK)
     if recorded is None:
         return [f"{found.name}: no {experiment.QUICK} is recorded. Run `ftdemo record {found.name} --quick`."]
     with runner.run_folder(None) as runs:
-        again = _carried_out(found, True, runs)
+        again = _run(found, True, runs)
     verdicts = {claim["id"]: claim for claim in again["claims"]}
     return [
-        f'{found.name}: "{claim["says"]}" {claim["verdict"]} by the record ({claim["value"]:g}), '
-        f"and now {verdicts[claim['id']]['verdict']} ({verdicts[claim['id']]['value']:g}; {claim['bound']})."
+        f'{found.name}: "{claim["says"]}" was {claim["verdict"]} ({claim["value"]:g}), '
+        f"now it is {verdicts[claim['id']]['verdict']} ({verdicts[claim['id']]['value']:g}; {claim['bound']})."
         for claim in recorded["claims"]
         if verdicts[claim["id"]]["verdict"] != claim["verdict"]
     ]
 
 
-def _carried_out(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
-    """An experiment's record; meanwhile a line says which run is in hand."""
+def _run(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
+    """An experiment's record. Meanwhile a line shows the current run."""
     from rich.console import Console
 
     from ftdemo.events import Evaluated, Finished, Step
     from ftdemo.experiments.runner import run_experiment
 
-    console, record, said = Console(stderr=True), {}, 0.0
+    console, record, reported = Console(stderr=True), {}, 0.0
     with console.status(found.name) as status:
         for progress in run_experiment(found, quick=quick, folder=runs):
             if isinstance(progress, dict):
@@ -103,9 +115,9 @@ def _carried_out(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
             match progress.event:
                 case Step(step=step, total_steps=total, loss=loss):
                     status.update(f"{run}, step {step} of {total}, loss {loss:.3f}")
-                case Evaluated(step=step, loss=loss) if time.monotonic() - said > _QUIET_SECONDS:
+                case Evaluated(step=step, loss=loss) if time.monotonic() - reported > _REPORT_SECONDS:
                     console.print(f"{run}: held-out loss after step {step}: {loss:.3f}")
-                    said = time.monotonic()
+                    reported = time.monotonic()
                 case Finished(seconds=seconds):
                     console.print(f"{run}: {seconds:.0f} s of training")
     return record

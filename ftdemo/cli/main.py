@@ -48,4 +48,4 @@ class _LazyGroup(ReportingGroup):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ftdemo")
 def main() -> None:
-    """Train a small model, see what changes, and talk to it."""
+    """Fine-tune a small model, see what changes, and chat with it."""

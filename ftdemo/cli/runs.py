@@ -1,4 +1,4 @@
-"""What can be done with a finished run: `ftdemo evaluate`, `chart` and `export`."""
+"""What to do with a finished run: `ftdemo evaluate`, `chart` and `export`."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from ftdemo.errors import UsageError, writing
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", metavar="FILE|SET", help="Judge by these rows. Default: those that the run held out.")
-@click.option("--rows", type=click.IntRange(1), help="Use only the first N of them.")
-@click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
+@click.option("--data", metavar="FILE|SET", help="Evaluate on these examples. Default: those that the run held out.")
+@click.option("--rows", type=click.IntRange(1), help="Use only the first N examples.")
+@click.option("--base", metavar="MODEL", help="Base model of the adapter: a folder or a Hub id.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def evaluate_command(run: Path, data: str | None, rows: int | None, base: str | None, as_json: bool) -> None:
-    """Judge a run's model before and after training: loss, scores and old skill, each with its 95% interval."""
+    """Evaluate a run's model before and after training.
+
+    The table shows loss, scores and old skill, each with its 95% interval.
+    """
     from ftdemo.data import AnyRow, Trial, load_splits, stream_rows
     from ftdemo.evaluation.evaluate import evaluate_before_and_after, evaluations_as_dict
     from ftdemo.runs.run import Run
 
     loaded = Run.load(run)
     name = data or loaded.recipe.data
-    judged: tuple[AnyRow, ...]
+    heldout: tuple[AnyRow, ...]
     trials: tuple[Trial, ...] = ()
     if data and Path(data).is_file():
-        judged = tuple(stream_rows(Path(data)))
+        heldout = tuple(stream_rows(Path(data)))
     else:
         splits = load_splits(name, seed=loaded.recipe.seed)
-        judged, trials = splits.heldout, splits.trials
-    if not judged:
-        raise UsageError(f"{name} has no held-out rows: it is too short.", "Name a file with `--data`.")
-    result = evaluations_as_dict(evaluate_before_and_after(loaded, judged[:rows], trials[:rows], data=name, base=base))
+        heldout, trials = splits.heldout, splits.trials
+    if not heldout:
+        raise UsageError(f"{name} has no held-out examples, because it is too short.", "Name a file with `--data`.")
+    result = evaluations_as_dict(evaluate_before_and_after(loaded, heldout[:rows], trials[:rows], data=name, base=base))
     if as_json:
         return click.echo(json.dumps(result, indent=2))
     _print_evaluation(result)
@@ -46,8 +49,8 @@ def _print_evaluation(result: dict[str, Any]) -> None:
 
     from ftdemo.evaluation.evaluate import with_interval
 
-    table = Table("", "rows", "before", "after", box=None, pad_edge=False)
-    for part, title in (("heldout", "held-out rows"), ("old_skill", "old skill")):
+    table = Table("", "examples", "before", "after", box=None, pad_edge=False)
+    for part, title in (("heldout", "held-out"), ("old_skill", "old skill")):
         for name, after in result["after"][part].items():
             before = result["before"][part].get(name) if result["before"] else None
             figures = [with_interval(figure, ".3f") if figure else "-" for figure in (before, after)]
@@ -57,10 +60,12 @@ def _print_evaluation(result: dict[str, Any]) -> None:
 
 @click.command("chart")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--of", "what", type=click.Choice(["loss", "scores"]), default="loss", show_default=True)
+@click.option(
+    "--of", "what", type=click.Choice(["loss", "scores"]), default="loss", show_default=True, help="What to draw."
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .png or .svg file. Default: loss.png.")
 def chart_command(run: Path, what: str, out: Path | None) -> None:
-    """Draw a run's loss, or its scores before and after: the picture that demo and page show."""
+    """Draw the loss or the scores of a run."""
     from ftdemo import charts
     from ftdemo.runs.run import Run
 
@@ -82,18 +87,21 @@ def chart_command(run: Path, what: str, out: Path | None) -> None:
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--to", "form", type=click.Choice(["adapter", "merged"]), required=True, help="What is written.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
-@click.option("--base", metavar="MODEL", help="Take the adapter's base model from here: a folder or a Hub id.")
-@click.option("--judge", "judged", is_flag=True, help="Measure what the model forgot, for its card.")
+@click.option("--to", "form", type=click.Choice(["adapter", "merged"]), required=True, help="What to write.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="Number format."
+)
+@click.option("--base", metavar="MODEL", help="Base model of the adapter: a folder or a Hub id.")
+@click.option("--judge", "judged", is_flag=True, help="Measure what the model forgot, for its model card.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def export_command(
     run: Path, form: Literal["adapter", "merged"], out: Path, dtype: str, base: str | None, judged: bool, as_json: bool
 ) -> None:
-    """Write a run's model for others: its adapter, or merged into the base, with tokenizer, stop tokens and a card.
+    """Export a run's adapter, or the merged model.
 
-    What was written is loaded again by plain transformers and PEFT, and its logits are compared with the run's.
+    The folder also holds the tokenizer, the stop tokens and a model card. To check it, plain transformers and PEFT load
+    it, and its logits are compared with the run's.
     """
     from ftdemo.runs.publish import release, release_as_dict
     from ftdemo.runs.run import Run
@@ -102,6 +110,6 @@ def export_command(
     if as_json:
         return click.echo(json.dumps(release_as_dict(done), indent=2))
     click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")
-    apart = f"{done.largest_difference:.1g}, where the largest logit is {done.largest_logit:.0f}"
-    click.echo(f"Loaded again by plain libraries, its logits differ from the run's by at most {apart}.")
+    difference = f"{done.largest_difference:.1g} (largest logit: {done.largest_logit:.0f})"
+    click.echo(f"Loaded by plain libraries, its logits differ from the run's by at most {difference}.")
     click.echo(f"Upload it: hf upload OWNER/{out.name} {out}")

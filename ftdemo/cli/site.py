@@ -22,9 +22,9 @@ def site_command() -> None:
 
 
 @site_command.command("check")
-@click.option("--code/--no-code", default=True, show_default=True, help="Run the Python blocks of pages, too.")
+@click.option("--code/--no-code", default=True, show_default=True, help="Run the Python blocks of the pages, too.")
 def site_check_command(code: bool) -> None:
-    """Report what in the pages does not hold: heads, relations, numbers, citations, links, code."""
+    """Check the pages: heads, relations, numbers, links, code."""
     from ftdemo.site.check import check_site
     from ftdemo.site.project import Project
 
@@ -35,7 +35,10 @@ def site_check_command(code: bool) -> None:
 
 @site_command.command("fill")
 def site_fill_command() -> None:
-    """Write into the pages what follows from elsewhere: recorded numbers, links at the first mention of a term."""
+    """Write recorded numbers and missing links into the pages.
+
+    A term is linked at its first mention on a page.
+    """
     from ftdemo.site.check import fill
     from ftdemo.site.project import Project
 
@@ -45,7 +48,7 @@ def site_fill_command() -> None:
 
 @site_command.command("derive")
 def site_derive_command() -> None:
-    """Write what pages include, for a site generator that does not call our hook."""
+    """Write the included fragments, for generators without our hook."""
     from ftdemo.site.derive import derive
     from ftdemo.site.project import Project
 
@@ -55,7 +58,10 @@ def site_derive_command() -> None:
 @site_command.command("lessons")
 @click.argument("names", nargs=-1)
 def site_lessons_command(names: tuple[str, ...]) -> None:
-    """Train the lessons that pages train in the browser, all or those named, and write what the pages need for it."""
+    """Train the lessons of the pages, all of them or some.
+
+    The files that the pages need to train them in the browser are written beside them.
+    """
     from ftdemo.site.lessons import find_lessons, write_lesson
     from ftdemo.site.project import Project
 
@@ -67,9 +73,16 @@ def site_lessons_command(names: tuple[str, ...]) -> None:
 
 
 @site_command.command("build")
-@click.option("--with", "tool", type=click.Choice(["mkdocs", "zensical"]), default="mkdocs", show_default=True)
+@click.option(
+    "--with",
+    "tool",
+    type=click.Choice(["mkdocs", "zensical"]),
+    default="mkdocs",
+    show_default=True,
+    help="Site generator.",
+)
 def site_build_command(tool: str) -> None:
-    """Check the pages and build the site into the folder `site`."""
+    """Check the pages and build the site in the folder `site`."""
     from ftdemo.site.check import check_site
     from ftdemo.site.derive import derive
     from ftdemo.site.project import Project
@@ -78,23 +91,26 @@ def site_build_command(tool: str) -> None:
         sys.exit(_run("mkdocs", "build", "--strict", "--quiet"))
     project = Project(Path.cwd())
     if problems := check_site(project):
-        raise UsageError("\n".join(problems), "Mend them, then build.")
+        raise UsageError("\n".join(problems), "Fix them, then build.")
     derive(project)
     sys.exit(_run("zensical", "build", "--clean"))
 
 
 @site_command.command("serve")
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port to listen on.")
 def site_serve_command(port: int) -> None:
-    """Show the site at http://127.0.0.1:PORT, and again whenever a page is saved."""
+    """Serve the site locally and reload it when a page changes."""
     sys.exit(_run("mkdocs", "serve", "--livereload", "--dev-addr", f"127.0.0.1:{port}"))
 
 
 @click.command("new-term")
 @click.argument("name")
-@click.option("--flagship", is_flag=True, help="A page with all parts.")
+@click.option("--flagship", is_flag=True, help="Create a page with all parts.")
 def new_term_command(name: str, flagship: bool) -> None:
-    """Begin the page of a term called NAME. `ftdemo site check` fails until its TODOs are filled."""
+    """Create the page of a new term.
+
+    `ftdemo site check` fails until its TODOs are filled in.
+    """
     from ftdemo.site.glossary import load_settings
     from ftdemo.site.project import Project
 
@@ -103,7 +119,7 @@ def new_term_command(name: str, flagship: bool) -> None:
     slug = re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
     page = docs / "terms" / f"{slug}.md"
     if not slug:
-        raise UsageError(f"`{name}` has no letter from a to z.", "Give a name that can stand in an address.")
+        raise UsageError(f"`{name}` has no letter from a to z.", "Give a name that can be part of an address.")
     if page.exists():
         raise UsageError(f"{page} exists.", "Edit it, or give another name.")
     parts = settings.anatomy.get("flagship" if flagship else "entry", ())
@@ -128,7 +144,7 @@ def _page(name: str, slug: str, level: str, parts: tuple[str, ...]) -> str:
 
 
 def _run(tool: str, *arguments: str) -> int:
-    """Run a tool of the environment that we run in."""
+    """Run a tool of this Python's environment."""
     path = Path(sys.executable).with_name(tool)
     command = [str(path)] if path.exists() else [sys.executable, "-m", tool]
     environment = {"NO_MKDOCS_2_WARNING": "1", **os.environ}
@@ -136,10 +152,12 @@ def _run(tool: str, *arguments: str) -> int:
 
 
 @click.command("serve")
-@click.option("--site", type=click.Path(path_type=Path), default="site", show_default=True, help="The built site.")
+@click.option(
+    "--site", type=click.Path(path_type=Path), default="site", show_default=True, help="Folder of the built site."
+)
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--public", is_flag=True, help="Bound each run, for strangers. Implied by another host than this one.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
+@click.option("--public", is_flag=True, help="Limit each run, for visitors. Implied by any other host.")
 def serve_command(site: Path, host: str, port: int, public: bool) -> None:
     """Serve the site and all demos at one address."""
     from ftdemo.serving.server import serve_all
@@ -150,10 +168,10 @@ def serve_command(site: Path, host: str, port: int, public: bool) -> None:
 @click.command("demo")
 @click.argument("name")
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--public", is_flag=True, help="Bound each run, for strangers. Implied by another host than this one.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
+@click.option("--public", is_flag=True, help="Limit each run, for visitors. Implied by any other host.")
 def demo_command(name: str, host: str, port: int, public: bool) -> None:
-    """Run one demo on this machine; studio is all of them."""
+    """Run one demo on this machine, or studio with all of them."""
     from ftdemo.serving.server import serve_demo
 
     serve_demo(name, host, port, public=public)

@@ -9,14 +9,14 @@ import click
 
 @click.group("spaces")
 def spaces_command() -> None:
-    """Make a Hugging Face Space of a demo."""
+    """Build Hugging Face Spaces from the demos."""
 
 
 @spaces_command.command("build")
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write: it will be the Space.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 def spaces_build_command(name: str, out: Path) -> None:
-    """Write a demo, or studio, as a folder that is a Space."""
+    """Write a demo, or studio with all of them, as a Space."""
     from ftdemo.serving.spaces import build
 
     for path in build(name, out):
@@ -26,9 +26,9 @@ def spaces_build_command(name: str, out: Path) -> None:
 
 @click.command("notebook")
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write. Default: NAME.ipynb.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: NAME.ipynb.")
 def notebook_command(name: str, out: Path | None) -> None:
-    """Write a notebook that does step by step what a demo does, for a hosted service or this machine."""
+    """Write the steps of a demo as a Jupyter notebook."""
     from ftdemo.runs.notebook import write_notebook
 
     click.echo(f"Written: {write_notebook(name, out or Path(f'{name}.ipynb'))}")

@@ -58,8 +58,8 @@ def train_command(
 def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) -> None:
     from ftdemo.runs.perform import perform
 
-    show = _print_json if as_json else _draw
-    report = show if distributed.is_main() else _keep_silent
+    display = _print_json if as_json else _draw
+    report = display if distributed.is_main() else _keep_silent
     with stop_on_ctrl_c() as stop:
         try:
             report(perform(recipe, out, stop=stop, resume=resume), out)
@@ -97,7 +97,7 @@ def _print_json(events: Iterator[Event], out: Path) -> None:
 
 
 def _draw(events: Iterator[Event], out: Path) -> None:
-    """A progress bar with loss, speed and time left; then the scores and one answer, before and after."""
+    """Show a progress bar with loss, speed and time left; then scores and one answer, before and after."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -112,7 +112,7 @@ def _draw(events: Iterator[Event], out: Path) -> None:
         for event in events:
             match event:
                 case Started():
-                    _tell_started(event, progress.console.print)
+                    _print_started(event, progress.console.print)
                     progress.update(task, total=event.total_steps, description="answering held-out prompts")
                 case Sampled():
                     samples.append(event)
@@ -120,41 +120,41 @@ def _draw(events: Iterator[Event], out: Path) -> None:
                     speed = f"{event.tokens_per_second:.0f} tokens/s"
                     progress.update(task, completed=event.step, description=f"loss {event.loss:.3f}  {speed}")
                 case Evaluated():
-                    in_bits = f", {event.bits_per_byte:.3f} bits a byte" if event.bits_per_byte else ""
+                    in_bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte else ""
                     progress.console.print(f"  held-out loss after step {event.step}: {event.loss:.3f}{in_bits}")
                 case Finished():
                     finished = event
     if finished:
-        _tell_finished(finished, samples, out, console.print)
+        _print_finished(finished, samples, out, console.print)
 
 
-def _tell_started(event: Any, say: Callable[[str], None]) -> None:
+def _print_started(event: Any, echo: Callable[[str], None]) -> None:
     share = event.trainable_parameters / event.total_parameters
-    trained = f"{event.trained_tokens:,} trained tokens an epoch, " if event.trained_tokens else ""
-    say(f"{event.examples} examples, {trained}{event.total_steps} steps")
-    say(f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters move ({share:.1%})")
-    say(f"{event.device}, {event.dtype}, {event.attention} attention")
+    trained = f"{event.trained_tokens:,} trained tokens per epoch, " if event.trained_tokens else ""
+    echo(f"{event.examples} examples, {trained}{event.total_steps} steps")
+    echo(f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters are trained ({share:.1%})")
+    echo(f"{event.device}, {event.dtype}, {event.attention} attention")
     if event.dropped_rows:
-        say(f"[yellow]max_length leaves nothing to train in rows {first_few(event.dropped_rows)}: dropped[/]")
+        echo(f"[yellow]max_length leaves nothing to train in examples {first_few(event.dropped_rows)}: dropped[/]")
     if event.truncated_rows:
-        say(f"[yellow]max_length cuts rows {first_few(event.truncated_rows)}[/]")
+        echo(f"[yellow]max_length cuts examples {first_few(event.truncated_rows)}[/]")
 
     if event.baselines:
         known = ", ".join(f"{name} {nats:.2f}" for name, nats in event.baselines.items())
-        say(f"to compare the loss with, in nats a token: {known}")
+        echo(f"for comparison, losses in nats per token: {known}")
 
 
-def _tell_finished(finished: Finished, samples: list[Sampled], out: Path, say: Callable[..., None]) -> None:
+def _print_finished(finished: Finished, samples: list[Sampled], out: Path, echo: Callable[..., None]) -> None:
     from rich.markup import escape
 
     speed = f"{finished.steps} steps in {finished.seconds:.0f} s, {finished.tokens_per_second:.0f} tokens/s"
-    say(f"{finished.status}: {speed}")
+    echo(f"{finished.status}: {speed}")
     if len(samples) == 2 and samples[1].answers:
         before, after = samples
         longest = max(map(len, after.scores), default=0)
         for name, value in after.scores.items():
-            say(f"  {name:<{longest}} {before.scores[name]:.2f} -> {value:.2f}")
-        say(f"\n[bold]{escape(after.answers[0].prompt)}[/]")
-        say(f"[dim]before:[/] {escape(before.answers[0].text)}\n[dim]after:[/]  {escape(after.answers[0].text)}\n")
-    told = f"Saved in {out}. Judge it: ftdemo evaluate {out}. Talk to it: ftdemo chat {out}"
-    say(told, soft_wrap=True)  # a command that is broken into lines could not be copied
+            echo(f"  {name:<{longest}} {before.scores[name]:.2f} -> {value:.2f}")
+        echo(f"\n[bold]{escape(after.answers[0].prompt)}[/]")
+        echo(f"[dim]before:[/] {escape(before.answers[0].text)}\n[dim]after:[/]  {escape(after.answers[0].text)}\n")
+    done = f"Saved in {out}. Evaluate it: ftdemo evaluate {out}. Chat with it: ftdemo chat {out}"
+    echo(done, soft_wrap=True)  # a command that is broken into lines could not be copied

@@ -1,4 +1,4 @@
-"""The shell's commands from a file to a release: `ftdemo workflow` and `ftdemo judge`."""
+"""From a data file to a release: `ftdemo workflow` and `ftdemo judge`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _HOST, _PORT = "127.0.0.1", 7861
 
 @click.command("workflow")
 @click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
-@click.option("--step", metavar="NAME", help="This step alone: check, split, train, evaluate, ab or release.")
-@click.option("--again", is_flag=True, help="Do it again although nothing has changed.")
+@click.option("--step", metavar="NAME", help="Run only this step: check, split, train, evaluate, ab or release.")
+@click.option("--again", is_flag=True, help="Run unchanged steps again.")
 @click.option("--json", "as_json", is_flag=True, help="Print each step as a line of JSON.")
 def workflow_command(plan: Path, step: str | None, again: bool, as_json: bool) -> None:
-    """Go from a file to a release: check, split, train, evaluate, A/B test, release.
+    """Run every step from a data file to a release.
 
-    A plan is a YAML file with `data: FILE` at least. What has not changed since the last time is not done again. Ctrl-C
-    ends after what is in hand.
+    The steps are check, split, train, evaluate, A/B test and release. A plan is a YAML file with at least `data: FILE`.
+    Unchanged steps are skipped. Ctrl-C stops after the current step.
     """
     from rich.console import Console
 
@@ -43,7 +43,7 @@ def workflow_command(plan: Path, step: str | None, again: bool, as_json: bool) -
                 case Step(step=number, total_steps=total, loss=loss):
                     status.update(f"training: step {number} of {total}, loss {loss:.3f}")
                 case engine.Done():
-                    click.echo(json.dumps(_as_dict(event), default=str)) if as_json else _tell(event, plan)
+                    click.echo(json.dumps(_as_dict(event), default=str)) if as_json else _print_step(event, plan)
                     status.update("working")
     if stop.is_set():
         sys.exit(STOPPED_BY_CTRL_C)
@@ -53,30 +53,33 @@ def _as_dict(done: Done) -> dict[str, Any]:
     return {"step": done.step, "again": done.again, **done.result}
 
 
-def _tell(done: Done, plan: Path) -> None:
-    when = "" if done.again else " (as before)"
+def _print_step(done: Done, plan: Path) -> None:
+    when = "" if done.again else " (unchanged)"
     if waiting := done.result.get("waiting"):
         click.echo(f"{done.step:<9} {waiting.removesuffix('`')} {plan}`")
         return
-    click.echo(f"{done.step:<9} {_in_short(done.result)}{when}")
+    click.echo(f"{done.step:<9} {_as_text(done.result)}{when}")
 
 
-def _in_short(result: dict[str, Any]) -> str:
+def _as_text(result: dict[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in result.items())
 
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return f"({_in_short(value)})" if value else "none"
+        return f"({_as_text(value)})" if value else "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @click.command("judge")
 @click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
 @click.option("--host", default=_HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
 def judge_command(plan: Path, host: str, port: int) -> None:
-    """Open a page on which a person judges the answers of a plan's A/B test, pair by pair, in blinded order."""
+    """Open a page to judge the answers of an A/B test.
+
+    A person judges them pair by pair, without knowing which model wrote which answer.
+    """
     from ftdemo.comparison import ab_test
     from ftdemo.comparison.workflow import WorkflowPlan
     from ftdemo.serving.server import serve_page

@@ -77,7 +77,7 @@ def test_help_comes_at_once_for_it_loads_no_torch_no_transformers_and_no_gradio(
         (["inspect", "shop-mail"], "shop-mail holds labels: no token has a loss", "Inspect a chat or text."),
         (["evaluate", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["chart", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
-        (["record"], "Which experiment?", "none is in docs/experiments"),
+        (["record"], "No experiment is given.", "none is in docs/experiments"),
         (["chat", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["chat", "."], "run.json is not there or cannot be read", "Name a folder that `ftdemo train` wrote."),
         (["serve"], "There is no built site in site.", "make site"),

@@ -70,11 +70,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_train_shows_loss_speed_and_scores_and_where_the_run_is(trained: tuple[Path, str]) -> None:
     out, said = trained
     record = Run.load(out).record
-    assert "127,296 of 127,296 parameters move (100.0%)" in said
+    assert "127,296 of 127,296 parameters are trained (100.0%)" in said
     assert "loss " in said
     assert "tokens/s" in said
     assert f"held-out loss after step 4: {record['heldout_loss']['after']:.3f}, " in said
-    assert "bits a byte" in said
+    assert "bits per byte" in said
     assert "parsed" in said
     assert "ftdemo chat" in said
     assert "ftdemo evaluate" in said
@@ -83,7 +83,7 @@ def test_train_shows_loss_speed_and_scores_and_where_the_run_is(trained: tuple[P
 
 def test_train_tells_what_a_model_that_only_counts_would_reach(trained: tuple[Path, str]) -> None:
     said = " ".join(trained[1].split())
-    assert "to compare the loss with, in nats a token: uniform 6.24, unigram" in said  # ln 512 = 6.24
+    assert "for comparison, losses in nats per token: uniform 6.24, unigram" in said  # ln 512 = 6.24
 
 
 def test_train_of_an_adapter_shows_how_little_moves(lora_recipe: Recipe, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_train_of_an_adapter_shows_how_little_moves(lora_recipe: Recipe, tmp_pat
     line = command("train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"))
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    assert "18,944 of 133,952 parameters move (14.1%)" in done.stdout
+    assert "18,944 of 133,952 parameters are trained (14.1%)" in done.stdout
     assert "before:" in done.stdout
     assert "after:" in done.stdout
 
@@ -205,17 +205,17 @@ def test_inspect_marks_what_is_trained(letters: Path) -> None:
     done = shell("inspect", letters, "--rows", 1, "--set", "model=smollm2")
     assert done.exit_code == 0, done.output
     assert "<|im_start|>user\nIs it open?<|im_end|>\n<|im_start|>assistant\n⟦Aye.<|im_end|>⟧\n" in done.stdout
-    assert "row 1: 39 tokens, 4 trained" in done.stdout
-    assert "row 2" not in done.stdout
+    assert "example 1: 39 tokens, 4 trained" in done.stdout
+    assert "example 2" not in done.stdout
     assert "3 examples" in done.stdout
 
 
 def test_inspect_tells_which_rows_are_cut_and_which_are_dropped(letters: Path) -> None:
     done = shell("inspect", letters, "--set", "max_length=64")
     assert "trained, cut at 64" in done.stdout
-    assert "max_length 64 cuts rows 2" in done.stdout
-    assert "max_length 64 leaves nothing to train in rows 3: dropped" in done.stdout
-    assert "row 3:" not in done.stdout
+    assert "max_length 64 cuts examples 2" in done.stdout
+    assert "max_length 64 leaves nothing to train in examples 3: dropped" in done.stdout
+    assert "example 3:" not in done.stdout
     assert "2 examples" in done.stdout
 
 
@@ -255,7 +255,7 @@ def test_evaluate_as_json_judges_a_run_before_and_after_on_its_heldout_rows(lora
 def test_evaluate_prints_each_figure_with_its_interval(probe_run: Run) -> None:
     done = shell("evaluate", probe_run.folder)
     assert done.exit_code == 0, done.output
-    assert "held-out rows: accuracy" in done.stdout
+    assert "held-out: accuracy" in done.stdout
     after = Run.load(probe_run.folder).record["scores"]["after"]["accuracy"]
     assert f"{after:.3f} (" in done.stdout
     assert "old skill" not in done.stdout
@@ -291,7 +291,7 @@ def test_evaluate_of_a_run_that_held_nothing_out_asks_for_rows(lora_run: Run, le
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     done = shell("evaluate", folder)
     assert done.exit_code == 2
-    assert "has no held-out rows" in done.stderr
+    assert "has no held-out examples" in done.stderr
     assert "--data" in done.stderr
 
 

@@ -292,7 +292,7 @@ def test_the_shell_prints_a_table_and_advice_and_writes_the_result(folder: Path,
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["nowhere.jsonl"], "There is no task and no file nowhere.jsonl. Name facts or form, or rows of your own."),
+        (["nowhere.jsonl"], "There is no task and no file nowhere.jsonl. Name facts or form, or your own data."),
         (["facts", "--instruction", "Hm."], "facts brings its own instruction and documents."),
         (["facts", "--ways", "luck"], "There is no approach 'luck'. There are: zero-shot, few-shot, rag, fine-tuning"),
     ],

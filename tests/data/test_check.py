@@ -275,7 +275,7 @@ def test_columns_with_names_of_their_own_are_mapped(tmp_path: Path, name: str, c
     mapped = ["--map", "prompt=Question", "--map", "completion=reply"]
     done = CliRunner().invoke(main, ["check-data", str(path), *mapped, "--fix", str(out)])
     assert done.exit_code == 0, done.output
-    assert "clean.jsonl: 1 kept. 0 left out" in done.stdout
+    assert "clean.jsonl: 1 kept, 0 left out" in done.stdout
     assert json.loads(out.read_text(encoding="utf-8")) == {"prompt": "Open?", "completion": "Aye."}
 
 
@@ -283,7 +283,7 @@ def test_columns_with_names_of_their_own_are_mapped(tmp_path: Path, name: str, c
 def test_a_map_that_says_nothing_is_refused(tmp_path: Path, mapped: str) -> None:
     done = CliRunner().invoke(main, ["check-data", str(written(tmp_path, many(1))), "--map", mapped])
     assert done.exit_code == 2
-    assert f"--map {mapped}: a name of ours is expected" in done.stderr
+    assert f"--map {mapped}: write a key, an equals sign" in done.stderr
 
 
 def test_half_a_letter_under_a_key_that_is_not_ours_is_copied(tmp_path: Path, tokenizer: Any) -> None:

@@ -177,7 +177,12 @@ def test_the_shell_prints_memory_by_part_and_time_by_device() -> None:
     arguments = ["estimate", "--model", "tiny", "--gpu", "T4", "--price", "25", "--set", "examples=16"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    for words in ("tiny by lora: 175,104 of 3,049,920 parameters move", "optimizer", "NVIDIA T4", "would charge"):
+    for words in (
+        "tiny by lora: 175,104 of 3,049,920 parameters are trained",
+        "optimizer",
+        "NVIDIA T4",
+        "would charge",
+    ):
         assert words in result.stdout
     as_json = CliRunner().invoke(main, [*arguments, "--json", "--no-time"])
     assert json.loads(as_json.stdout)["counts"]["trainable"] == 175_104

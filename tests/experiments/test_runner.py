@@ -212,7 +212,7 @@ def test_a_check_names_the_claim_that_no_longer_comes_out_as_recorded(
     result = invoke(tmp_path, "one", "--check")
     assert result.exit_code == 1
     assert 'one: "It falls."' in result.output
-    assert f"and now {verdict}" in result.output
+    assert f"now it is {verdict}" in result.output
 
 
 def test_a_check_without_a_record_says_how_to_make_one(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_check_without_a_record_says_how_to_make_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [([], "Which experiment?"), (["two"], "There is no experiment two")],
+    [([], "No experiment is given."), (["two"], "There is no experiment two")],
 )
 def test_a_request_that_cannot_be_met_is_refused(arguments: list[str], said: str, tmp_path: Path) -> None:
     write_spec(tmp_path / "one")
