@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,36 +109,11 @@ def new_term_command(name: str, flagship: bool) -> None:
 
     `ftdemo site check` fails until its TODOs are filled in.
     """
-    from ftdemo.site.glossary import load_settings
     from ftdemo.site.project import Project
+    from ftdemo.site.term_page import create_term_page
 
-    docs = Project(Path.cwd()).docs
-    settings = load_settings(docs)
-    slug = re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
-    page = docs / "terms" / f"{slug}.md"
-    if not slug:
-        raise UsageError(f"`{name}` has no letter from a to z.", "Give a name that can be part of an address.")
-    if page.exists():
-        raise UsageError(f"{page} exists.", "Edit it, or give another name.")
-    parts = settings.anatomy.get("flagship" if flagship else "entry", ())
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(_page(name, slug, next(iter(settings.levels), ""), parts), encoding="utf-8")
+    page = create_term_page(Project(Path.cwd()).docs, name, flagship=flagship)
     click.echo(f"{page}: fill in its TODOs, name a related term on both pages, then `ftdemo site fill`.")
-
-
-def _page(name: str, slug: str, level: str, parts: tuple[str, ...]) -> str:
-    included = {"Related terms": f'--8<-- "related/{slug}.md"', "Sources": f'--8<-- "sources/{slug}.md"'}
-    bodies = ""
-    for part in parts:
-        title = part.split("|")[0].strip()
-        bodies += f"## {title}\n\n{included.get(title, 'TODO')}\n\n"
-    said = name.replace('"', "'")
-    return (
-        f'---\ntitle: "{said}"\ndescription: "TODO: one sentence, the same as the summary."\nterm: "{said}"\n'
-        f'full_name: ""\naliases: []\nsummary: "TODO: one sentence, the same as the description."\nlevel: {level}\n'
-        f"prerequisites: []\nbroader: []\nnarrower: []\ncontrast: []\nrelated: []\nsources: []\n"
-        f'reviewed: {dt.date.today().isoformat()}\n---\n\n# {said}\n\n--8<-- "head/{slug}.md"\n\n{bodies.rstrip()}\n'
-    )
 
 
 def _run(tool: str, *arguments: str) -> int:
