@@ -7,15 +7,14 @@ from ftdemo.data.rows import (
     Examined,
     Labelled,
     Row,
-    Splits,
     Text,
     Turn,
     examine,
     faults,
-    load_splits,
     read_rows,
     stream_rows,
 )
+from ftdemo.data.split import Splits, load_splits
 from ftdemo.data.trial import Trial
 
 __all__ = [

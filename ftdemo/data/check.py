@@ -18,8 +18,7 @@ from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
 from ftdemo.data.atomic import atomic_write
 from ftdemo.data.near_duplicates import MIN_OVERLAP, NearDuplicates
 from ftdemo.data.pii import find_pii
-from ftdemo.data.rows import MIN_ROWS_TO_SPLIT
-from ftdemo.data.split import fingerprint, near_duplicate_key
+from ftdemo.data.split import MIN_ROWS_TO_SPLIT, fingerprint, near_duplicate_key
 from ftdemo.data.tokenize import encode, refuse_control_tokens
 from ftdemo.errors import DataError, StorageError, writing
 

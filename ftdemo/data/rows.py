@@ -1,45 +1,20 @@
-"""Rows: a conversation, a text, or a text with its label; read from a file or a built-in set and checked as they are.
-
-A file is read once, and its rows are held. Only rows that take too much memory are read anew each time.
-"""
+"""Rows: a conversation, a text, or a text with its label; read from a file and checked on the way in."""
 
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ftdemo.data import constraints, hub
-from ftdemo.data.builtin import BUILT_IN, BuiltIn
+from ftdemo.data import constraints
 from ftdemo.data.files import SHAPES, Broken, values
-from ftdemo.data.split import choose_heldout
 from ftdemo.data.trial import Trial
 from ftdemo.errors import DataError
 
 Role = Literal["system", "user", "assistant"]
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_HELDOUT_SHARE = 0.1
-_MAX_HELDOUT = 60
-_TRAIN = "train.jsonl"
-MIN_ROWS_TO_SPLIT = 10
-"""Of a file with fewer rows none is held out."""
-_HELD_BYTES = 2**28
-"""The most memory that held rows may take: half of SmolLM2's weights in float32, so a machine that trains has room.
-
-The rows are measured as they are read, because the size on disk says little: gzip and Parquet unpack to any multiple of
-it, and a row of 100 bytes takes about five times as much as a Python object.
-"""
-_ROW_BYTES, _TEXT_BYTES = 200, 56
-"""What CPython takes for a row and for each of its turns, besides the text (measured with tracemalloc)."""
-_TRIALS = 200
-"""Half of them questions: an interval of 95% is then about 9 points to either side."""
-_HELDOUT_PAIRS = 100
-_HELDOUT_SEED = 2**32
-"""Beyond every seed that a recipe can name, so that held-out texts are never trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,64 +85,6 @@ _ROLES = {"human": "user", "gpt": "assistant"}
 _KINDS: dict[type, str] = {Row: "a conversation", Text: "a text", Labelled: "a text with a label"}
 
 
-@dataclass(frozen=True)
-class StreamedRows:
-    """Rows too many to hold: read, or generated, anew each time they are iterated over."""
-
-    read: Callable[[], Iterator[AnyRow]]
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[AnyRow]:
-        return islice(self.read(), self.count)
-
-
-Rows = tuple[AnyRow, ...] | StreamedRows
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Rows to train on and rows to evaluate on. No row is in both."""
-
-    train: Rows
-    heldout: tuple[AnyRow, ...]
-    trials: tuple[Trial, ...] = ()
-    """For generated texts: the openings whose continuations are scored."""
-
-    @property
-    def prompts(self) -> tuple[AnyPrompt, ...]:
-        """What a model answers before and after training."""
-        return self.trials or self.heldout
-
-
-def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
-    """The rows of a built-in data set, a file or a folder, split into training and held-out rows.
-
-    A built-in set brings its own held-out rows, and so do a folder with ``train.jsonl`` and ``heldout.jsonl``, and a
-    data set on the Hub with a split called test or validation (60 rows of it). From a file, or from a folder of texts,
-    with ten rows or more a seeded tenth (60 rows at most) is held out, as `split.choose_heldout` describes.
-    `examples` then keeps the first N training rows.
-
-    A file is opened once, unless its rows take more than 256 MiB of memory. Nothing is kept for the next call, so that
-    a file which has changed in between is read anew.
-
-    Raises:
-        DataError: If there is no such data, or a row that is needed cannot be read.
-    """
-    if data in BUILT_IN:
-        return _built_in(BUILT_IN[data], seed, examples)
-    path = Path(data) if hub.is_id(data) else _existing(data)
-    if hub.is_id(data) and hub.has_heldout(data):
-        judged = (_read(path, number, value) for number, value in enumerate(hub.iterate_rows(data, heldout=True), 1))
-        return Splits(_first_rows(path, examples), tuple(islice(judged, _MAX_HELDOUT)))
-    if (path / _TRAIN).is_file():
-        heldout = path / "heldout.jsonl"
-        return Splits(_first_rows(path / _TRAIN, examples), tuple(stream_rows(heldout)) if heldout.is_file() else ())
-    return _split_file(path, seed, examples)
-
-
 def read_rows(path: Path) -> list[AnyRow]:
     """All rows of a file at once, for a file that is known to be small."""
     return list(stream_rows(path))
@@ -214,7 +131,7 @@ def examine(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Ex
     for number, value in values(path, columns):
         is_empty = False
         try:
-            row = _read(path, number, value)
+            row = parse_row(path, number, value)
             kind = kind or type(row)
             if type(row) is not kind:
                 what = f"{path}:{number}: this row is {_KINDS[type(row)]}, those before are each {_KINDS[kind]}."
@@ -226,6 +143,20 @@ def examine(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Ex
             yield Examined(number, _shape(value) or alone, row, value)
     if is_empty:
         raise DataError(f"{path}: the file is empty.", SHAPES)
+
+
+def parse_row(path: Path, number: int, value: Any) -> AnyRow:
+    """The row that a parsed line holds.
+
+    Raises:
+        DataError: If it holds none: the file, the line and the cause are named.
+    """
+    try:
+        if isinstance(value, Broken):
+            raise ValueError(value.reason)
+        return _row(number, value)
+    except ValueError as error:
+        raise DataError(f"{path}:{number}: {error}.", SHAPES) from None
 
 
 def read_changes(path: Path, documents: Sequence[str]) -> list[tuple[str, str, Row]]:
@@ -273,111 +204,6 @@ def faults(path: Path, most: int = 5) -> tuple[list[str], int]:
     except DataError as error:
         found.append(f"{error.what} {error.remedy}")
     return found, good
-
-
-def _built_in(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
-    if built_in.documents is not None:
-        return _generated_texts(built_in, seed, examples)
-    if built_in.pairs is not None:
-        return _generated_pairs(built_in, seed, examples)
-    return Splits(_first_rows(built_in.train, examples), tuple(stream_rows(built_in.heldout)))
-
-
-def _generated_texts(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
-    """Endless texts. Chats to train on are conversations, so that a model learns its chat template."""
-    documents, turns = built_in.documents, built_in.turns or (lambda _: [])
-    assert documents is not None
-
-    def generate() -> Iterator[AnyRow]:
-        for number, text in enumerate(documents(seed), 1):
-            contents = enumerate(turns(text))
-            chat = tuple(Turn(("user", "assistant")[place % 2], content) for place, content in contents)
-            yield Row(number, chat) if chat else Text(number, text)
-
-    heldout = (Text(number, text) for number, text in enumerate(islice(documents(_HELDOUT_SEED), _MAX_HELDOUT), 1))
-    trials = islice(built_in.trials(_HELDOUT_SEED), _TRIALS) if built_in.trials else ()
-    return Splits(StreamedRows(generate, examples or built_in.default_rows), tuple(heldout), tuple(trials))
-
-
-def _generated_pairs(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:
-    """Endless requests with their answers."""
-    pairs = built_in.pairs
-    assert pairs is not None
-
-    def generate(*, heldout: bool) -> Iterator[AnyRow]:
-        found = pairs(_HELDOUT_SEED if heldout else seed, heldout=heldout)
-        return (_row(number, value) for number, value in enumerate(found, 1))
-
-    train = StreamedRows(lambda: generate(heldout=False), examples or built_in.default_rows)
-    return Splits(train, tuple(islice(generate(heldout=True), _HELDOUT_PAIRS)))
-
-
-def _existing(data: str) -> Path:
-    path = Path(data)
-    try:
-        is_there = path.exists()
-    except OSError as error:
-        what = f"{data} cannot be read: {error.strerror or error}."
-        raise DataError(what, "Check the path and its permissions.") from None
-    if not is_there:
-        known = ", ".join(BUILT_IN)
-        raise DataError(f"No data called {data}: no such file here.", f"Give a JSONL file, or a built-in set: {known}.")
-    return path
-
-
-def _first_rows(path: Path, examples: int | None) -> Rows:
-    return _hold(lambda: islice(stream_rows(path), examples))
-
-
-def _hold(read: Callable[[], Iterator[AnyRow]]) -> Rows:
-    """Rows as a tuple, or, where that would take too much memory, to be read anew each time."""
-    held: list[AnyRow] = []
-    count = size = 0
-    for row in read():
-        count += 1
-        size += _memory(row)
-        if size <= _HELD_BYTES:
-            held.append(row)
-        else:
-            held.clear()
-    return tuple(held) if size <= _HELD_BYTES else StreamedRows(read, count)
-
-
-def _memory(row: AnyRow) -> int:
-    """About how many bytes of memory a row takes."""
-    texts = [turn.content for turn in row.turns] if isinstance(row, Row) else [row.text]
-    return _ROW_BYTES + sum(_TEXT_BYTES + sys.getsizeof(text) for text in texts)
-
-
-def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
-    rows = _hold(lambda: stream_rows(path))
-    held = min(_MAX_HELDOUT, max(1, round(len(rows) * _HELDOUT_SHARE))) if len(rows) >= MIN_ROWS_TO_SPLIT else 0
-    chosen = choose_heldout(map(_text_and_label, rows), held=held, seed=seed) if held else frozenset()
-
-    def part(*, heldout: bool) -> Iterator[AnyRow]:
-        return (row for place, row in enumerate(rows) if (place in chosen) == heldout)
-
-    train = StreamedRows(lambda: part(heldout=False), min(len(rows) - len(chosen), examples or len(rows)))
-    return Splits(tuple(train) if isinstance(rows, tuple) else train, tuple(part(heldout=True)) if held else ())
-
-
-def _text_and_label(row: AnyRow) -> tuple[str, str]:
-    match row:
-        case Row():
-            return "\n".join(turn.content for turn in row.turns), ""
-        case Labelled():
-            return row.text, row.label
-        case Text():
-            return row.text, ""
-
-
-def _read(path: Path, number: int, value: Any) -> AnyRow:
-    try:
-        if isinstance(value, Broken):
-            raise ValueError(value.reason)
-        return _row(number, value)
-    except ValueError as error:
-        raise DataError(f"{path}:{number}: {error}.", SHAPES) from None
 
 
 def _row(number: int, value: Any) -> AnyRow:

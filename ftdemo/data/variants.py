@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ftdemo.data.rows import AnyRow, Labelled, Row, load_splits
+from ftdemo.data import AnyRow, Labelled, Row, load_splits
 
 
 def write_variant(

@@ -388,7 +388,7 @@ def test_no_more_of_a_file_is_read_than_is_asked_for(file: Path) -> None:
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No rows are few enough to be held."""
-    monkeypatch.setattr("ftdemo.data.rows._HELD_BYTES", 0)
+    monkeypatch.setattr("ftdemo.data.split._HELD_BYTES", 0)
 
 
 @pytest.mark.parametrize("examples", [None, 4, 100])
@@ -424,7 +424,7 @@ def test_rows_too_many_to_hold_are_not_held(file: Path) -> None:
 
 
 def test_the_memory_of_held_rows_is_counted_within_a_fifth(file: Path) -> None:
-    from ftdemo.data.rows import _memory
+    from ftdemo.data.split import _memory
 
     _write(file, _numbered(2000))
     read_rows(file)  # so that what is imported on the way is not counted
