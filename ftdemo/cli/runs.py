@@ -106,7 +106,7 @@ def export_command(
     from ftdemo.runs.publish import release, release_as_dict
     from ftdemo.runs.run import Run
 
-    done = release(Run.load(run), out, form, dtype=dtype, base=base, judged=judged)
+    done = release(Run.load(run), out, form, dtype=dtype, base=base, test_old_skill=judged)
     if as_json:
         return click.echo(json.dumps(release_as_dict(done), indent=2))
     click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")

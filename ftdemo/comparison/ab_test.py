@@ -15,14 +15,14 @@ from ftdemo.evaluation.evaluate import bootstrap
 from ftdemo.events import Answer
 
 PAIRS, ANSWERS, JUDGEMENTS = "pairs.jsonl", "answers.json", "judgements.jsonl"
-"""What a judge sees; which answer is whose; and what the judge has said."""
+"""What a judge sees; which model gave which answer; and the judgements."""
 _Z_LEVEL, _Z_POWER = 1.959964, 0.841621
 """Of the normal distribution: 5% two-sided, and a power of 80%."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a test came out, from the tuned model's side."""
+    """The result of a test, from the tuned model's side."""
 
     pairs: int
     wins: int
@@ -57,7 +57,7 @@ def result(wins: Sequence[float], difference: float) -> Result:
 
 
 def decision(found: Result) -> str:
-    """What follows from an outcome."""
+    """What to do, given a result."""
     rate = f"The tuned model wins {found.win_rate:.0%} of {found.pairs} pairs ({found.low:.0%} to {found.high:.0%})."
     if found.low > 0.5:
         return f"Release. {rate} Give it to a part of the users first."
@@ -68,28 +68,28 @@ def decision(found: Result) -> str:
 
 
 def write_pairs(folder: Path, base: Sequence[Answer], tuned: Sequence[Answer], *, seed: int, of: str) -> None:
-    """Write pairs for a judge, each in an order that chance decides, and apart from them whose answer is which."""
+    """Write pairs for a judge, each in random order, and in another file which model gave which answer."""
     chance = random.Random(seed)
-    shown, known = [], []
+    pairs, key = [], []
     for number, answers in enumerate(zip(base, tuned, strict=True)):
         tuned_first = chance.random() < 0.5
         first, second = answers[::-1] if tuned_first else answers
-        shown.append({"number": number, "prompt": first.prompt, "a": first.text, "b": second.text})
-        known.append({"tuned": "a" if tuned_first else "b", "answers": [asdict(answer) for answer in answers]})
-    lines = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in shown)
+        pairs.append({"number": number, "prompt": first.prompt, "a": first.text, "b": second.text})
+        key.append({"tuned": "a" if tuned_first else "b", "answers": [asdict(answer) for answer in answers]})
+    lines = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
     (folder / PAIRS).write_text(lines, encoding="utf-8")
-    (folder / ANSWERS).write_text(json.dumps({"of": of, "pairs": known}, ensure_ascii=False), encoding="utf-8")
+    (folder / ANSWERS).write_text(json.dumps({"of": of, "pairs": key}, ensure_ascii=False), encoding="utf-8")
     (folder / JUDGEMENTS).unlink(missing_ok=True)  # they were of other answers
 
 
 def read_answers(folder: Path) -> list[tuple[Answer, Answer]]:
     """The answers of base and tuned model, pair by pair."""
-    return [(Answer(**pair["answers"][0]), Answer(**pair["answers"][1])) for pair in _known(folder)["pairs"]]
+    return [(Answer(**pair["answers"][0]), Answer(**pair["answers"][1])) for pair in _read_key(folder)["pairs"]]
 
 
 def of_run(folder: Path) -> str:
     """The hash of the run that the pairs are of, or nothing."""
-    return str(_known(folder)["of"]) if (folder / ANSWERS).exists() else ""
+    return str(_read_key(folder)["of"]) if (folder / ANSWERS).exists() else ""
 
 
 def read_pairs(folder: Path) -> list[dict[str, Any]]:
@@ -105,24 +105,24 @@ def read_pairs(folder: Path) -> list[dict[str, Any]]:
 
 
 def record_judgement(folder: Path, number: int, better: str) -> None:
-    """Note a judgement: which of the two is better, ``a``, ``b`` or ``even``; of several on a pair the last counts."""
+    """Add a judgement: which answer is better, ``a``, ``b`` or ``even``. The last one on a pair counts."""
     with (folder / JUDGEMENTS).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"number": number, "better": better}) + "\n")
 
 
 def read_judgements(folder: Path) -> dict[int, float]:
-    """What was judged: by pair, 1 for the tuned answer, 0 for the base's, and a half for even."""
+    """The judgement of each pair: 1 for the tuned answer, 0 for the base's, and a half for even."""
     if not (folder / JUDGEMENTS).exists():
         return {}
-    tuned = [pair["tuned"] for pair in _known(folder)["pairs"]]
-    said = [json.loads(line) for line in (folder / JUDGEMENTS).read_text(encoding="utf-8").splitlines()]
+    tuned = [pair["tuned"] for pair in _read_key(folder)["pairs"]]
+    judgements = [json.loads(line) for line in (folder / JUDGEMENTS).read_text(encoding="utf-8").splitlines()]
     return {
         one["number"]: 0.5 if one["better"] == "even" else float(one["better"] == tuned[one["number"]])
-        for one in said
+        for one in judgements
         if one["number"] < len(tuned)
     }
 
 
-def _known(folder: Path) -> dict[str, Any]:
-    known: dict[str, Any] = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
-    return known
+def _read_key(folder: Path) -> dict[str, Any]:
+    key: dict[str, Any] = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
+    return key

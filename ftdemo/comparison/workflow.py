@@ -1,6 +1,6 @@
-"""From a file to a release, as one plan: check, split, train, evaluate, A/B test, release.
+"""From a data file to a release, as one plan: check, split, train, evaluate, A/B test, release.
 
-Each step leaves files in one folder and a line in ``workflow.json``. It is done again where its inputs have changed.
+Each step leaves files in one folder and an entry in ``workflow.json``. It is repeated if its inputs have changed.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ STATE = "workflow.json"
 
 
 class WorkflowPlan(BaseModel):
-    """What a workflow's file holds. Paths are read from where the file lies."""
+    """What a workflow's file holds. Paths are relative to the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Path = Field(description="the rows, in any of the forms that are read")
-    out: Path = Field(Path("workflow"), description="the folder for all that comes of it")
-    columns: dict[str, str] = Field(default_factory=dict, description="our names for the file's own columns")
+    out: Path = Field(Path("workflow"), description="the folder for all results")
+    columns: dict[str, str] = Field(default_factory=dict, description="ftdemo's names for the file's columns")
     heldout: float = Field(0.1, gt=0, le=0.5, description="share of the rows that is held out")
-    benchmark: Path | None = Field(None, description="rows to judge by, with `constraints`; else the held-out ones")
+    benchmark: Path | None = Field(None, description="rows to evaluate on, with `constraints`; else the held-out ones")
     train: dict[str, Any] = Field(default_factory=dict, description="keys of the training recipe")
-    judge: Literal["checkers", "person"] = Field("checkers", description="who says which answer is better")
+    judge: Literal["checkers", "person"] = Field("checkers", description="who decides which answer is better")
     difference: float = Field(0.1, gt=0, le=0.5, description="the smallest lead in the win rate that matters")
-    purpose: str = Field("", description="what the model is for, and what not: goes into its card")
+    purpose: str = Field("", description="what the model is for, and what it is not for; goes into its card")
     seed: int = Field(0, ge=0, lt=2**32)
 
     @classmethod
@@ -78,13 +78,13 @@ class WorkflowPlan(BaseModel):
 
 @dataclass(frozen=True)
 class Done:
-    """A step, done now or before."""
+    """A step that is done, now or in an earlier run."""
 
     step: WorkflowStep
     result: dict[str, Any]
-    """What came of it, in a few figures."""
+    """The result in a few figures."""
     again: bool
-    """Whether it was done now."""
+    """Whether it was carried out now."""
 
 
 def run_workflow(
@@ -93,16 +93,16 @@ def run_workflow(
     """Carry out a plan's steps, or one of them.
 
     Args:
-        plan: What is to be done.
+        plan: What to do.
         only: This step alone; those before it have to be done.
-        again: Whether a step is done although nothing has changed.
-        stop: Set it to end after what is in hand.
+        again: Whether to repeat a step although nothing has changed.
+        stop: Set it to end after the current piece of work.
 
     Yields:
-        Each step that is done, and the events of the training.
+        Each step once it is done, and the events of the training.
 
     Raises:
-        FtdemoError: If a step cannot be done.
+        FtdemoError: If a step cannot be carried out.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
     state = _state(plan)
@@ -145,12 +145,12 @@ def _state(plan: WorkflowPlan) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        raise UsageError(f"{plan.out / STATE} cannot be read.", "Remove it, and all steps are done anew.") from None
+        raise UsageError(f"{plan.out / STATE} cannot be read.", "Remove it, and all steps are repeated.") from None
     return state
 
 
 def _decides(plan: WorkflowPlan, step: WorkflowStep) -> Iterator[str]:
-    """All that a step depends on, besides those before it."""
+    """Everything that a step depends on, besides the steps before it."""
     if step == "check":
         yield from (_of_file(plan.data), json.dumps(plan.columns, sort_keys=True))
         yield from (_of_file(plan.benchmark), plan.recipe.model)
@@ -226,7 +226,7 @@ def _train(plan: WorkflowPlan, stop: Switch | None) -> Iterator[Event | dict[str
         yield {"steps": run.record["steps"], "seconds": round(run.record["seconds"], 1), "heldout_loss": losses}
 
 
-def _judged_by(plan: WorkflowPlan) -> tuple[Row, ...]:
+def _benchmark_rows(plan: WorkflowPlan) -> tuple[Row, ...]:
     path = plan.benchmark or plan.out / "data" / "heldout.jsonl"
     rows = tuple(row for row in stream_rows(path) if isinstance(row, Row))
     if not rows:
@@ -236,14 +236,16 @@ def _judged_by(plan: WorkflowPlan) -> tuple[Row, ...]:
 
 def _evaluate(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     found = evaluations(
-        evaluate_before_and_after(Run.load(plan.out / "run"), _judged_by(plan), data=str(plan.benchmark or plan.data))
+        evaluate_before_and_after(
+            Run.load(plan.out / "run"), _benchmark_rows(plan), data=str(plan.benchmark or plan.data)
+        )
     )
     (plan.out / "evaluation.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     yield {when: {name: round(figure["value"], 4) for name, figure in found[when]["heldout"].items()} for when in found}
 
 
 def _ab(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
-    rows = _judged_by(plan)
+    rows = _benchmark_rows(plan)
     pairs = plan.out / ab_test.PAIRS
     if not pairs.exists() or not _is_of(pairs, plan):
         run = Run.load(plan.out / "run")
@@ -253,11 +255,11 @@ def _ab(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
         untuned = answer_rows(*base, rows, max_new_tokens=run.recipe.answer_tokens)
         ab_test.write_pairs(plan.out, untuned, tuned, seed=plan.seed, of=_of_file(plan.out / "run" / "run.json"))
     if plan.judge == "person":
-        judged = ab_test.read_judgements(plan.out)
-        if len(judged) < len(rows):
-            yield {"waiting": f"{len(judged)} of {len(rows)} pairs are judged: `ftdemo judge`"}
+        judgements = ab_test.read_judgements(plan.out)
+        if len(judgements) < len(rows):
+            yield {"waiting": f"{len(judgements)} of {len(rows)} pairs are judged: `ftdemo judge`"}
             return
-        wins = [judged[number] for number in sorted(judged)]
+        wins = [judgements[number] for number in sorted(judgements)]
     else:
         wins = _by_checkers(rows, ab_test.read_answers(plan.out), str(plan.benchmark or plan.data))
     result = ab_test.result(wins, plan.difference)
@@ -284,7 +286,7 @@ def _release(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any
     folder = plan.out / "release"
     shutil.rmtree(folder, ignore_errors=True)
     run = Run.load(plan.out / "run")
-    model = release(run, folder / "model", "adapter" if run.recipe.is_low_rank else "merged", judged=True)
+    model = release(run, folder / "model", "adapter" if run.recipe.is_low_rank else "merged", test_old_skill=True)
     files = {name: json.loads((plan.out / f"{name}.json").read_text(encoding="utf-8")) for name in ("check", "ab")}
     evaluation = json.loads((plan.out / "evaluation.json").read_text(encoding="utf-8"))
     state = _state(plan)

@@ -1,4 +1,4 @@
-"""Carries an experiment out: every arm with every seed, in turns, and keeps of each run what pages and claims need."""
+"""Carries out an experiment: every arm with every seed, and keeps of each run what pages and claims need."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Iterator[
 
     Args:
         found: The experiment.
-        quick: Whether to do the quick form: the first seed alone, fewer arms, shorter runs.
-        folder: Where the runs are kept while they are needed. Runs that are there already are not done again, and one
-            that was broken off goes on.
+        quick: Whether to do the quick form: only the first seed, fewer arms, shorter runs.
+        folder: Where the runs are kept while they are needed. Completed runs are not repeated, and an interrupted one
+            is resumed.
 
     Yields:
-        What happens in each run; the record, last.
+        The events of each run; the record, last.
 
     Raises:
         FtdemoError: If a run cannot be carried out.
@@ -69,35 +69,35 @@ def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Iterator[
     memory: dict[Any, Any] = {}
     folder.mkdir(parents=True, exist_ok=True)
     for place, (name, seed) in enumerate(plan, 1):
-        key, asked = f"{name}/{seed}", _asked(spec, name, seed, quick=quick)
+        key, settings = f"{name}/{seed}", _settings(spec, name, seed, quick=quick)
         done, began = folder / f"{name}-{seed}.json", time.perf_counter()
         if done.exists():
-            runs[key] = _done_before(done, asked)
+            runs[key] = _read_done(done, settings)
             continue
-        for event in _one(spec, name, seed, quick=quick, folder=folder, memory=memory):
+        for event in _run_arm(spec, name, seed, quick=quick, folder=folder, memory=memory):
             if isinstance(event, dict):
                 wall = round(time.perf_counter() - began, 2)
                 runs[key] = {"arm": name, "seed": seed, **event, "wall_seconds": wall}
             else:
                 yield RunProgress(key, place, len(plan), event)
-        done.write_text(json.dumps({"asked": asked, "run": runs[key]}), encoding="utf-8")
+        done.write_text(json.dumps({"asked": settings, "run": runs[key]}), encoding="utf-8")
     yield _as_record(found, runs, quick=quick)
 
 
-def _asked(spec: Spec, name: str, seed: int, *, quick: bool) -> dict[str, Any]:
-    """All that decides a run's record, as plain values."""
+def _settings(spec: Spec, name: str, seed: int, *, quick: bool) -> dict[str, Any]:
+    """Everything that decides a run's record, as plain values."""
     recipe = spec.recipe_of(name, seed, quick=quick).model_dump(mode="json")
     return {"recipe": recipe, "arm": spec.arms[name].model_dump(mode="json"), "measure": list(spec.measure)}
 
 
-def _done_before(file: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a run that was carried out earlier.
+def _read_done(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run that was carried out earlier.
 
     Raises:
         UsageError: If it was another one.
     """
     done = json.loads(file.read_text(encoding="utf-8"))
-    if done["asked"] != asked:
+    if done["asked"] != settings:
         raise UsageError(f"{file} is of another form of this experiment.", "Name another folder with `--keep`.")
     run: dict[str, Any] = done["run"]
     return run
@@ -134,34 +134,34 @@ def _as_record(found: Experiment, runs: dict[str, Any], *, quick: bool) -> dict[
     }
 
 
-def _one(
+def _run_arm(
     spec: Spec, name: str, seed: int, *, quick: bool, folder: Path, memory: dict[Any, Any]
 ) -> Iterator[Event | dict[str, Any]]:
-    """One run's events, then what is kept of it."""
+    """One run's events, then its record."""
     arm = spec.arms[name]
     out = folder / f"{name}-{seed}"
     if arm.adapter:
-        yield _transplanted(folder / f"{arm.adapter}-{seed}", folder / f"{arm.start}-{seed}")
+        yield _evaluate_on_other_base(folder / f"{arm.adapter}-{seed}", folder / f"{arm.start}-{seed}")
         return
-    recipe = _settled(spec, name, seed, quick=quick, folder=folder)
+    recipe = _recipe_of(spec, name, seed, quick=quick, folder=folder)
     if arm.compare:
-        yield from _compared(arm, recipe, out)
+        yield from _run_comparison(arm, recipe, out)
         return
     events: list[Event] = []
-    for event in _performed(recipe, out):
+    for event in _events_of_run(recipe, out):
         events.append(event)
         yield event
     run = Run.load(out)
     shown = name == spec.shown and seed == spec.seeds[0]
-    trained = _trained(events, recipe, points=_CURVE_POINTS if shown else _FEWER_POINTS)
-    kept = trained | _judged(run) | run_metrics.measure_run(spec.measure, run, memory)
+    training = _training_record(events, recipe, points=_CURVE_POINTS if shown else _FEWER_POINTS)
+    kept = training | _evaluation_record(run) | run_metrics.measure_run(spec.measure, run, memory)
     if shown:
         kept["samples"] = _samples(events)
     yield kept
 
 
-def _compared(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dict[str, Any]]:
-    """All approaches on the arm's task; one that was broken off begins anew."""
+def _run_comparison(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dict[str, Any]]:
+    """All approaches on the arm's task; an interrupted comparison starts again."""
     shutil.rmtree(out, ignore_errors=True)
     task = approaches.tasks()[str(arm.compare)]
     settings = {key: value for key, value in arm.settings.items() if key != "model"}
@@ -180,8 +180,8 @@ def _rounded(value: Any) -> Any:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def _performed(recipe: Recipe, out: Path) -> Iterator[Event]:
-    """All events of a run, which goes on where it was broken off."""
+def _events_of_run(recipe: Recipe, out: Path) -> Iterator[Event]:
+    """All events of a run, which is resumed where it was interrupted."""
     if not out.exists():
         yield from perform(recipe, out)
         return
@@ -194,7 +194,7 @@ def _performed(recipe: Recipe, out: Path) -> Iterator[Event]:
     yield from Run.load(out).events
 
 
-def _settled(spec: Spec, name: str, seed: int, *, quick: bool, folder: Path) -> Recipe:
+def _recipe_of(spec: Spec, name: str, seed: int, *, quick: bool, folder: Path) -> Recipe:
     """The recipe of a run, with other arms' models and changed rows in place."""
     arm, recipe = spec.arms[name], spec.recipe_of(name, seed, quick=quick)
     if arm.start:
@@ -206,14 +206,14 @@ def _settled(spec: Spec, name: str, seed: int, *, quick: bool, folder: Path) -> 
     return recipe
 
 
-def _transplanted(adapter: Path, base: Path) -> dict[str, Any]:
-    """An adapter judged on another base than the one it was trained on."""
+def _evaluate_on_other_base(adapter: Path, base: Path) -> dict[str, Any]:
+    """The scores of an adapter on another base than the one it was trained on."""
     run = Run.load(adapter)
-    return run_metrics.judge_on_other_base(run, base)
+    return run_metrics.evaluate_on_other_base(run, base)
 
 
-def _trained(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, Any]:
-    """How the training went: its curve, and what it cost."""
+def _training_record(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, Any]:
+    """The training in numbers: its loss curve and its costs."""
     started = next(event for event in events if isinstance(event, Started))
     steps = [event for event in events if isinstance(event, Step)]
     heldout = [[event.step, _short(event.loss)] for event in events if isinstance(event, Evaluated)]
@@ -234,8 +234,8 @@ def _trained(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, A
     }
 
 
-def _judged(run: Run) -> dict[str, Any]:
-    """What a run's own record says of its model."""
+def _evaluation_record(run: Run) -> dict[str, Any]:
+    """The evaluations in a run's own record."""
     record = run.record
     saved = sum(path.stat().st_size for path in run.folder.glob("*model.safetensors"))
     return {
@@ -274,7 +274,7 @@ def _samples(events: list[Event]) -> list[dict[str, Any]]:
 
 @contextmanager
 def run_folder(keep: Path | None) -> Iterator[Path]:
-    """A place for an experiment's runs, which goes away with them unless it was named."""
+    """A folder for an experiment's runs. It is deleted afterwards unless `keep` names it."""
     if keep is not None:
         yield keep
         return
@@ -283,7 +283,7 @@ def run_folder(keep: Path | None) -> Iterator[Path]:
 
 
 def ship(found: Experiment, runs: Path) -> Path:
-    """Make the first run's model the model of the house that the experiment names; gives the folder it lies in."""
+    """Make the first run's model the bundled model that the experiment names, and return its folder."""
     spec = found.spec
     assert spec.ships is not None
     run = Run.load(runs / f"{next(iter(spec.arms))}-{spec.seeds[0]}")

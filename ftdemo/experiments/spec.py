@@ -122,7 +122,7 @@ class Spec(BaseModel):
     charts: tuple[Chart, ...] = ()
     quick: Quick | None = None
     shown: str | None = Field(None, description="the arm whose curve and answers are kept, of the first seed")
-    ships: str | None = Field(None, description="the model of the house that the first run becomes")
+    ships: str | None = Field(None, description="the bundled model that the first run becomes")
 
     def recipe_of(self, arm: str, seed: int, *, quick: bool) -> Recipe:
         """The recipe of one run."""

@@ -327,7 +327,7 @@ def quiet_transformers() -> None:
 
 
 def bundled_folder(name: str) -> Path:
-    """Where a model of the house lies: in the package itself."""
+    """The folder of a bundled model: in the package itself."""
     return Path(__file__).parent / "weights" / name
 
 

@@ -21,29 +21,29 @@ _PROMPTS = 8
 _MERGED_TOKENS = 48
 
 
-def switched_reply(folders: tuple[str, ...], place: int | None, said: str) -> Iterator[str]:
-    """What a base answers with one of several adapters on it, piece by piece.
+def switched_reply(folders: tuple[str, ...], place: int | None, message: str) -> Iterator[str]:
+    """A base model's reply with one of several adapters on it, piece by piece.
 
     The base is loaded once; an adapter is switched on or off between two answers.
 
     Args:
         folders: Of runs, each with an adapter for the same base; an empty name stands for none.
-        place: Which of them, or none: the base alone.
-        said: What it is told.
+        place: Which of them; none for the base alone.
+        message: The user's turn.
 
     Raises:
         UsageError: If the adapter is for another base than the last one.
     """
     model, tokenizer, names = _with_adapters(folders)
-    longest = Run.load(Path(folders[-1])).reply_tokens
+    max_new_tokens = Run.load(Path(folders[-1])).reply_tokens
     if place is None:
         with model.disable_adapter():
-            yield from stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest)
+            yield from stream_reply(model, tokenizer, [Turn("user", message)], max_new_tokens=max_new_tokens)
         return
     if place not in names:
         raise UsageError("That adapter was trained on another model.", "Train both on the same one.")
     model.set_adapter(names[place])
-    yield from stream_reply(model, tokenizer, [Turn("user", said)], max_new_tokens=longest)
+    yield from stream_reply(model, tokenizer, [Turn("user", message)], max_new_tokens=max_new_tokens)
 
 
 @lru_cache(maxsize=1)
@@ -98,7 +98,7 @@ def load_adapter(folder: Path, base: str | None = None) -> tuple[Any, Any]:
 
 
 def merge_and_compare(run: Run) -> dict[str, Any]:
-    """Add a run's adapter into the weights, and compare with what it said before.
+    """Add a run's adapter into the weights, and compare the answers with those before.
 
     Returns:
         The largest difference of any logit at the last token of some prompts, and the largest logit there; how many

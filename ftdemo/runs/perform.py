@@ -32,13 +32,13 @@ _NEEDED_BYTES = 64 * 2**20
 
 
 class Switch(Protocol):
-    """By which a run is asked to stop: a `threading.Event`, or what is like one."""
+    """Stops a run: a `threading.Event`, or anything like one."""
 
     def is_set(self) -> bool:
-        """Whether it was asked."""
+        """Whether the run should stop."""
 
     def set(self) -> None:
-        """Ask it."""
+        """Make the run stop."""
 
 
 def perform(
@@ -49,19 +49,19 @@ def perform(
     stop: Switch | None = None,
     resume: Run | None = None,
 ) -> Generator[Event]:
-    """Carry out a recipe, judge the model before and after, and write everything to `out`.
+    """Carry out a recipe, evaluate the model before and after, and write everything to `out`.
 
-    However it ends, what was trained is kept: by `stop`, by closing this generator, or by an error after the first
-    step; and every `save_every` steps, should the process be killed. A run that did not come to its end holds a
-    checkpoint, from which it can go on.
+    However the run ends, what was trained is kept: after `stop`, after closing this generator, or after an error, once
+    there was a first step; and every `save_every` steps, in case the process is killed. An unfinished run holds a
+    checkpoint, from which it can be resumed.
 
     Args:
         recipe: What to do.
         out: The folder to write. It may not exist, unless its run is resumed.
-        baseline: What `measure_baseline` gave for the same model, data and prompts, if it was asked before.
-        stop: Set it to end the training after the step in hand. The model is judged and saved all the same; where no
-            step was taken yet, nothing is written and there is no `Finished`.
-        resume: A run of the same recipe to go on with, from its last step.
+        baseline: What `measure_baseline` gave for the same model, data and prompts, if it was measured before.
+        stop: Set it to end the training after the current step. The model is evaluated and saved all the same; before
+            the first step, nothing is written and there is no `Finished`.
+        resume: A run of the same recipe to resume from its last step.
 
     Yields:
         All events of `train`, an `Evaluated` and a `Sampled` before and after training, and `Finished` once the run is
@@ -74,14 +74,14 @@ def perform(
         _refuse_existing(out)
     _require_space(out)
     with distributed.explaining_lost_peers(out):
-        learner = prepare(_settled(recipe))
+        learner = prepare(_with_one_dtype(recipe))
         progress = checkpoint.load_checkpoint(learner, resume.folder) if resume else TrainingState()
         recorder = _Recorder(learner, progress, out, resume)
         yield from _recorded(learner, progress, baseline, stop or threading.Event(), recorder)
 
 
-def _settled(recipe: Recipe) -> Recipe:
-    """The recipe for all processes of this run: a number format that is measured, is measured by one of them."""
+def _with_one_dtype(recipe: Recipe) -> Recipe:
+    """The recipe for all processes of this run: one of them chooses the number format for all."""
     device = hardware.pick_device(recipe.device)
     distributed.join(device)
     if distributed.world_size() == 1 or recipe.dtype != "auto":
@@ -93,9 +93,9 @@ def _settled(recipe: Recipe) -> Recipe:
 def _recorded(
     learner: Learner, progress: TrainingState, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
 ) -> Generator[Event]:
-    """The events of a run, which is written when it ends, however it ends."""
+    """The events of a run, which is written however it ends."""
     try:
-        for event in _carry_out(learner, progress, baseline, stop, recorder):
+        for event in _train_and_evaluate(learner, progress, baseline, stop, recorder):
             recorder.add(event)
             if not isinstance(event, Finished):
                 yield event
@@ -111,16 +111,16 @@ def _recorded(
 
 
 def measure_baseline(learner: Learner, stop: Switch | None = None) -> Iterator[Event]:
-    """The held-out loss and the answers of a model that has not taken a step; a stop cuts the answers short."""
+    """The held-out loss and the answers of a model before its first step; a stop cuts the answers short."""
     if learner.heldout:
         yield evaluate_heldout(learner, step=0)
-        yield _judged(learner, 0, stop)
+        yield _answer_prompts(learner, 0, stop)
 
 
-def _carry_out(
+def _train_and_evaluate(
     learner: Learner, progress: TrainingState, baseline: Sequence[Event], stop: Switch, recorder: _Recorder
 ) -> Iterator[Event]:
-    """The events of training with judgement around them, `Finished` last; `stop` ends the training early."""
+    """The events of training and of the evaluations around it, `Finished` last; `stop` ends the training early."""
     ended: Finished | None = None
     with closing(train(learner.recipe, learner, progress)) as training:
         for event in training:
@@ -129,48 +129,48 @@ def _carry_out(
                 break
             yield event
             if isinstance(event, Started) and not progress.step:
-                yield from baseline or _until_asked(stop, measure_baseline(learner, stop))
-                hardware.give_memory_back()  # what answering took is not held through the training
-                if _is_asked(stop):
+                yield from baseline or _until_stopped(stop, measure_baseline(learner, stop))
+                hardware.give_memory_back()  # training needs the memory that answering took
+                if _is_stopped(stop):
                     break
-            if isinstance(event, Step) and event.step < event.total_steps and _is_asked(stop):
-                recorder.save(status="stopped")  # at once: who asks may not wait until the model is judged
+            if isinstance(event, Step) and event.step < event.total_steps and _is_stopped(stop):
+                recorder.save(status="stopped")  # at once: the process may be killed before the model is evaluated
                 ended = finished("stopped", learner, progress)
                 break
             if learner.heldout and isinstance(event, Step) and _is_sampled(event, learner.recipe):
-                yield from _until_asked(stop, [_judged(learner, event.step, stop)])
+                yield from _until_stopped(stop, [_answer_prompts(learner, event.step, stop)])
     if ended is None:
         return
     if learner.heldout:
         if ended.status == "stopped":
             yield evaluate_heldout(learner, ended.steps)
-        yield _judged(learner, step=ended.steps)
+        yield _answer_prompts(learner, step=ended.steps)
     yield ended
 
 
 def _is_sampled(event: Step, recipe: Recipe) -> bool:
-    """Whether prompts are answered on the way, after this step; after the last they are answered anyway."""
+    """Whether prompts are answered after this step; after the last step they are answered anyway."""
     return bool(recipe.sample_every) and event.step % (recipe.sample_every or 1) == 0 and event.step < event.total_steps
 
 
-def _is_asked(stop: Switch) -> bool:
-    """Whether any process of the run was asked to stop; then all are."""
-    asked = distributed.any_process(stop.is_set())
-    if asked:
+def _is_stopped(stop: Switch) -> bool:
+    """Whether any process of the run should stop; then all do, at the same step."""
+    stopped = distributed.any_process(stop.is_set())
+    if stopped:
         stop.set()
-    return asked
+    return stopped
 
 
-def _until_asked(stop: Switch, events: Iterable[Event]) -> Iterator[Event]:
-    """The events until a stop is asked for; what was being measured then is left out."""
+def _until_stopped(stop: Switch, events: Iterable[Event]) -> Iterator[Event]:
+    """The events until the run is stopped; one that was incomplete then is left out."""
     for event in events:
-        if _is_asked(stop):
+        if _is_stopped(stop):
             return
         yield event
 
 
-def _judged(learner: Learner, step: int, stop: Switch | None = None) -> Sampled:
-    """What the model answers; where one process carries out the run, a stop cuts it short."""
+def _answer_prompts(learner: Learner, step: int, stop: Switch | None = None) -> Sampled:
+    """The model's answers to the held-out prompts; in a run of one process, a stop cuts them short."""
     rows, recipe = learner.splits.prompts, learner.recipe
     return answer_and_score(
         learner.model,
@@ -186,12 +186,12 @@ def _judged(learner: Learner, step: int, stop: Switch | None = None) -> Sampled:
 
 @dataclass(frozen=True)
 class _Tensors:
-    """What is written of a model, gathered from all processes of the run."""
+    """The tensors to write, gathered from all processes of the run."""
 
     model: dict[str, Any] | None
     """See `save.gather_weights`."""
     checkpoint: dict[str, Any]
-    """See `checkpoint.gather_checkpoint`; empty of a run that has come to its end."""
+    """See `checkpoint.gather_checkpoint`; empty for a completed run."""
 
 
 class _Recorder:
@@ -206,7 +206,7 @@ class _Recorder:
         self._events = [event for event in resume.events if _is_kept(event, progress, recipe)] if resume else []
 
     def add(self, event: Event) -> None:
-        """Take in what happened, and save the run where its recipe asks for that."""
+        """Add an event, and save the run if its recipe says so."""
         if not (self._resumed and isinstance(event, Started)):
             self._events.append(event)
         every = self._learner.recipe.save_every
@@ -224,14 +224,14 @@ class _Recorder:
         return self._all(kind)[-1]
 
     def save(self, *, status: str, alone: bool = False) -> None:
-        """Write the run under its name at once, or, where that fails, somewhere else and say where.
+        """Write the run under its name, or, if that fails, somewhere else and say where.
 
-        A run without a single step left nothing to keep.
+        A run without a single step has nothing to keep.
 
         Args:
-            status: How the run stands.
-            alone: Whether the other processes may be elsewhere, or gone. What they hold a share of cannot be gathered
-                then: the last checkpoint stays.
+            status: The run's status.
+            alone: Whether the other processes may be elsewhere, or gone. Their shards cannot be gathered then, so the
+                last checkpoint stays.
         """
         if not self._all(Step) or (alone and distributed.has_sharded_weights(self._learner.model)):
             return
@@ -299,7 +299,7 @@ class _Recorder:
 
 
 def _is_kept(event: Event, progress: TrainingState, recipe: Recipe) -> bool:
-    """Whether an event of a stopped run belongs to the resumed one: not the judgement of where it was stopped."""
+    """Whether an event of a stopped run belongs to the resumed one: not the evaluation at the step where it stopped."""
     if isinstance(event, Finished):
         return False
     if isinstance(event, Sampled) and event.step and event.step % (recipe.sample_every or event.step + 1):

@@ -1,4 +1,4 @@
-"""A run's model as others take it away: the adapter by itself, or merged into its base, checked once it is written."""
+"""Publishes a run's model: the adapter by itself, or merged into its base, and checked once it is written."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from ftdemo.runs.run import Run
 Form = Literal["adapter", "merged"]
 _PROMPTS = 8
 _ANY_PROMPT = "Is it open today?"
-"""Where the run asked nothing."""
+"""For a run without held-out prompts."""
 
 
 @dataclass(frozen=True)
 class Released:
-    """What was written, and how far it is from what was trained."""
+    """A released model, and how far its logits are from those of the run."""
 
     folder: Path
     form: Form
     bytes: int
     """Of the weights."""
     largest_difference: float
-    """Of any logit at the end of some prompts, between what plain libraries load and the run's model."""
+    """Of any logit at the end of some prompts, between the run's model and what plain libraries load."""
     largest_logit: float
 
 
 def release(
-    run: Run, out: Path, form: Form, *, dtype: str = "float32", base: str | None = None, judged: bool = False
+    run: Run, out: Path, form: Form, *, dtype: str = "float32", base: str | None = None, test_old_skill: bool = False
 ) -> Released:
     """Write a run's model for others, with tokenizer, chat template, stop tokens, recipe and card, and load it again.
 
     A merged model is made in float32, whatever format it was trained in, so that small updates are not rounded away
-    before they are added. Beside a 4-bit base the update has learned to mend what 4 bits lost, so that it is added to
-    those weights, unpacked, and not to the original ones (Dettmers et al. 2023, section 3).
+    before they are added. Beside a 4-bit base the update has learnt to compensate for what 4 bits lost, so it is added
+    to those weights, unpacked, and not to the original ones (Dettmers et al. 2023, section 3).
 
     Args:
         run: The run.
@@ -48,7 +48,7 @@ def release(
         form: ``adapter`` for the adapter alone, ``merged`` for a model that needs no PEFT.
         dtype: The number format of merged weights: float32 or bfloat16.
         base: Another place to take the base model of an adapter from.
-        judged: Whether it is measured what the model forgot, for the card.
+        test_old_skill: Whether to measure for the card what the model forgot.
 
     Raises:
         UsageError: If the run has no adapter to release, or the folder exists.
@@ -58,7 +58,7 @@ def release(
         raise UsageError(f"{out} exists already.", "Name another folder with `--out`.")
     if form == "adapter" and not run.recipe.is_low_rank:
         raise UsageError(f"{run.folder} holds a whole model, no adapter.", "Release it with `--to merged`.")
-    kept = run_metrics.skill_kept(run, {}) if judged and not run.labels else None
+    kept = run_metrics.skill_kept(run, {}) if test_old_skill and not run.labels else None
     with writing(out, "Name another `--out`."), atomic_write(out) as new:
         new.mkdir()
         if form == "adapter":
@@ -80,14 +80,14 @@ def _copy_adapter(run: Run, new: Path) -> None:
 def _write_merged(run: Run, new: Path, dtype: str, base: str | None) -> None:
     import torch
 
-    model, tokenizer = _wide(run, base)
+    model, tokenizer = _load_float32(run, base)
     if run.recipe.is_low_rank:
         model = model.merge_and_unload()
     model.to(getattr(torch, dtype)).save_pretrained(new)
     tokenizer.save_pretrained(new)
 
 
-def _wide(run: Run, base: str | None) -> tuple[Any, Any]:
+def _load_float32(run: Run, base: str | None) -> tuple[Any, Any]:
     """The run's model with its adapter beside it, in float32; a 4-bit base is unpacked."""
     import torch
 
@@ -116,17 +116,17 @@ def _write_rest(run: Run, new: Path, form: Form, kept: dict[str, Any] | None) ->
 
 def _difference(run: Run, out: Path, form: Form, base: str | None) -> tuple[float, float]:
     """The largest difference of a logit at the end of some prompts, and the largest logit there."""
-    model, tokenizer = _wide(run, base)
-    asked = [answer.prompt for sample in run.samples() if sample for answer in sample.answers]
-    texts = list(dict.fromkeys(asked))[:_PROMPTS] or [_ANY_PROMPT]
+    model, tokenizer = _load_float32(run, base)
+    prompts = [answer.prompt for sample in run.samples() if sample for answer in sample.answers]
+    texts = list(dict.fromkeys(prompts))[:_PROMPTS] or [_ANY_PROMPT]
     ours = last_logits(model, tokenizer, texts)
     del model
-    theirs = last_logits(_plainly(run, out, form, base), tokenizer, texts)
+    theirs = last_logits(_load_plainly(run, out, form, base), tokenizer, texts)
     return float((ours - theirs).abs().max()), float(ours.abs().max())
 
 
-def _plainly(run: Run, out: Path, form: Form, base: str | None) -> Any:
-    """What was written, as plain libraries load it."""
+def _load_plainly(run: Run, out: Path, form: Form, base: str | None) -> Any:
+    """The released model, as plain PEFT and transformers load it."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 

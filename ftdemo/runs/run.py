@@ -1,4 +1,4 @@
-"""A run on disk, read: its record, and its model ready to answer. `ftdemo.runs.perform` writes what is read here."""
+"""Reading a run from disk: its record, and its model ready to answer. `ftdemo.runs.perform` writes it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safe
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it lies on disk."""
+    """A run on disk."""
 
     folder: Path
     record: dict[str, Any]
@@ -81,18 +81,18 @@ class Run:
         tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
         if self.recipe.is_low_rank:
             return self._load_adapted(base, dtype), tokenizer
-        own = models.Source(name=self.folder.name, path=str(self.folder), origin="a run", sha256="")
-        return models.load_model(own, self.labels).train(False), tokenizer
+        trained = models.Source(name=self.folder.name, path=str(self.folder), origin="a run", sha256="")
+        return models.load_model(trained, self.labels).train(False), tokenizer
 
     def load_base(self, base: str | None = None) -> tuple[Any, Any] | None:
-        """The model as it was before training and its tokenizer, or nothing where it was random."""
+        """The model before training and its tokenizer, or nothing if it was random."""
         if self.recipe.weights == "random" or self.recipe.is_classifier:
             return None
         return models.load_ready(base or self.recipe.model)
 
     @property
     def reply_tokens(self) -> int:
-        """How long a reply in a talk may become: as the recipe says, or longer."""
+        """The longest reply in a chat, in tokens: as the recipe says, or more."""
         return max(self.recipe.answer_tokens, REPLY_TOKENS)
 
     @property

@@ -54,10 +54,10 @@ def trials(run: Run, _memory: Memo) -> dict[str, Any]:
 
     model, tokenizer = run.load_model()
     data = run.recipe.data
-    asked = load_splits(data, seed=run.recipe.seed, examples=1).trials
-    answers = answer_rows(model, tokenizer, asked)
-    found = {name: asdict(estimate) for name, estimate in estimates(answers, asked, data).items()}
-    scores = [trial.score(answer.text) for trial, answer in zip(asked, answers, strict=True)]
+    prompts = load_splits(data, seed=run.recipe.seed, examples=1).trials
+    answers = answer_rows(model, tokenizer, prompts)
+    found = {name: asdict(estimate) for name, estimate in estimates(answers, prompts, data).items()}
+    scores = [trial.score(answer.text) for trial, answer in zip(prompts, answers, strict=True)]
     pairs = [(score["named_once"], score["named_once_in_data"]) for score in scores if "named_once" in score]
     return found | {"name_drift": asdict(bootstrap(numpy.array(pairs), ratio))}
 
@@ -90,7 +90,7 @@ def spectrum(run: Run, _memory: Memo) -> dict[str, Any]:
     return {"matrices": found, "share_at_rank_8": round(sum(every) / len(every), 4)}
 
 
-def judge_on_other_base(run: Run, base: Path) -> dict[str, Any]:
+def evaluate_on_other_base(run: Run, base: Path) -> dict[str, Any]:
     """The scores of an adapter on another base than its own, and of that base alone."""
     import torch
     from peft import PeftModel

@@ -359,7 +359,7 @@ def test_an_adapter_release_is_what_plain_peft_loads_with_its_stop_tokens_and_re
     done_by: Runs, tmp_path: Path
 ) -> None:
     done = done_by["lora"]
-    released = release(done.run, tmp_path / "adapter", "adapter", judged=True)
+    released = release(done.run, tmp_path / "adapter", "adapter", test_old_skill=True)
     assert released.largest_difference < 1e-4 * max(1.0, released.largest_logit)
     names = {path.name for path in released.folder.iterdir()}
     assert names >= {"adapter_config.json", "adapter_model.safetensors", "generation_config.json", "recipe.yaml"}
