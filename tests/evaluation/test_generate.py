@@ -11,7 +11,7 @@ from ftdemo.data import BUILT_IN, Row, Text, Turn, read_rows
 from ftdemo.evaluation import generate
 from ftdemo.evaluation.evaluate import answer_and_score
 from ftdemo.evaluation.generate import answer_rows, stream_reply
-from ftdemo.models.load import Source, load_causal_lm
+from ftdemo.models.load import Source, load_causal_lm, load_ready
 from ftdemo.recipe import Recipe
 from ftdemo.runs.run import Run
 from ftdemo.training.loop import train
@@ -19,8 +19,9 @@ from ftdemo.training.methods import prepare
 
 
 @pytest.fixture(scope="module")
-def model(smollm2: Source) -> Any:
-    return load_causal_lm(smollm2, torch.float32)
+def tiny() -> tuple[Any, Any]:
+    """The bundled model, which answers these prompts with sentences of different lengths, and its tokenizer."""
+    return load_ready("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +29,21 @@ def rows() -> list[Row]:
     return [row for row in read_rows(BUILT_IN["support-voice"].heldout)[:3] if isinstance(row, Row)]
 
 
-def test_answers_in_a_batch_are_those_given_alone(model: Any, tokenizer: Any, rows: list[Row]) -> None:
-    together = answer_rows(model, tokenizer, rows, max_new_tokens=12)
-    alone = [answer_rows(model, tokenizer, [row], max_new_tokens=12)[0] for row in rows]
+def test_answers_in_a_batch_are_those_given_alone(tiny: tuple[Any, Any], rows: list[Row]) -> None:
+    together = answer_rows(*tiny, rows, max_new_tokens=12)
+    alone = [answer_rows(*tiny, [row], max_new_tokens=12)[0] for row in rows]
     assert list(together) == alone
+    assert len({answer.text for answer in alone}) == len(rows)
 
 
-def test_a_streamed_reply_is_the_answer_in_pieces(model: Any, tokenizer: Any, rows: list[Row]) -> None:
-    pieces = list(stream_reply(model, tokenizer, rows[0].prompt, max_new_tokens=12))
+def test_a_streamed_reply_is_the_answer_in_pieces(tiny: tuple[Any, Any], rows: list[Row]) -> None:
+    pieces = list(stream_reply(*tiny, rows[0].prompt, max_new_tokens=12))
     assert len(pieces) > 1
-    assert "".join(pieces) == answer_rows(model, tokenizer, rows[:1], max_new_tokens=12)[0].text
+    assert "".join(pieces) == answer_rows(*tiny, rows[:1], max_new_tokens=12)[0].text
 
 
-def test_an_answer_says_whether_the_model_stopped_by_itself(model: Any, tokenizer: Any) -> None:
+def test_an_answer_says_whether_the_model_stopped_by_itself(smollm2: Source, tokenizer: Any) -> None:
+    model = load_causal_lm(smollm2, torch.float32)
     row = Row(1, (Turn("user", "Say yes. Only that one word."), Turn("assistant", "Yes.")))
     (cut,) = answer_rows(model, tokenizer, [row], max_new_tokens=1)
     (whole,) = answer_rows(model, tokenizer, [row], max_new_tokens=80)
@@ -49,14 +52,14 @@ def test_an_answer_says_whether_the_model_stopped_by_itself(model: Any, tokenize
     assert (cut.prompt, cut.reference) == ("Say yes. Only that one word.", "Yes.")
 
 
-def test_the_base_model_does_not_know_the_format(model: Any, tokenizer: Any, rows: list[Row]) -> None:
-    sampled = answer_and_score(model, tokenizer, rows, data="support-voice")
+def test_the_base_model_does_not_know_the_format(tiny: tuple[Any, Any], rows: list[Row]) -> None:
+    sampled = answer_and_score(*tiny, rows, data="support-voice")
     assert sampled.scores["format"] == 0
     assert sampled.scores.keys() == {"stopped", "format", "voice"}
     assert sampled.step == 0
 
 
-def test_a_running_text_is_gone_on_with_from_its_first_words(chat_run: Run) -> None:
+def test_a_running_text_is_continued_from_its_first_words(chat_run: Run) -> None:
     tiny, its_tokenizer = chat_run.load_model()
     text = Text(1, "One two three four five six seven eight nine ten eleven twelve thirteen fourteen.")
     (answer,) = answer_rows(tiny, its_tokenizer, [text], max_new_tokens=4)
@@ -65,7 +68,7 @@ def test_a_running_text_is_gone_on_with_from_its_first_words(chat_run: Run) -> N
     assert answer.text
 
 
-def test_the_last_assistant_turn_of_a_talk_is_asked_for(chat_run: Run) -> None:
+def test_the_last_assistant_turn_of_a_conversation_is_answered(chat_run: Run) -> None:
     tiny, its_tokenizer = chat_run.load_model()
     turns = (Turn("user", "One?"), Turn("assistant", "Two."), Turn("user", "Three?"), Turn("assistant", "Four."))
     (answer,) = answer_rows(tiny, its_tokenizer, [Row(1, turns)], max_new_tokens=4)
@@ -82,11 +85,11 @@ def test_more_rows_than_fit_a_batch_are_all_answered_in_their_order(chat_run: Ru
     assert answers[35:36] == answer_rows(tiny, its_tokenizer, rows[35:36], max_new_tokens=2)
 
 
-def test_of_two_who_answer_at_once_the_last_to_leave_switches_dora_s_cache_off(model: Any) -> None:
+def test_of_two_who_answer_at_once_the_last_to_leave_switches_dora_s_cache_off(tiny: tuple[Any, Any]) -> None:
     came, may_leave = [Event(), Event()], [Event(), Event()]
 
     def answer(who: int) -> None:
-        with generate._inference(model):
+        with generate._inference(tiny[0]):
             came[who].set()
             may_leave[who].wait(10)
 
@@ -124,12 +127,12 @@ def test_dora_measures_its_weights_once_for_all_tokens_and_anew_once_they_have_m
     assert len(measured) == adapted
 
 
-def test_the_head_is_never_copied_for_each_prompt(model: Any, tokenizer: Any, rows: list[Row]) -> None:
+def test_the_head_is_never_copied_for_each_prompt(tiny: tuple[Any, Any], rows: list[Row]) -> None:
     seen: list[bool] = []
-    head = model.get_output_embeddings()
+    head = tiny[0].get_output_embeddings()
     hook = head.register_forward_hook(lambda _head, inputs, _output: seen.append(inputs[0].is_contiguous()))
     try:
-        answer_rows(model, tokenizer, rows, max_new_tokens=2)
+        answer_rows(*tiny, rows, max_new_tokens=2)
     finally:
         hook.remove()
     assert seen == [True, True]  # without the copy that closes the gaps the first one would be a slice with gaps
