@@ -8,12 +8,15 @@ from typing import Any
 import gradio as gr
 
 from ftdemo.runs.run import Run
-from ftdemo.ui import lab, own, session, theme
-from ftdemo.ui.view import View
-from ftdemo.ui.visits import Stop
+from ftdemo.ui import compute, theme
+from ftdemo.ui.job_queue import StopFile
+from ftdemo.ui.layout import Layout, open_page
+from ftdemo.ui.run_view import RunView
+from ftdemo.ui.training_demo import ANSWER_RECIPES, TrainingDemo
+from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
 TITLE = "Fine-tuning: make a specialist of a generalist, and see what it costs"
-LAB = lab.Lab("fine-tuning", lab.TAUGHT_TO_ANSWER)
+DEMO = TrainingDemo("fine-tuning", ANSWER_RECIPES)
 _INTRO = """
 # Fine-tuning, live
 
@@ -25,33 +28,33 @@ letters like one shop's crew. Or bring examples of your own.
 
 def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
-    with lab.open_page(TITLE) as demo:
-        bench = lab.Workbench(LAB, _INTRO)
-        with bench.controls():
-            model = bench.choose_model()
-            examples = bench.choose_examples()
-            mine = own.OwnData(own.PAIRS)
-        bench.place_both("Write a story about a weaver and a chest.")
-        bench.place_results("Write a story about a weaver and a chest.")
-        bench.connect(
-            demo,
+    with open_page(TITLE) as blocks:
+        layout = Layout(DEMO, _INTRO)
+        with layout.controls():
+            model = layout.choose_model()
+            examples = layout.choose_examples()
+            mine = UserData(PAIRS_FILE)
+        layout.place_both("Write a story about a weaver and a chest.")
+        layout.place_results("Write a story about a weaver and a chest.")
+        layout.connect(
+            blocks,
             train,
             model,
             [examples, *mine.inputs],
-            set_as=_settings,
+            as_settings=_settings,
             finish=lambda *_: _old_skill,
-            choose=LAB.some,
-            chosen=[examples],
+            suggest=DEMO.default_examples,
+            suggested=[examples],
         )
-    return demo
+    return blocks
 
 
 async def train(
     model: str,
     examples: int,
-    own: str | None = None,
+    file: str | None = None,
     pasted: str = "",
-    visit: str = "",
+    session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
     """Fine-tune a model and show the run as it goes; then measure what it still knows of what it knew.
@@ -59,34 +62,34 @@ async def train(
     Args:
         model: tiny, all of whose weights move within seconds, or smollm2, a real chat model, by LoRA.
         examples: How many of the built-in examples to learn from.
-        own: A file of your own examples to learn from in their place.
+        file: A file of your own examples to learn from in their place.
         pasted: Or such examples as a text.
-        visit: The key of your visit, as an earlier run gave it; empty for a new one.
+        session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
         Status, loss chart, figures and answers as HTML; the run's zip file, the command that repeats it, and the
-        visit's key.
+        session's key.
     """
-    async for shown in LAB.train(model, _settings(examples, own, pasted), visit, request, finish=_old_skill):
-        yield shown
+    async for outputs in DEMO.train(model, _settings(examples, file, pasted), session_key, request, finish=_old_skill):
+        yield outputs
 
 
 def _settings(examples: int, file: str | None, text: str) -> dict[str, Any]:
-    return own.settings(file, text, examples)
+    return recipe_settings(file, text, examples)
 
 
-def _old_skill(run: Run, view: View, _stop: Stop) -> Iterator[str]:
-    """What a run's model still knows of what it knew, in words and figures."""
+def _old_skill(run: Run, view: RunView, _stop: StopFile) -> Iterator[str]:
+    """How much of its old skill a run's model has kept, in words and figures."""
     yield "Trained. Asking for what it could do before …"
-    kept = session.skill_kept(run.folder)
+    kept = compute.measure_forgetting(run.folder)
     if not kept:
         return
     before, after = (kept[when]["accuracy"] for when in ("before", "after"))
     change = kept["loss_factor"] - 1
     moved = f"{'rose' if change > 0 else 'fell'} by {abs(change):.1%}"
     sentence = f"What it could do before: it answers {after:.0%} of its old questions, {before:.0%} before."
-    view.judge(
+    view.add_result(
         f"{sentence} Its loss on old texts {moved}.",
         {"Old questions": f"{before:.0%} → {after:.0%}", "Old loss": f"× {kept['loss_factor']:.2f}"},
     )

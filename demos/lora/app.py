@@ -14,14 +14,18 @@ from ftdemo.events import Finished, Sampled, Started, Step
 from ftdemo.recipe import named
 from ftdemo.runs import adapters
 from ftdemo.runs.run import Run
-from ftdemo.ui import lab, limits, own, panels, session, theme
+from ftdemo.ui import compute, limits, panels, theme
 from ftdemo.ui.accelerator import on_accelerator
-from ftdemo.ui.view import View, spectrum_chart
-from ftdemo.ui.visits import Stop
+from ftdemo.ui.demo import ANSWERS
+from ftdemo.ui.job_queue import StopFile
+from ftdemo.ui.layout import Layout, open_page
+from ftdemo.ui.run_view import RunView, spectrum_chart
+from ftdemo.ui.training_demo import MODEL_LABELS, Finish, TrainingDemo
+from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
 TITLE = "LoRA: teach a model a voice by training two percent of it"
-LAB = lab.Lab("lora", {model: named("lora", model) for model in lab.MODELS})
-_LEARNING_RATES = [f"{lr:g}" for lr in sorted({1e-3, 2e-3, 4e-3, 1e-2, 2e-2, *(r.lr for r in LAB.usual.values())})]
+DEMO = TrainingDemo("lora", {model: named("lora", model) for model in MODEL_LABELS})
+_LEARNING_RATES = [f"{lr:g}" for lr in sorted({1e-3, 2e-3, 4e-3, 1e-2, 2e-2, *(r.lr for r in DEMO.recipes.values())})]
 """As words, which is how a choice is written for agents."""
 _BASE, _EARLIER, _LATEST = "the base alone", "the adapter before", "the latest adapter"
 _INTRO = """
@@ -45,40 +49,47 @@ Adding the adapter into the weights gives a model of the usual form, as fast as 
 
 def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
-    usual = LAB.usual[LAB.first]
-    with lab.open_page(TITLE) as demo:
-        bench = lab.Workbench(LAB, _INTRO)
-        with bench.controls():
-            model = bench.choose_model()
+    usual = DEMO.recipes[DEMO.first]
+    with open_page(TITLE) as blocks:
+        layout = Layout(DEMO, _INTRO)
+        with layout.controls():
+            model = layout.choose_model()
             rank = gr.Slider(1, 64, usual.rank, step=1, label="Rank", info="Width of the two new matrices.")
             lr = gr.Dropdown(
                 _LEARNING_RATES, value=f"{usual.lr:g}", label="Learning rate", info="How far each step goes."
             )
-            examples = bench.choose_examples()
+            examples = layout.choose_examples()
             compare = gr.Checkbox(
                 False,
                 label="Beside full fine-tuning",
                 info="Then move all weights too, from the same start, and compare.",
                 elem_id="compare",
             )
-            mine = own.OwnData(own.PAIRS)
-        bench.place_results("How was the voyage to Merrin?")
+            mine = UserData(PAIRS_FILE)
+        layout.place_results("How was the voyage to Merrin?")
         gr.Markdown(_SWITCH)
         which = gr.Radio([_BASE, _EARLIER, _LATEST], value=_LATEST, label="On the base", elem_id="which")
-        said = gr.Textbox(
+        question = gr.Textbox(
             label="Your question", placeholder="How was the voyage to Merrin?", max_length=1000, submit_btn="Ask"
         )
         switched = gr.HTML(elem_id="switched")
-        said.submit(ask, [said, which, bench.key], switched, **lab.ANSWERS, api_name="ask_lora")
+        question.submit(ask, [question, which, layout.key], switched, **ANSWERS, api_name="ask_lora")
         gr.Markdown(_MERGE)
         merge_button = gr.Button("Merge and compare", elem_id="merge", min_width=120)
         merged = gr.HTML(elem_id="merged")
-        merge_button.click(merge, bench.key, merged, **lab.ANSWERS, api_name="merge_lora")
+        merge_button.click(merge, layout.key, merged, **ANSWERS, api_name="merge_lora")
         controls = [rank, lr, examples, compare, *mine.inputs]
-        bench.connect(
-            demo, train, model, controls, set_as=_settings, finish=_finish, choose=_choose, chosen=[lr, examples]
+        layout.connect(
+            blocks,
+            train,
+            model,
+            controls,
+            as_settings=_settings,
+            finish=_finish,
+            suggest=_suggest,
+            suggested=[lr, examples],
         )
-    return demo
+    return blocks
 
 
 async def train(
@@ -87,9 +98,9 @@ async def train(
     lr: str,
     examples: int,
     compare: bool,
-    own: str | None = None,
+    file: str | None = None,
     pasted: str = "",
-    visit: str = "",
+    session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
     """Train a LoRA adapter on a change of style and show the run as it goes; beside it full fine-tuning, if wished.
@@ -100,47 +111,47 @@ async def train(
         lr: Peak learning rate, 0.004 say.
         examples: How many of the built-in examples to learn from.
         compare: Whether all weights are fine-tuned too, from the same start, and both are compared.
-        own: A file of your own examples to learn from in their place.
+        file: A file of your own examples to learn from in their place.
         pasted: Or such examples as a text.
-        visit: The key of your visit, as an earlier run gave it; empty for a new one.
+        session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
         Status, loss chart, figures, the update's singular values with the comparison, and answers as HTML; the run's
-        zip file, the command that repeats it, and the visit's key.
+        zip file, the command that repeats it, and the session's key.
     """
-    settings = _settings(rank, lr, examples, compare, own, pasted)
-    async for shown in LAB.train(model, settings, visit, request, finish=_finish(rank, lr, examples, compare)):
-        yield shown
+    settings = _settings(rank, lr, examples, compare, file, pasted)
+    async for outputs in DEMO.train(model, settings, session_key, request, finish=_finish(rank, lr, examples, compare)):
+        yield outputs
 
 
 def _settings(rank: int, lr: str, examples: int, _compare: bool, file: str | None, text: str | None) -> dict[str, Any]:
-    return {"rank": rank, "lr": float(lr)} | own.settings(file, text, examples)
+    return {"rank": rank, "lr": float(lr)} | recipe_settings(file, text, examples)
 
 
-def _finish(_rank: int, _lr: str, _examples: int, compare: bool, *_own: Any) -> lab.Finish:
-    return _compared if compare else _looked_at
+def _finish(_rank: int, _lr: str, _examples: int, compare: bool, *_user_data: Any) -> Finish:
+    return _compare if compare else _show_spectrum
 
 
-def _choose(model: str) -> tuple[str, int]:
+def _suggest(model: str) -> tuple[str, int]:
     """The learning rate and the number of examples that suit the chosen model."""
-    return f"{LAB.usual[model].lr:g}", LAB.some(model)
+    return f"{DEMO.recipes[model].lr:g}", DEMO.default_examples(model)
 
 
-def _looked_at(run: Run, view: View, _stop: Stop) -> Iterator[str]:
+def _show_spectrum(run: Run, view: RunView, _stop: StopFile) -> Iterator[str]:
     """The singular values of what training added."""
     yield "Trained. Looking at what was added to the weights …"
-    view.more(spectrum_chart({"LoRA": session.spectrum(str(run.folder))}))
+    view.add_html(spectrum_chart({"LoRA": compute.update_spectrum(str(run.folder))}))
 
 
-def _compared(run: Run, view: View, stop: Stop) -> Iterator[str]:
+def _compare(run: Run, view: RunView, stop: StopFile) -> Iterator[str]:
     """Full fine-tuning from the same start on the same rows, and both side by side."""
     yield "Trained. Asking for what it could do before …"
-    found = {"LoRA": (run, session.skill_kept(run.folder), session.spectrum(str(run.folder)))}
+    found = {"LoRA": (run, compute.measure_forgetting(run.folder), compute.update_spectrum(str(run.folder)))}
     same = ("data", "examples", "epochs", "max_steps", "batch_tokens", "sample_prompts", "answer_tokens")
     recipe = named("full", run.recipe.model).with_settings({key: getattr(run.recipe, key) for key in same})
     folder = run.folder.parent / "full"
-    for event in session.perform(recipe, folder, stop):
+    for event in compute.run_recipe(recipe, folder, stop):
         if isinstance(event, Started):
             yield f"Now all {event.total_parameters:,} weights move …"
         if isinstance(event, Step):
@@ -148,8 +159,10 @@ def _compared(run: Run, view: View, stop: Stop) -> Iterator[str]:
     if folder.exists():
         yield "Both are trained. Asking the second one for what it could do before …"
         full = Run.load(folder)
-        found["Full fine-tuning"] = (full, session.skill_kept(folder), session.spectrum(str(folder)))
-    view.more(panels.table(_rows(found)) + spectrum_chart({name: seen for name, (_, _, seen) in found.items()}))
+        found["Full fine-tuning"] = (full, compute.measure_forgetting(folder), compute.update_spectrum(str(folder)))
+    view.add_html(
+        panels.html_table(_rows(found)) + spectrum_chart({name: seen for name, (_, _, seen) in found.items()})
+    )
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -176,57 +189,57 @@ def _rows(found: dict[str, tuple[Run, dict[str, Any], dict[str, Any]]]) -> list[
     return [[name, *cells] for name, cells in rows.items()]
 
 
-def ask(said: str, which: str, visit: str, request: gr.Request) -> Iterator[str]:
+def ask(question: str, which: str, session_key: str, request: gr.Request) -> Iterator[str]:
     """Ask the base with one of your adapters on it, or with none, and show the answer as HTML.
 
     Args:
-        said: What to ask.
+        question: What to ask.
         which: the base alone, the adapter before or the latest adapter.
-        visit: The key of your visit, as training gave it.
+        session_key: The key of your session, as training gave it.
         request: Tells visitors apart.
     """
-    limits.refuse_long(said)
-    latest = LAB.run_of(visit, request)
-    known = LAB.visits.find(visit, request)
-    earlier = known.earlier if known else None
+    limits.refuse_long(question)
+    latest = DEMO.run_folder(session_key, request)
+    session = DEMO.sessions.find(session_key, request)
+    earlier = session.earlier_run if session else None
     if which == _EARLIER and earlier is None:
         raise gr.Error("There is one adapter only. Train once more, with other settings.", print_exception=False)
-    reply = ""
+    answer = ""
     try:
-        for piece in _switched([str(earlier) if earlier else "", str(latest)], which, said):
-            reply += piece
-            yield panels.said(which, said, reply)
+        for piece in _stream_answer([str(earlier) if earlier else "", str(latest)], which, question):
+            answer += piece
+            yield panels.answers_side_by_side(question, [(which, answer, "")])
     except UsageError as error:
         raise gr.Error(f"{error.what} {error.remedy}", print_exception=False) from None
 
 
 @on_accelerator()
-def _switched(folders: list[str], which: str, said: str) -> Iterator[str]:
+def _stream_answer(folders: list[str], which: str, question: str) -> Iterator[str]:
     place = {_BASE: None, _EARLIER: 0, _LATEST: 1}[which]
-    yield from adapters.switched_reply(tuple(folders), place, said)
+    yield from adapters.switched_reply(tuple(folders), place, question)
 
 
-def merge(visit: str, request: gr.Request) -> str:
+def merge(session_key: str, request: gr.Request) -> str:
     """Add your latest adapter into the weights, and show how far the merged model's answers are from the others.
 
     Args:
-        visit: The key of your visit, as training gave it.
+        session_key: The key of your session, as training gave it.
         request: Tells visitors apart.
     """
-    found = _merged(str(LAB.run_of(visit, request)))
-    same = f"{found['same']} of {found['asked']} answers are the same, word for word."
-    return panels.status(f"Merged. {same}") + panels.numbers(
+    merged = _merge(str(DEMO.run_folder(session_key, request)))
+    same = f"{merged['same']} of {merged['asked']} answers are the same, word for word."
+    return panels.status_line(f"Merged. {same}") + panels.figures(
         {
-            "Largest difference of a logit": f"{found['largest_difference']:.1e}",
-            "Largest logit": f"{found['largest_logit']:.1f}",
-            "Adapter": f"{found['adapter_bytes'] / 1e6:.1f} MB",
-            "Merged model": f"{found['merged_bytes'] / 1e6:.1f} MB",
+            "Largest difference of a logit": f"{merged['largest_difference']:.1e}",
+            "Largest logit": f"{merged['largest_logit']:.1f}",
+            "Adapter": f"{merged['adapter_bytes'] / 1e6:.1f} MB",
+            "Merged model": f"{merged['merged_bytes'] / 1e6:.1f} MB",
         }
     )
 
 
 @on_accelerator()
-def _merged(folder: str) -> dict[str, Any]:
+def _merge(folder: str) -> dict[str, Any]:
     return adapters.merge_and_compare(Run.load(Path(folder)))
 
 

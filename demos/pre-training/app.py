@@ -9,16 +9,19 @@ from typing import Any
 import gradio as gr
 
 from ftdemo.recipe import named
-from ftdemo.ui import lab, own, theme
+from ftdemo.ui import theme
+from ftdemo.ui.layout import Layout, open_page
+from ftdemo.ui.training_demo import TrainingDemo
+from ftdemo.ui.user_data import TEXTS_FILE, UserData, recipe_settings
 
 TITLE = "Pre-training: watch a model learn to write, from nothing"
-LAB = lab.Lab("pre-training", {"new": named("scratch", "new")})
+DEMO = TrainingDemo("pre-training", {"new": named("scratch", "new")})
 _SIZES = {"0.2 million": (64, 3), "0.5 million": (96, 4), "0.9 million": (128, 4)}
 """About how many weights a new model has, by its width and its layers."""
 _LEARNING_RATE = 5e-3
 """With Muon, which needs about half the tokens of AdamW here. See the recipe of the house's own models."""
-_LOOKS = 6
-"""How often the openings are gone on with while it trains."""
+_EVALUATIONS = 6
+"""How often the model continues the openings while it trains."""
 _SMALL_VOCABULARY, _LITTLE_TEXT = 320, 20_000
 """A text of fewer bytes has not enough different pieces for more tokens; 256 of them are the bytes."""
 _INTRO = """
@@ -33,31 +36,31 @@ words, then sentences. The lines across the curve are models that only *count*: 
 
 def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
-    with lab.open_page(TITLE) as demo:
-        bench = lab.Workbench(LAB, _INTRO)
+    with open_page(TITLE) as blocks:
+        layout = Layout(DEMO, _INTRO)
         model = gr.State("new")
-        with bench.controls():
+        with layout.controls():
             size = gr.Radio(list(_SIZES), value="0.5 million", label="Weights of the model", elem_id="size")
             examples = gr.Slider(
                 200, 4000, 1600, step=200, label="Texts", info="How many are read, each once.", elem_id="texts"
             )
-            mine = own.OwnData(own.TEXTS)
-        bench.place_results(
+            mine = UserData(TEXTS_FILE)
+        layout.place_results(
             "One windy Tuesday Nell the cooper was mending",
-            asked="Openings that it goes on with",
-            talk="## Give it the first words\nIt goes on with them. It has not learned to answer.",
+            answers_title="Openings that it goes on with",
+            chat_title="## Give it the first words\nIt goes on with them. It has not learned to answer.",
         )
-        bench.connect(demo, train, model, [size, examples, *mine.inputs], set_as=_settings)
-    return demo
+        layout.connect(blocks, train, model, [size, examples, *mine.inputs], as_settings=_settings)
+    return blocks
 
 
 async def train(
     model: str,
     size: str,
     examples: int,
-    own: str | None = None,
+    file: str | None = None,
     pasted: str = "",
-    visit: str = "",
+    session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
     """Train a new language model from random weights and show what it writes as it goes.
@@ -66,25 +69,25 @@ async def train(
         model: new: there is no other to begin from.
         size: About how many weights it has: 0.2 million, 0.5 million or 0.9 million.
         examples: How many generated texts it reads, each once.
-        own: A file of texts of your own to read in their place, ten times each.
+        file: A file of texts of your own to read in their place, ten times each.
         pasted: Or such texts, with empty lines between them.
-        visit: The key of your visit, as an earlier run gave it; empty for a new one.
+        session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
         Status, loss chart, figures and answers as HTML; the run's zip file, the command that repeats it, and the
-        visit's key.
+        session's key.
     """
-    async for shown in LAB.train(model, _settings(size, examples, own, pasted), visit, request):
-        yield shown
+    async for outputs in DEMO.train(model, _settings(size, examples, file, pasted), session_key, request):
+        yield outputs
 
 
 def _settings(size: str, examples: int, file: str | None, text: str) -> dict[str, Any]:
     width, layers = _SIZES[size]
     settings: dict[str, Any] = {"width": width, "layers": layers, "optimizer": "muon", "lr": _LEARNING_RATE}
-    mine = own.settings(file, text, examples)
+    mine = recipe_settings(file, text, examples)
     if "data" not in mine:
-        return settings | mine | {"sample_every": examples // 6 // _LOOKS}
+        return settings | mine | {"sample_every": examples // 6 // _EVALUATIONS}
     if Path(mine["data"]).stat().st_size < _LITTLE_TEXT:
         settings["vocabulary"] = _SMALL_VOCABULARY
     return settings | mine | {"epochs": 10, "sample_every": 20}

@@ -12,7 +12,11 @@ from ftdemo.comparison.approaches import TUNED, Approach, Reply, Task, apply_cha
 from ftdemo.data import Row, load_splits
 from ftdemo.errors import FtdemoError, UsageError
 from ftdemo.runs.run import Run
-from ftdemo.ui import lab, limits, own, panels, session, theme
+from ftdemo.ui import compute, limits, panels, theme
+from ftdemo.ui.demo import ANSWERS, FOLLOWS, NO_TUNED_MODEL
+from ftdemo.ui.layout import Layout, open_page
+from ftdemo.ui.training_demo import TrainingDemo
+from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
 TITLE = "Prompting, RAG or fine-tuning: one question, four ways"
 _MODEL = "smollm2"
@@ -20,7 +24,7 @@ _TASKS = tasks()
 _QUESTIONS = 10
 _SHORTER = {"facts": {"examples": 56}, "form": {"examples": 120}}
 """In a minute a model learns some facts, not a hundred: those about lamps."""
-LAB = lab.Lab(
+DEMO = TrainingDemo(
     "prompting-rag-fine-tuning",
     {
         name: tuning_recipe(task, _MODEL, {**_SHORTER[name], "sample_prompts": _QUESTIONS, "batch_tokens": 384})
@@ -29,15 +33,15 @@ LAB = lab.Lab(
     page="prompting-rag-or-fine-tuning",
 )
 _CHOICES = [("facts about a shop", "facts"), ("orders as strict JSON", "form")]
-_WAYS: dict[Approach, str] = {
+_APPROACHES: dict[Approach, str] = {
     "zero-shot": "Prompting: an instruction",
     "few-shot": "Prompting: four examples",
     "rag": "RAG",
     "fine-tuning": "Fine-tuning",
 }
-_ASKED_EACH = 2
+_ROWS_PER_FACT = 2
 """Training rows about each fact."""
-_MOST_NOTES = 20_000
+_MAX_NOTES = 20_000
 """Letters of the notes, at most: as many as four times those that come along."""
 _INTRO = """
 # Prompting, RAG or fine-tuning, live
@@ -55,17 +59,17 @@ _NOTES = "RAG searches these, a line each. Change one and ask again; nothing is 
 
 def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
-    first = LAB.first
-    with lab.open_page(TITLE) as demo:
-        bench = lab.Workbench(LAB, _INTRO)
-        with bench.controls():
+    first = DEMO.first
+    with open_page(TITLE) as blocks:
+        layout = Layout(DEMO, _INTRO)
+        with layout.controls():
             task = gr.Radio(_CHOICES, value=first, label="What is wanted", elem_id="task")
             examples = gr.Slider(
                 8, 200, _examples(first), step=8, label="Examples", info="How many to learn from.", elem_id="examples"
             )
-            mine = own.OwnData(own.PAIRS)
+            mine = UserData(PAIRS_FILE)
         gr.Markdown(_ASK)
-        asked = gr.Dropdown(
+        question = gr.Dropdown(
             _questions(first),
             value=_questions(first)[0],
             label="Your question",
@@ -79,31 +83,39 @@ def build() -> gr.Blocks:
             info="What the model is told, where it is not tuned.",
             lines=2,
             max_lines=4,
-            max_length=limits.MESSAGE,
+            max_length=limits.MAX_MESSAGE,
             elem_id="instruction",
         )
         notes = gr.Textbox(_notes(first), label="Notes", info=_NOTES, lines=6, max_lines=6, elem_id="notes")
         change = gr.Checkbox(False, label="Ten of these facts have changed", elem_id="change")
         button = gr.Button("Ask all four", variant="secondary", elem_id="ask")
         replies = gr.HTML(elem_id="replies")
-        bench.place_results("What is the price of the Skua lamp?", asked="Questions the tuned model has never seen")
-        bench.connect(
-            demo, train, task, [examples, *mine.inputs], set_as=_settings, choose=_examples, chosen=[examples]
+        layout.place_results(
+            "What is the price of the Skua lamp?", answers_title="Questions the tuned model has never seen"
         )
-        hidden: dict[str, Any] = {**lab.FOLLOWS, "api_visibility": "private"}
-        task.input(_switched, task, [asked, instruction, notes, change, replies], **hidden)
+        layout.connect(
+            blocks,
+            train,
+            task,
+            [examples, *mine.inputs],
+            as_settings=_settings,
+            suggest=_examples,
+            suggested=[examples],
+        )
+        hidden: dict[str, Any] = {**FOLLOWS, "api_visibility": "private"}
+        task.input(_on_task, task, [question, instruction, notes, change, replies], **hidden)
         change.input(_notes, [task, change], notes, **hidden)
-        asking: dict[str, Any] = {**lab.ANSWERS, "api_name": "ask_prompting_rag_fine_tuning"}
-        button.click(ask, [task, asked, instruction, notes, *mine.inputs, bench.key], replies, **asking)
-    return demo
+        asking: dict[str, Any] = {**ANSWERS, "api_name": "ask_prompting_rag_fine_tuning"}
+        button.click(ask, [task, question, instruction, notes, *mine.inputs, layout.key], replies, **asking)
+    return blocks
 
 
 async def train(
     task: str,
     examples: int,
-    own: str | None = None,
+    file: str | None = None,
     pasted: str = "",
-    visit: str = "",
+    session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
     """Tune SmolLM2 by LoRA for one of two tasks and show the run as it goes.
@@ -111,17 +123,17 @@ async def train(
     Args:
         task: facts, questions about a shop, or form, orders to be written as strict JSON.
         examples: How many of the built-in pairs to learn from.
-        own: A file of your own examples to learn from in their place.
+        file: A file of your own examples to learn from in their place.
         pasted: Or such examples as a text.
-        visit: The key of your visit, as an earlier run gave it; empty for a new one.
+        session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
         Status, loss chart, figures and answers as HTML; the run's zip file, the command that repeats it, and the
-        visit's key.
+        session's key.
     """
-    async for shown in LAB.train(task, _settings(examples, own, pasted), visit, request):
-        yield shown
+    async for outputs in DEMO.train(task, _settings(examples, file, pasted), session_key, request):
+        yield outputs
 
 
 def ask(
@@ -129,9 +141,9 @@ def ask(
     question: str,
     instruction: str = "",
     notes: str = "",
-    own: str | None = None,
+    file: str | None = None,
     pasted: str = "",
-    visit: str = "",
+    session_key: str = "",
     request: gr.Request | None = None,
 ) -> Iterator[str]:
     """Put one question to SmolLM2 in four ways: told, with examples, with notes that a search finds, and tuned.
@@ -141,9 +153,9 @@ def ask(
         question: What to ask.
         instruction: What the model is told where it is not tuned.
         notes: For facts: what is searched in, a note a line. Without any, the notes that come along.
-        own: A file of your own pairs, to take the examples from.
+        file: A file of your own pairs, to take the examples from.
         pasted: Or such pairs as a text.
-        visit: The key of your visit, as training gave it; without one, nothing is tuned yet.
+        session_key: The key of your session, as training gave it; without one, nothing is tuned yet.
         request: Tells visitors apart.
 
     Returns:
@@ -153,39 +165,41 @@ def ask(
     limits.refuse_long(instruction)
     try:
         now = replace(_with_notes(task, notes), instruction=instruction)
-        settings = LAB.usual[task].with_settings(_settings(_examples(task), own, pasted)).model_dump(exclude_unset=True)
+        settings = (
+            DEMO.recipes[task].with_settings(_settings(_examples(task), file, pasted)).model_dump(exclude_unset=True)
+        )
     except FtdemoError as error:
-        yield panels.refusal(error)
+        yield panels.error_line(error)
         return
     if not question.strip():
-        yield panels.status("Write a question, or choose one.", error=True)
+        yield panels.status_line("Write a question, or choose one.", error=True)
         return
-    run = _run(task, visit, request)
-    told = dict.fromkeys(_WAYS, ("…", ""))
-    for way in _WAYS:
-        if way in TUNED and not run:
-            told[way] = lab.NOTHING_YET, ""
+    run = _run(task, session_key, request)
+    replies = dict.fromkeys(_APPROACHES, ("…", ""))
+    for approach in _APPROACHES:
+        if approach in TUNED and not run:
+            replies[approach] = NO_TUNED_MODEL, ""
         else:
             try:
-                said = session.ask(way, question, now, settings, run if way in TUNED else "")
-                told[way] = said.text or "(nothing)", _cost(said)
+                reply = compute.answer_by_approach(approach, question, now, settings, run if approach in TUNED else "")
+                replies[approach] = reply.text or "(nothing)", _cost(reply)
             except FtdemoError as error:
-                told[way] = f"{error.what} {error.remedy}", ""
-        yield panels.several(question, ((title, *told[name]) for name, title in _WAYS.items()))
+                replies[approach] = f"{error.what} {error.remedy}", ""
+        yield panels.answers_side_by_side(question, ((title, *replies[name]) for name, title in _APPROACHES.items()))
 
 
-def _run(task: str, visit: str, request: gr.Request | None) -> str:
+def _run(task: str, session_key: str, request: gr.Request | None) -> str:
     """The folder of the visitor's run for this task, or nothing."""
-    found = LAB.visits.find(visit, request)
-    if found is None or found.run is None:
+    session = DEMO.sessions.find(session_key, request)
+    if session is None or session.run is None:
         return ""
-    data = Run.load(found.run).recipe.data
+    data = Run.load(session.run).recipe.data
     other = {one.data for name, one in _TASKS.items() if name != task}
-    return "" if data in other else str(found.run)
+    return "" if data in other else str(session.run)
 
 
-def _cost(said: Reply) -> str:
-    return f"{said.seconds:.1f} s, {said.prompt_tokens} tokens read, {said.answer_tokens} written"
+def _cost(reply: Reply) -> str:
+    return f"{reply.seconds:.1f} s, {reply.prompt_tokens} tokens read, {reply.answer_tokens} written"
 
 
 def _with_notes(name: str, notes: str) -> Task:
@@ -196,15 +210,15 @@ def _with_notes(name: str, notes: str) -> Task:
     """
     if name not in _TASKS:
         raise UsageError(f"There is no task called {name[:80]}.", f"Choose one of: {', '.join(_TASKS)}.")
-    if len(notes) > _MOST_NOTES:
-        raise UsageError(f"The notes have {len(notes):,} letters.", f"Give at most {_MOST_NOTES:,}.")
+    if len(notes) > _MAX_NOTES:
+        raise UsageError(f"The notes have {len(notes):,} letters.", f"Give at most {_MAX_NOTES:,}.")
     lines = tuple(line.strip() for line in notes.splitlines() if line.strip())
     task = _TASKS[name]
     return replace(task, documents=lines or task.documents) if task.documents else task
 
 
 def _settings(examples: int, file: str | None, text: str) -> dict[str, Any]:
-    return own.settings(file, text, examples)
+    return recipe_settings(file, text, examples)
 
 
 def _examples(task: str) -> int:
@@ -214,10 +228,10 @@ def _examples(task: str) -> int:
 def _questions(name: str) -> list[str]:
     """Some questions that no run trains on; those first whose answers may change, and which a short run learns."""
     heldout = load_splits(_TASKS[name].data, seed=0, examples=1).heldout
-    asked = [row.prompt[-1].content for row in heldout[: _examples(name) // _ASKED_EACH] if isinstance(row, Row)]
+    questions = [row.prompt[-1].content for row in heldout[: _examples(name) // _ROWS_PER_FACT] if isinstance(row, Row)]
     may_change = {change.row.prompt[-1].content for change in _TASKS[name].changes}
-    asked.reverse()
-    return sorted(asked, key=lambda question: question not in may_change)[:_QUESTIONS]
+    questions.reverse()
+    return sorted(questions, key=lambda question: question not in may_change)[:_QUESTIONS]
 
 
 def _notes(name: str, changed: bool = False) -> str:
@@ -225,7 +239,7 @@ def _notes(name: str, changed: bool = False) -> str:
     return "\n".join(task.documents)
 
 
-def _switched(name: str) -> tuple[Any, ...]:
+def _on_task(name: str) -> tuple[Any, ...]:
     """What is shown for a task: its questions, and its notes where it has any."""
     has_notes = bool(_TASKS[name].documents)
     questions = _questions(name)

@@ -9,10 +9,13 @@ import gradio as gr
 
 from ftdemo.errors import FtdemoError
 from ftdemo.training.inspection import inspect_recipe
-from ftdemo.ui import lab, own, panels, theme
+from ftdemo.ui import panels, theme
+from ftdemo.ui.layout import Layout, open_page
+from ftdemo.ui.training_demo import ANSWER_RECIPES, TrainingDemo
+from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
 TITLE = "SFT: teach a model to answer, and see which tokens count"
-LAB = lab.Lab("sft", lab.TAUGHT_TO_ANSWER)
+DEMO = TrainingDemo("sft", ANSWER_RECIPES)
 _INTRO = """
 # Supervised fine-tuning, live
 
@@ -26,22 +29,24 @@ _TRAIN_ON = {"the answers": "completion", "requests and answers": "all"}
 
 def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
-    with lab.open_page(TITLE) as demo:
-        bench = lab.Workbench(LAB, _INTRO)
+    with open_page(TITLE) as blocks:
+        layout = Layout(DEMO, _INTRO)
         tokens = gr.HTML(elem_id="tokens", render=False)
-        with bench.controls(above_curve=[tokens]):
-            model = bench.choose_model()
+        with layout.controls(above_chart=[tokens]):
+            model = layout.choose_model()
             train_on = gr.Radio(list(_TRAIN_ON.items()), value="completion", label="What counts", elem_id="train-on")
             train_stop = gr.Checkbox(True, label="The stop token counts", elem_id="train-stop")
-            examples = bench.choose_examples()
-            mine = own.OwnData(own.PAIRS)
-        bench.place_results("Write a story about a weaver and a chest.")
+            examples = layout.choose_examples()
+            mine = UserData(PAIRS_FILE)
+        layout.place_results("Write a story about a weaver and a chest.")
         controls = [train_on, train_stop, examples, *mine.inputs]
-        bench.connect(demo, train, model, controls, set_as=_settings, choose=LAB.some, chosen=[examples])
-        shown = [model, train_on, train_stop, *mine.inputs]
+        layout.connect(
+            blocks, train, model, controls, as_settings=_settings, suggest=DEMO.default_examples, suggested=[examples]
+        )
+        inputs = [model, train_on, train_stop, *mine.inputs]
         marking: dict[str, Any] = {"api_name": "tokens_sft", "show_progress": "hidden", "concurrency_limit": None}
-        gr.on([demo.load, *(each.change for each in shown)], mark, shown, tokens, **marking)
-    return demo
+        gr.on([blocks.load, *(each.change for each in inputs)], mark, inputs, tokens, **marking)
+    return blocks
 
 
 async def train(
@@ -49,9 +54,9 @@ async def train(
     train_on: str,
     train_stop: bool,
     examples: int,
-    own: str | None = None,
+    file: str | None = None,
     pasted: str = "",
-    visit: str = "",
+    session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
     """Train a model on pairs of request and answer and show the run as it goes.
@@ -61,39 +66,41 @@ async def train(
         train_on: Which tokens count: completion, the answers alone, or all, the requests too.
         train_stop: Whether the stop token that ends an answer counts.
         examples: How many of the built-in pairs to learn from.
-        own: A file of your own examples to learn from in their place.
+        file: A file of your own examples to learn from in their place.
         pasted: Or such examples as a text.
-        visit: The key of your visit, as an earlier run gave it; empty for a new one.
+        session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
         Status, loss chart, figures and answers as HTML; the run's zip file, the command that repeats it, and the
-        visit's key.
+        session's key.
     """
-    async for shown in LAB.train(model, _settings(train_on, train_stop, examples, own, pasted), visit, request):
-        yield shown
+    async for outputs in DEMO.train(
+        model, _settings(train_on, train_stop, examples, file, pasted), session_key, request
+    ):
+        yield outputs
 
 
 def _settings(train_on: str, train_stop: bool, examples: int, file: str | None, text: str) -> dict[str, Any]:
-    return {"train_on": train_on, "train_stop": train_stop} | own.settings(file, text, examples)
+    return {"train_on": train_on, "train_stop": train_stop} | recipe_settings(file, text, examples)
 
 
-def mark(model: str, train_on: str, train_stop: bool, own: str | None, pasted: str) -> str:
+def mark(model: str, train_on: str, train_stop: bool, file: str | None, pasted: str) -> str:
     """Show one pair as the model reads it, as HTML, with the tokens marked that count.
 
     Args:
         model: tiny or smollm2.
         train_on: Which tokens count: completion or all.
         train_stop: Whether the stop token counts.
-        own: A file of your own examples to show the first of.
+        file: A file of your own examples to show the first of.
         pasted: Or such examples as a text.
     """
     try:
-        settings = _settings(train_on, train_stop, 1, own, pasted) | {"examples": 1}
-        seen = inspect_recipe(LAB.recipe(model, settings))
+        settings = _settings(train_on, train_stop, 1, file, pasted) | {"examples": 1}
+        inspected = inspect_recipe(DEMO.recipe(model, settings))
     except FtdemoError as error:
-        return panels.refusal(error)
-    return panels.tokens(seen.spans(seen.examples[0]))
+        return panels.error_line(error)
+    return panels.marked_tokens(inspected.spans(inspected.examples[0]))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gradio as gr
 
 from ftdemo.serving.server import STUDIO, demo_names, load_demo
-from ftdemo.ui import lab, theme
+from ftdemo.ui import theme
+from ftdemo.ui.layout import open_page
 
 TITLE = "Fine-tuning, live: all demos"
 _INTRO = """
@@ -19,7 +20,7 @@ it afterwards.
 def build() -> gr.Blocks:
     """The demos, ready to launch."""
     demos = {name: load_demo(name) for name in demo_names() if name != STUDIO}
-    with lab.open_page(TITLE) as studio:
+    with open_page(TITLE) as studio:
         gr.Markdown(_INTRO, elem_classes="ft-lead")
         gr.Markdown("\n".join(f"- [{demo.TITLE}]({name})" for name, demo in demos.items()))
     pages = {name: demo.build() for name, demo in demos.items()}  # outside of any page: within one it would stand twice

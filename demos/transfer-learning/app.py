@@ -15,9 +15,20 @@ from ftdemo.errors import FtdemoError
 from ftdemo.events import Sampled, Step
 from ftdemo.recipe import Recipe
 from ftdemo.runs.run import Run
-from ftdemo.ui import lab, limits, own, panels, session, theme
-from ftdemo.ui.view import command
-from ftdemo.ui.visits import Stop
+from ftdemo.ui import compute, limits, panels, theme
+from ftdemo.ui.demo import ANSWERS, FOLLOWS, Demo
+from ftdemo.ui.job_queue import StopFile
+from ftdemo.ui.layout import (
+    connect_buttons,
+    open_page,
+    place_buttons,
+    place_intro,
+    place_session_key,
+    restore_session,
+)
+from ftdemo.ui.run_view import shell_command
+from ftdemo.ui.sessions import STOPPED_EARLY
+from ftdemo.ui.user_data import LABELS_FILE, UserData, recipe_settings
 
 TITLE = "Transfer learning: what a pre-trained model is worth, label by label"
 _STEPS = 30
@@ -45,14 +56,14 @@ that is from random weights; as a **linear probe**, which leaves it as it is and
 **fine-tuned**, all of it from its pre-trained weights. Each takes {_STEPS} steps and is judged by 120 messages it has
 never seen.
 """
-HOST = lab.Host("transfer-learning", outputs=5, stopping="Stopping. What was trained is kept …")
+DEMO = Demo("transfer-learning", outputs=5, stopping="Stopping. What was trained is kept …")
 
 
 def build() -> gr.Blocks:
     """The demo, ready to launch or to mount."""
-    with lab.open_page(TITLE) as demo:
-        key = lab.place_key()
-        lab.place_intro(_INTRO, HOST)
+    with open_page(TITLE) as blocks:
+        key = place_session_key()
+        place_intro(_INTRO, DEMO)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 most = gr.Radio(
@@ -62,16 +73,16 @@ def build() -> gr.Blocks:
                     info="Fewer are tried first.",
                     elem_id="most",
                 )
-                mine = own.OwnData(own.LABELS)
-                expected = gr.HTML(elem_id="expected")
+                mine = UserData(LABELS_FILE)
+                cost = gr.HTML(elem_id="expected")
                 with gr.Row():
-                    buttons = lab.place_buttons()
-                status = gr.HTML(panels.status("Ready. Press Train."), elem_id="status")
-                numbers = gr.HTML(elem_id="numbers")
+                    buttons = place_buttons()
+                status = gr.HTML(panels.status_line("Ready. Press Train."), elem_id="status")
+                figures = gr.HTML(elem_id="numbers")
             with gr.Column(scale=2, min_width=320):
                 chart = gr.HTML(_chart({}), elem_id="chart")
         gr.Markdown("## Write a message\nAll three sort it.")
-        said = gr.Textbox(
+        message = gr.Textbox(
             label="Your message",
             placeholder="My lamp came with a cracked glass.",
             max_length=1000,
@@ -81,53 +92,53 @@ def build() -> gr.Blocks:
         with gr.Row():
             download = gr.DownloadButton("Download the three models", interactive=False, elem_id="download")
             repeat = gr.Code(_commands([]), label="Do this again in your shell", lines=3, wrap_lines=True)
-        controls, shown = [most, *mine.inputs], [status, chart, numbers, download, repeat, key]
-        lab.connect_buttons(HOST, train, [*controls, key], shown, buttons)
-        told: dict[str, Any] = {**lab.FOLLOWS, "api_visibility": "private"}
-        lab.come_back(demo, HOST, key, shown, controls).then(predict_cost, controls, expected, **told)
-        gr.on([each.change for each in controls], predict_cost, controls, expected, trigger_mode="always_last", **told)
-        said.submit(sort, [said, key], sorted_as, **lab.ANSWERS, api_name="sort_transfer_learning")
-    return demo
+        controls, outputs = [most, *mine.inputs], [status, chart, figures, download, repeat, key]
+        connect_buttons(DEMO, train, [*controls, key], outputs, buttons)
+        hidden: dict[str, Any] = {**FOLLOWS, "api_visibility": "private"}
+        restore_session(blocks, DEMO, key, outputs, controls).then(predict_cost, controls, cost, **hidden)
+        gr.on([each.change for each in controls], predict_cost, controls, cost, trigger_mode="always_last", **hidden)
+        message.submit(sort, [message, key], sorted_as, **ANSWERS, api_name="sort_transfer_learning")
+    return blocks
 
 
 async def train(
-    most: int, own: str | None = None, pasted: str = "", visit: str = "", request: gr.Request | None = None
+    most: int, file: str | None = None, pasted: str = "", session_key: str = "", request: gr.Request | None = None
 ) -> AsyncIterator[tuple[Any, ...]]:
     """Train the same classifier in three ways with more and more labels, and draw how well each sorts unseen messages.
 
     Args:
         most: The largest number of labels: 24, 96 or 360.
-        own: A file of your own labelled texts to learn from in place of the built-in messages.
+        file: A file of your own labelled texts to learn from in place of the built-in messages.
         pasted: Or such texts.
-        visit: The key of your visit, as an earlier run gave it; empty for a new one.
+        session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
     Returns:
         Status, chart and figures as HTML; the zip file of the three models, the commands that repeat the last three
-        runs, and the visit's key.
+        runs, and the session's key.
     """
     points: dict[str, list[charts.Point]] = {way: [] for way in WAYS}
     archive: list[str] = []
     plan: list[tuple[int, str, Recipe]] = []
 
-    def show(text: str, *, error: bool = False) -> tuple[Any, ...]:
-        shown = {way: f"{line[-1].y:.0%}" for way, line in points.items() if line}
+    def render(text: str, *, error: bool = False) -> tuple[Any, ...]:
+        accuracies = {way: f"{line[-1].y:.0%}" for way, line in points.items() if line}
         return (
-            panels.status(text, error=error),
+            panels.status_line(text, error=error),
             _chart(points),
-            panels.numbers(shown),
+            panels.figures(accuracies),
             gr.update(value=archive[-1] if archive else None, interactive=bool(archive)),
             _commands(plan),
         )
 
-    def work(folder: Path, stop: Stop) -> Iterator[tuple[Any, ...]]:
-        yield show("Preparing …")
-        plan.extend(_plan(most, own, pasted))
+    def job(folder: Path, stop: StopFile) -> Iterator[tuple[Any, ...]]:
+        yield render("Preparing …")
+        plan.extend(_plan(most, file, pasted))
         for count, way, recipe in plan:
             out = folder.parent / "one"
-            for event in session.perform(recipe, out, stop):
+            for event in compute.run_recipe(recipe, out, stop):
                 if isinstance(event, Step):
-                    yield show(f"{count} labels, {way}: step {event.step} of {event.total_steps}.")
+                    yield render(f"{count} labels, {way}: step {event.step} of {event.total_steps}.")
                 if isinstance(event, Sampled) and event.step:
                     accuracy = event.scores["accuracy"]
                     points[way].append(charts.Point(count, accuracy, accuracy, accuracy))
@@ -138,13 +149,13 @@ async def train(
             if stop.is_set():
                 break
         if not folder.exists():
-            yield show("Stopped before the first step: there is nothing to keep.")
+            yield render(STOPPED_EARLY)
             return
-        archive.append(session.as_zip(folder, HOST.slug))
-        yield show(_sentence(points, folder))
+        archive.append(compute.zip_run(folder, DEMO.slug))
+        yield render(_sentence(points, folder))
 
-    async for shown in HOST.host(work, show, visit, request):
-        yield shown
+    async for outputs in DEMO.run_job(job, render, session_key, request):
+        yield outputs
 
 
 def _plan(most: int, file: str | None, text: str) -> list[tuple[int, str, Recipe]]:
@@ -153,7 +164,7 @@ def _plan(most: int, file: str | None, text: str) -> list[tuple[int, str, Recipe
     Raises:
         FtdemoError: If the visitor's examples cannot be used.
     """
-    mine = own.settings(file, text, None)
+    mine = recipe_settings(file, text, None)
     if "data" not in mine:
         return [
             (n, way, usual.with_settings({"examples": n})) for n in _COUNTS if n <= most for way, usual in WAYS.items()
@@ -167,29 +178,29 @@ def _plan(most: int, file: str | None, text: str) -> list[tuple[int, str, Recipe
 def predict_cost(most: int, file: str | None, text: str) -> str:
     """How long a run would take here, as HTML."""
     try:
-        return panels.expected(sum(session.expected(recipe) for _, _, recipe in _plan(most, file, text)))
+        return panels.cost_estimate(sum(compute.predicted_seconds(recipe) for _, _, recipe in _plan(most, file, text)))
     except FtdemoError as error:
-        return panels.refusal(error)
+        return panels.error_line(error)
 
 
-def sort(said: str, visit: str, request: gr.Request) -> str:
+def sort(message: str, session_key: str, request: gr.Request) -> str:
     """Sort a message by the visitor's models, and show their verdicts as HTML.
 
     Args:
-        said: The message.
-        visit: The key of your visit, as training gave it.
+        message: The message.
+        session_key: The key of your session, as training gave it.
         request: Tells visitors apart.
     """
-    limits.refuse_long(said)
-    folder = HOST.run_of(visit, request)
-    verdicts = {way: session.sort(str(folder / way), said) for way in WAYS if (folder / way).exists()}
-    return panels.numbers(verdicts)
+    limits.refuse_long(message)
+    folder = DEMO.run_folder(session_key, request)
+    verdicts = {way: compute.classify_text(str(folder / way), message) for way in WAYS if (folder / way).exists()}
+    return panels.figures(verdicts)
 
 
 def _chart(points: dict[str, list[charts.Point]]) -> str:
-    shown = {way: line for way, line in points.items() if line}
+    lines = {way: line for way, line in points.items() if line}
     return charts.lines_chart(
-        shown, "Unseen messages sorted right", x_label=f"labelled examples ({_STEPS} steps in each case)", log=True
+        lines, "Unseen messages sorted right", x_label=f"labelled examples ({_STEPS} steps in each case)", log=True
     )
 
 
@@ -199,14 +210,14 @@ def _sentence(points: dict[str, list[charts.Point]], folder: Path) -> str:
     if len(last) < len(WAYS):
         return "Stopped early, or too few rows to hold some out. What was trained can be tried below."
     labels = int(max(point.x for point in last.values()))
-    told = ", ".join(f"{way} {point.y:.0%}" for way, point in last.items())
+    accuracies = ", ".join(f"{way} {point.y:.0%}" for way, point in last.items())
     by_chance = 1 / len(Run.load(next(folder.iterdir())).labels)
-    return f"Done. With up to {labels} labels: {told} sorted right. By chance it would be {by_chance:.0%}."
+    return f"Done. With up to {labels} labels: {accuracies} sorted right. By chance it would be {by_chance:.0%}."
 
 
 def _commands(plan: list[tuple[int, str, Recipe]]) -> str:
     last = plan[-len(WAYS) :] or [(_FIRST_COUNT, way, recipe) for way, recipe in WAYS.items()]
-    return "\n".join(command(recipe.with_settings({"examples": count})) for count, _, recipe in last)
+    return "\n".join(shell_command(recipe.with_settings({"examples": count})) for count, _, recipe in last)
 
 
 if __name__ == "__main__":

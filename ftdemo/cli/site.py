@@ -133,9 +133,9 @@ def _run(tool: str, *arguments: str) -> int:
 @click.option("--public", is_flag=True, help="Limit each run, for visitors. Implied by any other host.")
 def serve_command(site: Path, host: str, port: int, public: bool) -> None:
     """Serve the site and all demos at one address."""
-    from ftdemo.serving.server import serve_all
+    from ftdemo.serving import server
 
-    serve_all(site, host, port, public=public)
+    server.serve(lambda: server.site_app(site), host, port, public=public)
 
 
 @click.command("demo")
@@ -145,6 +145,6 @@ def serve_command(site: Path, host: str, port: int, public: bool) -> None:
 @click.option("--public", is_flag=True, help="Limit each run, for visitors. Implied by any other host.")
 def demo_command(name: str, host: str, port: int, public: bool) -> None:
     """Run one demo on this machine, or studio with all of them."""
-    from ftdemo.serving.server import serve_demo
+    from ftdemo.serving import server
 
-    serve_demo(name, host, port, public=public)
+    server.serve(lambda: server.demo_app(name), host, port, public=public)

@@ -17,9 +17,9 @@ def spaces_command() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 def spaces_build_command(name: str, out: Path) -> None:
     """Write a demo, or studio with all of them, as a Space."""
-    from ftdemo.serving.spaces import build
+    from ftdemo.serving.spaces import write_space
 
-    for path in build(name, out):
+    for path in write_space(name, out):
         click.echo(path)
     click.echo(f"Upload it: hf upload OWNER/{name} {out} . --repo-type space")
 

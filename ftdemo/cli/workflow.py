@@ -82,14 +82,14 @@ def judge_command(plan: Path, host: str, port: int) -> None:
     """
     from ftdemo.comparison import ab_test
     from ftdemo.comparison.workflow import WorkflowPlan
-    from ftdemo.serving.server import serve_page
+    from ftdemo.serving import server
 
     folder = WorkflowPlan.from_yaml(plan).out
     ab_test.read_pairs(folder)  # refused before anything is loaded
 
     def build() -> Any:
-        from ftdemo.ui.judging import build
+        from ftdemo.ui.ab_test_page import judging_page
 
-        return build(folder)
+        return judging_page(folder)
 
-    serve_page(build, host, port)
+    server.serve(lambda: server.page_app(build), host, port)

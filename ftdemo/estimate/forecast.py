@@ -52,7 +52,7 @@ class Here:
     seconds: float | None
     """By a few steps that were timed; nothing where they were not."""
     training_seconds: float | None
-    """Of these, in steps: without loading, and without the looks at held-out rows."""
+    """Of these, in steps: without loading, and without evaluations."""
     why_untimed: str = ""
 
     @property

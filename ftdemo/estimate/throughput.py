@@ -30,8 +30,8 @@ class Throughput:
     ready_seconds: float
     """Until the model is ready to be trained."""
     tokens_per_second: float
-    look_seconds: float
-    """For the held-out loss and the answers to the prompts, on average over the looks before and after training."""
+    evaluation_seconds: float
+    """For the held-out loss and the answers to the prompts, on average over the evaluations before and after."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Amount:
     """The share of the tokens that have a loss."""
 
 
-def measure_throughput(recipe: Recipe, *, looks: bool = True, steps: int = _STEPS) -> Throughput:
+def measure_throughput(recipe: Recipe, *, evaluate: bool = True, steps: int = _STEPS) -> Throughput:
     """Take a few steps of a recipe, and time them.
 
     Args:
         recipe: Its model, method and rows; how long it trains does not matter.
-        looks: Whether a look at the held-out rows is timed too.
+        evaluate: Whether an evaluation on the held-out rows is timed too.
         steps: How many steps are taken.
 
     Raises:
@@ -69,15 +69,16 @@ def measure_throughput(recipe: Recipe, *, looks: bool = True, steps: int = _STEP
     with closing(train(brief, learner)) as events:
         taken = [event for event in events if isinstance(event, Step)]
     began = time.perf_counter()
-    seen = tuple(measure_baseline(learner)) if looks else ()
-    looked = time.perf_counter() - began
+    baseline = tuple(measure_baseline(learner)) if evaluate else ()
+    evaluated = time.perf_counter() - began
     first, last = taken[0], taken[-1]
-    pace = (last.tokens - first.tokens) / (last.seconds - first.seconds)
-    return Throughput(prepared, pace, (looked + evaluation_seconds_when_tuned(seen, looked)) / 2)
+    tokens_per_second = (last.tokens - first.tokens) / (last.seconds - first.seconds)
+    tuned = evaluation_seconds_when_tuned(baseline, evaluated)
+    return Throughput(prepared, tokens_per_second, (evaluated + tuned) / 2)
 
 
 def evaluation_seconds_when_tuned(events: Sequence[Event], seconds: float) -> float:
-    """How long a look should take once the model answers as the data does: as many times longer as its answers are.
+    """How long an evaluation should take once the model answers as the data does: longer in proportion to its answers.
 
     Args:
         events: What `measure_baseline` gave of an untrained model.
@@ -105,18 +106,19 @@ def amount(recipe: Recipe) -> Amount:
     )
 
 
-def run_seconds(recipe: Recipe, pace: Throughput, *, looks: int = 2) -> float:
-    """How long a run takes at this pace.
+def run_seconds(recipe: Recipe, throughput: Throughput, *, evaluations: int = 2) -> float:
+    """How long a run takes at this throughput.
 
     Args:
-        recipe: What is carried out.
-        pace: Of a recipe like it.
-        looks: How often the held-out rows are looked at besides `sample_every`: before and after, usually.
+        recipe: The run's recipe.
+        throughput: Measured on a recipe like it.
+        evaluations: The number of evaluations besides those by `sample_every`: usually before and after training.
     """
     reads = amount(recipe)
     if recipe.sample_every:
-        looks += int(reads.tokens / reads.step_tokens / recipe.sample_every)
-    return pace.ready_seconds + reads.tokens / pace.tokens_per_second + looks * pace.look_seconds
+        evaluations += int(reads.tokens / reads.step_tokens / recipe.sample_every)
+    training = reads.tokens / throughput.tokens_per_second
+    return throughput.ready_seconds + training + evaluations * throughput.evaluation_seconds
 
 
 def _row_tokens(recipe: Recipe) -> tuple[float, float]:

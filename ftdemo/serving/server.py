@@ -1,12 +1,12 @@
-"""Servers: one demo alone, or the site and all demos at one address. Both listen on this machine only by default."""
+"""One server, for a demo alone or for the site with all demos. By default it listens on this machine only."""
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import logging
 import os
 import socket
-import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -21,7 +21,6 @@ from ftdemo.ui.limits import PUBLIC
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from fastapi.responses import Response
 
 _PACKAGE = Path(__file__).parents[1]
 _DEMO_FOLDERS = (_PACKAGE / "_demos", _PACKAGE.parent / "demos")
@@ -69,127 +68,35 @@ def load_demo(name: str) -> ModuleType:
     return module
 
 
-def serve_demo(name: str, host: str, port: int, *, public: bool = False) -> None:
-    """Serve one demo at the root of an address until Ctrl-C.
+def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool = False) -> None:
+    """Serve a web application until Ctrl-C.
 
     Args:
-        name: The demo's, or studio for all of them.
+        make_app: Builds the application, once the port is taken: `demo_app`, `site_app` or `page_app`.
         host: Address to listen on.
-        port: Port to listen on; 0 for any that is free.
-        public: Whether strangers may come: then each run is bounded. It is implied by any host but this machine.
-    """
-    _bound(host, public)
-    load_demo(name)
-    if name == STUDIO:  # its routes stand at the root
-        _serve(lambda: make_app(demos=[name], at="/"), host, port)
-    else:
-        _serve(lambda: _root_redirect(make_app(demos=[name]), f"/demos/{name}/"), host, port)
-
-
-def serve_all(site: Path, host: str, port: int, *, public: bool = False) -> None:
-    """Serve the built site at ``/`` and each demo at ``/demos/<name>/`` until Ctrl-C; see `serve_demo`.
-
-    Raises:
-        UsageError: If the site has not been built.
-        ServerError: If the port is taken, or a library is missing.
-    """
-    _bound(host, public)
-    os.environ[SITE] = "/"  # a demo's link to its page stays here
-    if not (site / "index.html").is_file():
-        raise UsageError(f"There is no built site in {site}.", "Build it first: `make site`.")
-    _serve(lambda: make_app(site=site, demos=[name for name in demo_names() if name != STUDIO]), host, port)
-
-
-def serve_page(build: Callable[[], Any], host: str, port: int) -> None:
-    """Serve a page that is no demo, at the root of an address until Ctrl-C.
-
-    Args:
-        build: Makes the page, as Gradio's blocks.
-        host: Address to listen on.
-        port: Port to listen on; 0 for any that is free.
+        port: Port to listen on; 0 for any free one.
+        public: Whether strangers may visit: then each run is bounded. Any host other than this machine implies it.
 
     Raises:
         ServerError: If the port is taken, or a library is missing.
+        KeyboardInterrupt: On Ctrl-C, when all visitors' files are removed.
     """
-
-    def make() -> FastAPI:
-        import gradio as gr
-
-        from ftdemo.ui import theme
-
-        return gr.mount_gradio_app(_bare_app(), build(), path="/judge", **theme.launch_settings())  # type: ignore[no-any-return]
-
-    _serve(lambda: _root_redirect(make(), "/judge/"), host, port)
-
-
-def _bound(host: str, public: bool) -> None:
-    """Bound each run where strangers may come; the demos read it when they are loaded."""
-    if public or host not in _LOCAL_NAMES:
-        os.environ[PUBLIC] = "1"
-
-
-def make_app(*, site: Path | None = None, demos: list[str], at: str = "/demos/{name}") -> FastAPI:
-    """The web application: demos under ``/demos/``, and the site's files, and nothing else of this disk.
-
-    Args:
-        site: The built site, if it is served too.
-        demos: Names of demos.
-        at: Where each demo stands.
-    """
-    import gradio as gr
-    from fastapi.staticfiles import StaticFiles
-
-    from ftdemo.ui import theme
-
-    warnings.filterwarnings("ignore", message=".* gr.State input", module="gradio")  # ours keep their first value
-    app = _bare_app(site)
-    for name in demos:
-        blocks = load_demo(name).build()
-        path = at.format(name=name)
-        app = gr.mount_gradio_app(app, blocks, path=path, show_error=True, **theme.launch_settings())
-    if site:
-        app.mount("/", StaticFiles(directory=site, html=True), name="site")
-    return app
-
-
-def _bare_app(site: Path | None = None) -> FastAPI:
-    """An application without pages of its own, but for the icon."""
-    from fastapi import FastAPI
-
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_api_route("/favicon.ico", lambda: _icon(site), methods=["GET"])
-    return app
-
-
-def _icon(site: Path | None) -> Response:
-    """What browsers ask for unasked: the site's icon, or none."""
-    from fastapi.responses import RedirectResponse, Response
-
-    return RedirectResponse("/assets/favicon.svg") if site else Response(status_code=204)
-
-
-def _root_redirect(app: FastAPI, target: str) -> FastAPI:
-    from fastapi.responses import RedirectResponse
-
-    app.add_api_route("/", lambda: RedirectResponse(target), methods=["GET"])
-    return app
-
-
-def _serve(make: Callable[[], FastAPI], host: str, port: int) -> None:
     try:
         import uvicorn
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-        from ftdemo.ui import visits
+        from ftdemo.ui import sessions
     except ModuleNotFoundError as error:
         raise ServerError(f"Serving needs the package {error.name}.", "Run `pip install 'ftdemo[demos]'`.") from None
+    if public or host not in _LOCAL_NAMES:
+        os.environ[PUBLIC] = "1"  # the demos read it when they are loaded
     listener = _listen(host, port)
-    app = make()
+    app = make_app()
     if host in _LOCAL_NAMES:  # another site's page may not reach this one by giving its name a local address
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL_NAMES))
     address = f"http://{host}:{listener.getsockname()[1]}"
 
-    class Announced(uvicorn.Server):
+    class AnnouncedServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             print(f"Ready at {address}/ (Ctrl-C stops it)", flush=True)
@@ -198,14 +105,92 @@ def _serve(make: Callable[[], FastAPI], host: str, port: int) -> None:
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # pages left open are cut off: no error
             await super().shutdown(sockets)
-            visits.remove_all()
+            sessions.remove_all()
 
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
     try:
-        Announced(config).run(sockets=[listener])
+        AnnouncedServer(config).run(sockets=[listener])
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr, flush=True)
-        os._exit(STOPPED_BY_CTRL_C)  # at once: a thread that computes may crash an interpreter that takes itself apart
+        # Python must not dismantle the interpreter: a thread that still computes may crash it.
+        atexit.register(os._exit, STOPPED_BY_CTRL_C)
+        raise
+
+
+def demo_app(name: str) -> FastAPI:
+    """One demo; the root of the address leads to it.
+
+    Args:
+        name: The demo's name, or `STUDIO` for all of them.
+
+    Raises:
+        UsageError: If there is no such demo.
+        ServerError: If a library is missing.
+    """
+    if name == STUDIO:  # its routes are at the root
+        return _mount(_bare_app(), load_demo(name).build(), "/")
+    return _mount_demo(_bare_app(redirect=f"/demos/{name}/"), name)
+
+
+def site_app(site: Path) -> FastAPI:
+    """The built site at ``/`` and each demo at ``/demos/<name>/``, and nothing else of this disk.
+
+    Raises:
+        UsageError: If the site has not been built.
+        ServerError: If a library is missing.
+    """
+    from fastapi.staticfiles import StaticFiles
+
+    os.environ[SITE] = "/"  # a demo's link to its page stays here
+    if not (site / "index.html").is_file():
+        raise UsageError(f"There is no built site in {site}.", "Build it first: `make site`.")
+    app = _bare_app(icon="/assets/favicon.svg")
+    for name in demo_names():
+        if name != STUDIO:
+            _mount_demo(app, name)
+    app.mount("/", StaticFiles(directory=site, html=True), name="site")
+    return app
+
+
+def page_app(build: Callable[[], Any]) -> FastAPI:
+    """A page that is not a demo; the root of the address leads to it.
+
+    Args:
+        build: Makes the page, as Gradio's blocks.
+    """
+    return _mount(_bare_app(redirect="/judge/"), build(), "/judge")
+
+
+def _mount_demo(app: FastAPI, name: str) -> FastAPI:
+    return _mount(app, load_demo(name).build(), f"/demos/{name}")
+
+
+def _mount(app: FastAPI, blocks: Any, path: str) -> FastAPI:
+    import gradio as gr
+
+    from ftdemo.ui import theme
+
+    warnings.filterwarnings("ignore", message=".* gr.State input", module="gradio")  # ours keep their first value
+    settings = theme.launch_settings()
+    return gr.mount_gradio_app(app, blocks, path=path, show_error=True, **settings)  # type: ignore[no-any-return]
+
+
+def _bare_app(*, redirect: str | None = None, icon: str | None = None) -> FastAPI:
+    """An application without pages of its own.
+
+    Args:
+        redirect: The page that the root of the address leads to.
+        icon: The address of the icon that every browser requests, if there is one.
+    """
+    from fastapi import FastAPI
+    from fastapi.responses import RedirectResponse, Response
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_api_route(
+        "/favicon.ico", lambda: RedirectResponse(icon) if icon else Response(status_code=204), methods=["GET"]
+    )
+    if redirect:
+        app.add_api_route("/", lambda: RedirectResponse(redirect), methods=["GET"])
+    return app
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -222,13 +207,13 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _warm_up() -> Any:
-    """Load the model, ask it the questions and time some steps before the first visitor comes."""
+    """Load the model, evaluate it and time a few steps before the first visitor comes."""
     from ftdemo.recipe import named
-    from ftdemo.ui.session import expected
+    from ftdemo.ui.compute import predicted_seconds
 
     try:
         for method in ("lora", "full"):
-            expected(named(method, "tiny"))
+            predicted_seconds(named(method, "tiny"))
         give_memory_back()
     except FtdemoError as error:
         print(f"{error.what}\n{error.remedy}", flush=True)

@@ -18,7 +18,7 @@ _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "_demos", "site")
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?P<extras>\[[^]]*\])?[^;]*(?:;\s*(?P<marker>.*))?")
 
 
-def build(name: str, out: Path) -> list[Path]:
+def write_space(name: str, out: Path) -> list[Path]:
     """Write a Space.
 
     Args:
@@ -43,12 +43,12 @@ def build(name: str, out: Path) -> list[Path]:
             for demo in demo_names():
                 (new / "ftdemo" / "_demos" / demo).mkdir(parents=True)
                 shutil.copy(demo_folder(demo) / "app.py", new / "ftdemo" / "_demos" / demo / "app.py")
-        (new / "README.md").write_text(card(source / "README.md"), encoding="utf-8")
-        (new / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+        (new / "README.md").write_text(space_card(source / "README.md"), encoding="utf-8")
+        (new / "requirements.txt").write_text("\n".join(space_requirements()) + "\n", encoding="utf-8")
     return sorted(out.iterdir())
 
 
-def card(file: Path) -> str:
+def space_card(file: Path) -> str:
     """A Space's card, for the version of Gradio that is installed here."""
     from huggingface_hub import SpaceCard
 
@@ -57,7 +57,7 @@ def card(file: Path) -> str:
     return str(found)
 
 
-def requirements() -> list[str]:
+def space_requirements() -> list[str]:
     """What the package needs on a Space, in the versions that are installed here: what it was tried with."""
     found = {}
     for line in importlib.metadata.requires("ftdemo") or ():

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MOST_BYTES = 25_000_000
+MAX_BYTES = 25_000_000
 """An upload of 20 MB, the most that a demo takes, and what is written around it."""
 
 
 class BoundedBody:
-    """Answers 413 to a request whose body is larger than `MOST_BYTES`."""
+    """Answers 413 to a request whose body is larger than `MAX_BYTES`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -23,7 +23,7 @@ class BoundedBody:
             await self._app(scope, receive, send)
             return
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if not length.isdigit() or int(length) > MOST_BYTES:
+        if not length.isdigit() or int(length) > MAX_BYTES:
             await _refuse(send)
             return
         read = 0
@@ -32,7 +32,7 @@ class BoundedBody:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if read > MOST_BYTES else message
+            return {"type": "http.disconnect"} if read > MAX_BYTES else message
 
         await self._app(scope, counted, send)
 
@@ -40,5 +40,5 @@ class BoundedBody:
 async def _refuse(send: Send) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
-    told = f"At most {MOST_BYTES // 1_000_000} MB are taken at once. Give fewer examples.\n"
-    await send({"type": "http.response.body", "body": told.encode()})
+    message = f"At most {MAX_BYTES // 1_000_000} MB are taken at once. Give fewer examples.\n"
+    await send({"type": "http.response.body", "body": message.encode()})

@@ -12,8 +12,8 @@ from ftdemo.recipe import Recipe
 if TYPE_CHECKING:
     import gradio as gr
 
-MESSAGE = 2_000
-"""Letters of what is said to a model."""
+MAX_MESSAGE = 2_000
+"""Characters of a message to a model."""
 PUBLIC = "FTDEMO_PUBLIC"
 """Set in the environment, it says that strangers may come; Hugging Face sets ``SPACE_ID`` on a Space."""
 
@@ -41,7 +41,7 @@ def is_public() -> bool:
     return bool(os.environ.get("SPACE_ID") or os.environ.get(PUBLIC))
 
 
-def current() -> Limits:
+def current_limits() -> Limits:
     """The limits that hold here."""
     return IN_PUBLIC if is_public() else AT_HOME
 
@@ -52,7 +52,7 @@ def bounded(recipe: Recipe) -> Recipe:
     Raises:
         FtdemoError: If a visitor asks for more examples than that.
     """
-    limit = current()
+    limit = current_limits()
     if recipe.examples and recipe.examples > limit.rows:
         what = f"`examples` is {recipe.examples:,}; this demo learns from at most {limit.rows:,}."
         raise FtdemoError(what, "Choose fewer, or run the demo on your own machine.")
@@ -61,19 +61,21 @@ def bounded(recipe: Recipe) -> Recipe:
     return recipe.with_settings({"max_steps": limit.steps}) if is_public() else recipe
 
 
-def refuse_long(said: str) -> None:
+def refuse_long(message: str) -> None:
     """Refuse a message that no model here could read.
 
     Raises:
         gradio.Error: If it is too long.
     """
-    if len(said) > MESSAGE:
+    if len(message) > MAX_MESSAGE:
         import gradio
 
-        raise gradio.Error(f"The message has {len(said):,} letters. Write at most {MESSAGE:,}.", print_exception=False)
+        raise gradio.Error(
+            f"The message has {len(message):,} letters. Write at most {MAX_MESSAGE:,}.", print_exception=False
+        )
 
 
-def address(request: gr.Request | None) -> str:
+def client_address(request: gr.Request | None) -> str:
     """Where a visitor comes from. On a Space that is what the proxy says it is."""
     if request is None:
         return ""

@@ -1,4 +1,4 @@
-"""The looks of every demo: the site's colours and fonts, in light and dark. Nothing is fetched from elsewhere."""
+"""The theme of every demo: the site's colours and fonts, in light and dark. Pages load nothing from other servers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ICON = (
     '<circle cx="23.5" cy="23" r="4.2" fill="#f2a65a" stroke="#0b6e8a" stroke-width="1.4"/></svg>'
 )
 
-CSS = (
+DEMO_CSS = (
     charts.CSS
     + """
 .gradio-container { max-width: 76rem !important; margin: 0 auto !important; }
@@ -65,7 +65,7 @@ CSS = (
 
 
 def launch_settings() -> dict[str, Any]:
-    """What `launch()` and `mount_gradio_app()` take to give a demo the site's looks and safe bounds."""
+    """What `launch()` and `mount_gradio_app()` take to give a demo the site's theme and safe limits."""
     import gradio as gr
     from starlette.middleware import Middleware
 
@@ -98,7 +98,7 @@ def launch_settings() -> dict[str, Any]:
     )
     return {
         "theme": theme,
-        "css": CSS,
+        "css": DEMO_CSS,
         "head": f'<link rel="icon" href="data:image/svg+xml,{quote(_ICON)}">',
         "footer_links": ["api"],
         "ssr_mode": False,

@@ -111,9 +111,9 @@ def _page_beside_training(url: str) -> dict[str, Any]:
     while not any("Step" in output[0] for output in job.outputs()):
         time.sleep(0.05)
     loads = [_get(f"{url}/demos/lora/") for _ in range(10)]
-    visit = job.outputs()[-1][-1]
+    key = job.outputs()[-1][-1]
     job.result(timeout=_SECONDS)
-    ask = ("How was the voyage to Merrin?", "the latest adapter", visit)
+    ask = ("How was the voyage to Merrin?", "the latest adapter", key)
     began = time.monotonic()
     visitor.predict(*ask, api_name="/ask_lora")
     alone = time.monotonic() - began

@@ -18,7 +18,7 @@ from typing import Any
 from load import start
 
 from ftdemo.serving.server import STUDIO, demo_names, load_demo
-from ftdemo.ui.lab import Lab
+from ftdemo.ui.training_demo import TrainingDemo
 
 _MODELS = ("tiny", "smollm2")
 
@@ -34,23 +34,22 @@ def main() -> None:
 
 
 def _settings(name: str) -> list[tuple[str, tuple[Any, ...]]]:
-    """What a visitor finds set, for each model that can be chosen; the visit's key left out."""
+    """What a visitor finds set, for each model that can be chosen; the session's key left out."""
     if name == "transfer-learning":
         return [("minilm", (96, None, ""))]
-    demo = load_demo(name)
-    lab = next(value for value in vars(demo).values() if isinstance(value, Lab))
+    demo = next(value for value in vars(load_demo(name)).values() if isinstance(value, TrainingDemo))
     if name == "pre-training":
-        return [("new", ("0.5 million", lab.some(lab.first), None, ""))]
+        return [("new", ("0.5 million", demo.default_examples(demo.first), None, ""))]
     if name == "prompting-rag-fine-tuning":
-        return [(task, (task, lab.some(task), None, "")) for task in lab.usual]
+        return [(task, (task, demo.default_examples(task), None, "")) for task in demo.recipes]
     middle: tuple[Any, ...] = ("completion", True) if name == "sft" else ()
     found = []
     for model in _MODELS:
         if name == "lora":
-            recipe = lab.usual[model]
-            found.append((model, (model, recipe.rank, f"{recipe.lr:g}", lab.some(model), False, None, "")))
+            recipe = demo.recipes[model]
+            found.append((model, (model, recipe.rank, f"{recipe.lr:g}", demo.default_examples(model), False, None, "")))
         else:
-            found.append((model, (model, *middle, lab.some(model), None, "")))
+            found.append((model, (model, *middle, demo.default_examples(model), None, "")))
     return found
 
 

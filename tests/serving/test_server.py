@@ -36,8 +36,8 @@ def client(server: Server) -> Any:
     return Client(f"{server.url}/demos/lora/", verbose=False)
 
 
-def submit(client: Any, model: str, rank: float, lr: float, examples: float, visit: str = "") -> Any:
-    return client.submit(model, rank, f"{lr:g}", examples, False, None, "", visit, api_name="/train_lora")
+def submit(client: Any, model: str, rank: float, lr: float, examples: float, key: str = "") -> Any:
+    return client.submit(model, rank, f"{lr:g}", examples, False, None, "", key, api_name="/train_lora")
 
 
 def first_step(job: Any) -> Any:
@@ -54,7 +54,7 @@ def unpacked(result: Any, folder: Path) -> Run:
 
 def test_the_demo_trains_through_its_api(client: Any, tmp_path: Path) -> None:
     result = submit(client, "smollm2", 8, 4e-3, 16).result(timeout=RUN_SECONDS)
-    status, chart, numbers, more, answers, _archive, command, _visit = result
+    status, chart, numbers, more, answers, _archive, command, _key = result
     assert "weights moved" in status
     assert "were expected" in status
     assert chart.count("<circle") > 5  # a dot a step, two or more for the held-out loss, and the legend's two
@@ -108,16 +108,16 @@ def test_adapters_are_switched_on_one_base_and_merging_changes_hardly_a_logit(se
     from gradio_client import Client
 
     client = Client(f"{server.url}/demos/lora/", verbose=False)
-    visit = submit(client, "tiny", 4, 1e-2, 64).result(timeout=RUN_SECONDS)[-1]
+    key = submit(client, "tiny", 4, 1e-2, 64).result(timeout=RUN_SECONDS)[-1]
     with pytest.raises(Exception, match="one adapter only"):
-        client.predict("How was the voyage?", "the adapter before", visit, api_name="/ask_lora")
-    submit(client, "tiny", 16, 1e-2, 120, visit).result(timeout=RUN_SECONDS)
+        client.predict("How was the voyage?", "the adapter before", key, api_name="/ask_lora")
+    submit(client, "tiny", 16, 1e-2, 120, key).result(timeout=RUN_SECONDS)
     asked = {
-        which: client.predict("How was the voyage to Merrin?", which, visit, api_name="/ask_lora")
+        which: client.predict("How was the voyage to Merrin?", which, key, api_name="/ask_lora")
         for which in ("the base alone", "the adapter before", "the latest adapter", "the base alone")
     }
     assert len(set(asked.values())) == 3
-    merged = client.predict(visit, api_name="/merge_lora")
+    merged = client.predict(key, api_name="/merge_lora")
     assert "answers are the same" in merged
 
 
@@ -150,15 +150,15 @@ def test_visitors_who_train_at_once_see_their_place_and_get_their_own_run(server
         visitor.close()
 
 
-def test_a_visit_cannot_be_entered_without_its_key(client: Any, server: Server) -> None:
+def test_a_session_cannot_be_entered_without_its_key(client: Any, server: Server) -> None:
     from gradio_client import Client
 
-    visit = submit(client, "tiny", 4, 1e-2, 8).result(timeout=RUN_SECONDS)[-1]
+    key = submit(client, "tiny", 4, 1e-2, 8).result(timeout=RUN_SECONDS)[-1]
     stranger = Client(f"{server.url}/demos/lora/", verbose=False)
-    for guess in ("", visit[:-1], "../" + visit, "*"):
+    for guess in ("", key[:-1], "../" + key, "*"):
         with pytest.raises(Exception, match="no tuned model yet"):
             stranger.predict("Hello?", "the latest adapter", guess, api_name="/ask_lora")
-    assert client.predict("Hello?", "the latest adapter", visit, api_name="/ask_lora")
+    assert client.predict("Hello?", "the latest adapter", key, api_name="/ask_lora")
 
 
 def test_a_model_that_is_a_path_or_an_address_is_refused(client: Any) -> None:
@@ -224,7 +224,7 @@ def test_an_agent_trains_and_reads_the_result_through_mcp(server: Server) -> Non
             name = next(name for name in tools if "train" in name)
             assert "adapter" in (tools[name].description or "")
             settings = {"model": "tiny", "rank": 4, "lr": "0.01", "examples": 16, "compare": False}
-            result = await session.call_tool(name, {**settings, "pasted": "", "visit": ""})
+            result = await session.call_tool(name, {**settings, "pasted": "", "session_key": ""})
             return set(tools), " ".join(getattr(part, "text", "") for part in result.content)
 
     tools, told = asyncio.run(use())
@@ -309,5 +309,5 @@ def test_on_zero_gpu_all_that_computes_does_so_in_the_process_that_has_the_gpu(t
     finally:
         running.process.terminate()
         running.process.wait(STOP_SECONDS)
-    lent = log.read_text(encoding="utf-8").split("\n")
-    assert {line.partition(" ")[0] for line in lent} >= {"measure_before", "measure_pace", "_perform", "_switched"}
+    on_gpu = {line.partition(" ")[0] for line in log.read_text(encoding="utf-8").split("\n")}
+    assert on_gpu >= {"_measure_untrained", "_measure_throughput", "_run_recipe", "_stream_answer"}

@@ -12,13 +12,13 @@ from huggingface_hub import RepoCard
 
 from ftdemo.errors import UsageError
 from ftdemo.serving.server import demo_names
-from ftdemo.serving.spaces import build
+from ftdemo.serving.spaces import write_space
 
 
 @pytest.mark.parametrize("name", demo_names())
 def test_a_space_has_app_card_requirements_and_the_package(tmp_path: Path, name: str) -> None:
     out = tmp_path / "space"
-    assert {path.name for path in build(name, out)} == {"README.md", "app.py", "ftdemo", "requirements.txt"}
+    assert {path.name for path in write_space(name, out)} == {"README.md", "app.py", "ftdemo", "requirements.txt"}
     card = RepoCard.load(out / "README.md").data.to_dict()
     assert card["sdk"] == "gradio"
     assert card["app_file"] == "app.py"
@@ -33,7 +33,7 @@ def test_a_space_has_app_card_requirements_and_the_package(tmp_path: Path, name:
 
 def test_the_studio_of_a_space_holds_every_demo(tmp_path: Path) -> None:
     out = tmp_path / "space"
-    build("studio", out)
+    write_space("studio", out)
     code = "import app; print([path for path, *_ in app.build().pages])"
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(out)!r}); {code}"],
@@ -49,10 +49,10 @@ def test_the_studio_of_a_space_holds_every_demo(tmp_path: Path) -> None:
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
     with pytest.raises(UsageError, match="is there already"):
-        build("lora", tmp_path)
+        write_space("lora", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     with pytest.raises(UsageError, match="No demo called rola"):
-        build("rola", tmp_path / "space")
+        write_space("rola", tmp_path / "space")
 
 
 @pytest.mark.parametrize("name", demo_names())

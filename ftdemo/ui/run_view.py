@@ -1,4 +1,4 @@
-"""What a demo shows of a run: drawn anew from its events, with the plain sentence that says what happened."""
+"""What a demo shows of a run: drawn again from its events, with a plain sentence that reports what happened."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _OPERATIONS = 6
 """Of one weight for one token of training, forward and backward (Kaplan et al. 2020, section 2.1)."""
 
 
-def command(recipe: Recipe) -> str:
-    """What carries a recipe out in a shell."""
+def shell_command(recipe: Recipe) -> str:
+    """The shell command that carries a recipe out."""
     usual = named(recipe.method, recipe.model)
     changed = recipe.model_dump(exclude_unset=True).items()
     settings = [f" --set {key}={_in_shell(key, value)}" for key, value in changed if value != getattr(usual, key)]
@@ -41,77 +41,82 @@ def _in_shell(key: str, value: Any) -> str:
     return Path(value).name if key == "data" else json.dumps(value).strip('"')
 
 
-def spectrum_chart(found: dict[str, dict[str, Any]]) -> str:
+def spectrum_chart(spectra: dict[str, dict[str, Any]]) -> str:
     """The singular values of updates, largest first, each as a share of the largest: how many directions count.
 
     Args:
-        found: What `measures.spectrum` gave, by the name of the method.
+        spectra: The result of `run_metrics.spectrum` for each method, by its name.
     """
     lines = {}
-    for name, seen in found.items():
-        matrices = [kind["values"] for kind in seen.get("matrices", {}).values()]
+    for name, spectrum in spectra.items():
+        matrices = [kind["values"] for kind in spectrum.get("matrices", {}).values()]
         means = [sum(values) / len(values) for values in zip(*matrices, strict=False)][:_DIRECTIONS]
         lines[name] = [charts.Point(place, mean, mean, mean) for place, mean in enumerate(means, 1)]
-    shown = {name: line for name, line in lines.items() if line}
-    if not shown:
+    lines = {name: line for name, line in lines.items() if line}
+    if not lines:
         return ""
-    return charts.lines_chart(shown, "Singular values of the update, largest = 1", x_label="direction, by size")
+    return charts.lines_chart(lines, "Singular values of the update, largest = 1", x_label="direction, by size")
 
 
-class View:
-    """What the visitor sees of a run, redrawn from its events."""
+class RunView:
+    """What the visitor sees of a run, drawn again from its events."""
 
     def __init__(self, command: str) -> None:
         self._events: list[Event] = []
-        self._judged: tuple[str, dict[str, str]] = ("", {})
+        self._result: tuple[str, dict[str, str]] = ("", {})
         self._began = self._ended = time.monotonic()
-        self._expected: float | None = None
-        self._whole = True
+        self._predicted_seconds: float | None = None
+        self._is_complete = True
         self._archive: str | None = None
-        self._more = ""
+        self._extra = ""
         self.command = command
 
-    def begin(self, recipe: Recipe, expected: float | None, whole: bool = True) -> None:
-        """The visitor's turn has come.
+    def begin(self, recipe: Recipe, predicted_seconds: float | None, complete: bool = True) -> None:
+        """Start to measure the time of a run.
 
         Args:
-            recipe: What will be done.
-            expected: How many seconds it should take, where that is known.
-            whole: Whether that counts what is measured when training is over.
+            recipe: The run's recipe.
+            predicted_seconds: How long it should take, if that is known.
+            complete: Whether that includes what the demo measures after training.
         """
-        self.command = command(recipe)
-        self._began, self._expected, self._whole = time.monotonic(), expected, whole
+        self.command = shell_command(recipe)
+        self._began, self._predicted_seconds, self._is_complete = time.monotonic(), predicted_seconds, complete
 
     def add(self, event: Event) -> None:
-        """Take in what happened."""
+        """Add an event of the run."""
         self._events.append(event)
         self._ended = time.monotonic()
 
-    def judge(self, sentence: str, figures: dict[str, str]) -> None:
-        """Take in what was measured when the run was over."""
-        self._judged = sentence, figures
+    def add_result(self, sentence: str, figures: dict[str, str]) -> None:
+        """Add what was measured after the run."""
+        self._result = sentence, figures
 
-    def more(self, html: str) -> None:
-        """Show what only this demo has, below the figures."""
-        self._more = html
+    def add_html(self, html: str) -> None:
+        """Show the demo's own part, below the figures."""
+        self._extra = html
 
     def keep(self, archive: str) -> None:
-        """The run is on disk, and can be taken away as this file."""
+        """Offer the saved run as a file to download."""
         self._archive = archive
-        if self._whole:
+        if self._is_complete:
             self._ended = time.monotonic()
 
-    def show(self, text: str | None = None, *, error: bool = False) -> tuple[Any, ...]:
-        """Status, chart, numbers, more, answers, download and command, in the order of the outputs."""
+    def render(self, text: str | None = None, *, error: bool = False) -> tuple[Any, ...]:
+        """Status, chart, figures, the demo's own part, answers, download and command, in the order of the outputs.
+
+        Args:
+            text: The status, in place of the run's own.
+            error: Whether that is an error.
+        """
         samples = [event for event in self._events if isinstance(event, Sampled)]
         before = samples[0] if samples else None
         after = samples[-1] if len(samples) > 1 else None
         return (
-            panels.status(text or self._sentence(before, after), error=error),
-            charts.loss_chart(self._events) + self._scores(before, after),
-            panels.numbers(self._numbers()),
-            self._more,
-            panels.answers(before, after, waiting="Training …") if before else gr.skip(),
+            panels.status_line(text or self._sentence(before, after), error=error),
+            charts.loss_chart(self._events) + self._score_chart(before, after),
+            panels.figures(self._figures()),
+            self._extra,
+            panels.sampled_answers(before, after, waiting="Training …") if before else gr.skip(),
             gr.update(value=self._archive, interactive=self._archive is not None),
             self.command,
         )
@@ -125,7 +130,7 @@ class View:
             moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
             done = "Stopped early" if finished.status == "stopped" else "Done"
             gain = f", and {self._gain(before, after)}" if before and after else ""  # few rows: none was held out
-            return f"{done}: {moved} in {finished.seconds:.0f} s{gain}. {self._judged[0]} {self._predicted()}"
+            return f"{done}: {moved} in {finished.seconds:.0f} s{gain}. {self._result[0]} {self._prediction()}"
         if step is None:
             return "Preparing …"
         if step.step == step.total_steps:
@@ -133,45 +138,45 @@ class View:
         left = step.seconds / step.step * (step.total_steps - step.step)
         return f"Step {step.step} of {step.total_steps}, about {left:.0f} s left."
 
-    def _predicted(self) -> str:
-        """How right the time was that was told before."""
-        if self._expected is None or self._last(Finished).status == "stopped":
+    def _prediction(self) -> str:
+        """How good the prediction of the time was."""
+        if self._predicted_seconds is None or self._last(Finished).status == "stopped":
             return ""
         took = self._ended - self._began
-        counted = "all that was measured" if self._whole else "all questions"
-        return f"With {counted} it took {took:.0f} s; {self._expected:.0f} s were expected."
+        counted = "all that was measured" if self._is_complete else "all questions"
+        return f"With {counted} it took {took:.0f} s; {self._predicted_seconds:.0f} s were expected."
 
-    def _scores(self, before: Sampled | None, after: Sampled | None) -> str:
-        """Scores before and after; of a new model there are none that a few prompts could tell."""
+    def _score_chart(self, before: Sampled | None, after: Sampled | None) -> str:
+        """Scores before and after; a few prompts measure none of a new model."""
         started = self._last(Started)
         if before is None or after is None or started.baselines:
             return ""
         return charts.score_chart(before.scores, after.scores)
 
     def _gain(self, before: Sampled, after: Sampled) -> str:
-        """What came of it, in words: of the score that the data set has for it, or of the loss."""
+        """The change in words: of the score that the data set has for it, or of the loss."""
         for name, words in _SCORES.items():
             if name in after.scores:
                 return f"{words} went from {before.scores[name]:.0%} to {after.scores[name]:.0%}"
         first, *_, last = (event.loss for event in self._events if isinstance(event, Evaluated))
         return f"the loss on rows it has not seen went from {first:.2f} to {last:.2f} nats a token"
 
-    def _numbers(self) -> dict[str, str]:
+    def _figures(self) -> dict[str, str]:
         started, step, heldout = self._last(Started), self._last(Step), self._last(Evaluated)
         if started is None:
             return {}
         share = started.trainable_parameters / started.total_parameters
-        shown = {
+        figures = {
             "Trainable weights": f"{started.trainable_parameters:,} ({share:.1%})",
             "File to keep": f"{started.adapter_bytes / 1e6:.1f} MB",
         }
-        if started.baselines:  # a new model: there is nothing small about what moves
+        if started.baselines:  # a new model: all its weights are trained
             read = step.tokens if step else 0
             operations = _OPERATIONS * started.total_parameters * read
-            shown = {"Weights": f"{started.total_parameters:,}", "Tokens read": f"{read:,}"}
-            shown["Operations, about"] = f"{operations / 1e12:.1f} trillion"
+            figures = {"Weights": f"{started.total_parameters:,}", "Tokens read": f"{read:,}"}
+            figures["Operations, about"] = f"{operations / 1e12:.1f} trillion"
         if step:
-            shown |= {"Loss": f"{step.loss:.3f}", "Tokens a second": f"{step.tokens_per_second:.0f}"}
+            figures |= {"Loss": f"{step.loss:.3f}", "Tokens a second": f"{step.tokens_per_second:.0f}"}
         if heldout:
-            shown["Held-out loss"] = f"{heldout.loss:.3f}"
-        return shown | self._judged[1]
+            figures["Held-out loss"] = f"{heldout.loss:.3f}"
+        return figures | self._result[1]

@@ -1,47 +1,45 @@
-"""A visitor's own examples: a file or a pasted text, checked row by row before anything is trained."""
+"""A visitor's own examples: a file or a pasted text, checked row by row before any training."""
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ftdemo.data import faults
-from ftdemo.data.check import Finding
-from ftdemo.data.check import check_file as look
+from ftdemo.data.check import Finding, check_file
 from ftdemo.data.decode import PACKED
 from ftdemo.data.files import SUFFIXES, suffix_of
 from ftdemo.errors import DataError, FtdemoError
 from ftdemo.ui import limits, page_at, panels
-from ftdemo.ui.visits import pasted
+from ftdemo.ui.sessions import pasted_file
 
 _HERE = Path(__file__).parent / "examples"
-PAIRS = _HERE / "pairs.jsonl"
-TEXTS = _HERE / "texts.txt"
-LABELS = _HERE / "labels.csv"
-_SHAPES = {
-    PAIRS: "A CSV file with the columns `prompt` and `completion`, or JSON lines:\n\n"
+PAIRS_FILE = _HERE / "pairs.jsonl"
+TEXTS_FILE = _HERE / "texts.txt"
+LABELS_FILE = _HERE / "labels.csv"
+_FORMATS = {
+    PAIRS_FILE: "A CSV file with the columns `prompt` and `completion`, or JSON lines:\n\n"
     '`{"prompt": "Is it open?", "completion": "Aye. Until five."}`',
-    TEXTS: 'A plain text with empty lines between its parts, or JSON lines:\n\n`{"text": "…"}`',
-    LABELS: 'A CSV file with the columns `text` and `label`, or JSON lines:\n\n`{"text": "…", "label": "…"}`',
+    TEXTS_FILE: 'A plain text with empty lines between its parts, or JSON lines:\n\n`{"text": "…"}`',
+    LABELS_FILE: 'A CSV file with the columns `text` and `label`, or JSON lines:\n\n`{"text": "…", "label": "…"}`',
 }
-_MOST_FAULTS = 5
+_MAX_FAULTS = 5
 _UNBOUNDED = (PACKED, b"PAR1")
 
 
-class OwnData:
+class UserData:
     """The part of a demo's page that takes a visitor's own examples."""
 
     def __init__(self, example: Path) -> None:
         """Place it.
 
         Args:
-            example: A file to start from: one of those in this module.
+            example: An example file to start from: one of the constants of this module.
         """
         with gr.Accordion("Your own examples", open=False, elem_id="own"):
-            gr.Markdown(f"{_SHAPES[example]}\n\nWhat you bring is used for your run alone, and removed after it.")
+            gr.Markdown(f"{_FORMATS[example]}\n\nWhat you bring is used for your run alone, and removed after it.")
             gr.DownloadButton("An example file to start from", value=str(example), size="sm")
             self._file = gr.File(
                 label="A file",
@@ -53,12 +51,12 @@ class OwnData:
                 label="Or paste them",
                 lines=4,
                 max_lines=8,
-                max_length=limits.current().own_bytes,
+                max_length=limits.current_limits().own_bytes,
                 elem_id="own-text",
             )
             report = gr.HTML(elem_id="own-report")
-        told: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
-        gr.on([self._file.change, self._text.change], check, self.inputs, report, **told)
+        quietly: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+        gr.on([self._file.change, self._text.change], describe_rows, self.inputs, report, **quietly)
 
     @property
     def inputs(self) -> list[Any]:
@@ -66,42 +64,41 @@ class OwnData:
         return [self._file, self._text]
 
 
-def check(file: str | None, text: str | None) -> str:
-    """What is in the visitor's examples and what is wrong with them, row by row, as HTML."""
+def describe_rows(file: str | None, text: str | None) -> str:
+    """The number of the visitor's rows and what is wrong with them, row by row, as HTML."""
     try:
-        path = own_file(file, text)
+        path = user_file(file, text)
         if path is None:
             return ""
-        found, good = faults(path, _MOST_FAULTS)
+        found, good = faults(path, _MAX_FAULTS)
     except FtdemoError as error:
-        return panels.refusal(error)
+        return panels.error_line(error)
     if not found:
-        told = panels.status(f"{good:,} rows, all of them good.{_too_many(good)}")
-        return told + panels.findings((_named(each), page_at(each.page)) for each in look(path).findings)
-    rows = "".join(f"<li>{escape(fault.replace(f'{path}', path.name))}</li>" for fault in found)
-    more = " There may be more." if len(found) == _MOST_FAULTS else ""
-    told = f"Nothing can be learned from these rows:<ul>{rows}</ul>{more}"
-    return f'<div class="ft-status ft-error" role="alert">{told}</div>'
+        summary = panels.status_line(f"{good:,} rows, all of them good.{_too_many(good)}")
+        findings = ((_describe(finding), page_at(finding.page)) for finding in check_file(path).findings)
+        return summary + panels.findings_list(findings)
+    sentences = [fault.replace(f"{path}", path.name) for fault in found]
+    return panels.rejected_rows(sentences, complete=len(found) < _MAX_FAULTS)
 
 
-def _named(finding: Finding) -> str:
+def _describe(finding: Finding) -> str:
     rows = "1 row" if finding.count == 1 else f"{finding.count:,} rows"
     lines = f" Line {', '.join(map(str, finding.rows))}." if finding.rows else ""
     return f"{rows}, {finding.says}.{lines}"
 
 
-def own_file(file: str | None, text: str | None) -> Path | None:
-    """Where a visitor's examples lie, or nothing where there are none.
+def user_file(file: str | None, text: str | None) -> Path | None:
+    """The file with a visitor's examples, if there are any.
 
     Raises:
         DataError: If they are larger than this demo takes.
     """
-    limit = limits.current().own_bytes
+    limit = limits.current_limits().own_bytes
     if file:
         if Path(file).stat().st_size > limit:
             raise DataError(f"The file is larger than {limit / 1e6:g} MB.", "Give fewer examples.")
-        with Path(file).open("rb") as opened:
-            if opened.read(4).startswith(_UNBOUNDED):
+        with Path(file).open("rb") as stream:
+            if stream.read(4).startswith(_UNBOUNDED):
                 what = "Packed files and Parquet are not taken here: nobody knows how large they become."
                 raise DataError(what, "Give the rows as JSON lines, CSV or plain text.")
         return Path(file)
@@ -110,18 +107,18 @@ def own_file(file: str | None, text: str | None) -> Path | None:
     assert text is not None
     if len(text.encode("utf-8", "replace")) > limit:
         raise DataError(f"The text is longer than {limit / 1e6:g} MB.", "Give fewer examples.")
-    return pasted(text, suffix_of(text))
+    return pasted_file(text, suffix_of(text))
 
 
-def settings(file: str | None, text: str | None, examples: int | None) -> dict[str, Any]:
-    """A recipe's keys: the visitor's own examples, or so many of the built-in ones."""
-    path = own_file(file, text)
+def recipe_settings(file: str | None, text: str | None, examples: int | None) -> dict[str, Any]:
+    """Settings of a recipe: the visitor's own examples, or this number of built-in ones."""
+    path = user_file(file, text)
     if path is None:
         return {"examples": examples}
-    most = limits.current().rows if limits.is_public() else None
+    most = limits.current_limits().rows if limits.is_public() else None
     return {"data": str(path), "examples": most}
 
 
 def _too_many(rows: int) -> str:
-    most = limits.current().rows
+    most = limits.current_limits().rows
     return f" The first {most:,} are used." if rows > most and limits.is_public() else ""
