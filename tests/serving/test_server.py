@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from served import RUN_SECONDS, START_SECONDS, STOP_SECONDS, Server, start
 
 from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError
 from ftdemo.runs.run import Run
-from ftdemo.serving.server import demo_names, load_demo
+from ftdemo.serving.server import demo_app, demo_names, load_demo
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +212,6 @@ def test_an_upload_of_a_hundred_megabytes_is_refused_and_the_server_stays_well(s
 
 
 def test_an_agent_trains_and_reads_the_result_through_mcp(server: Server) -> None:
-    import asyncio
-
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client
 
@@ -271,6 +270,27 @@ def test_ctrl_c_ends_the_server_quietly_while_a_visitor_trains() -> None:
     running.process.wait(STOP_SECONDS)
     assert running.said().splitlines() == [f"Ready at {running.url}/ (Ctrl-C stops it)", "Stopped."]
     assert running.process.returncode == STOPPED_BY_CTRL_C
+
+
+def test_with_nobody_connected_a_demo_wakes_the_server_at_most_fifty_times_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each task that polls sleeps between two checks: the shorter it sleeps, the busier the idle server."""
+    app, wake_ups, real_sleep = demo_app("sft"), {}, asyncio.sleep
+
+    async def sleep(delay: float) -> None:
+        if delay > 0:
+            wake_ups[asyncio.current_task()] = 1 / delay
+            await asyncio.Event().wait()
+
+    async def idle() -> None:
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        async with app.router.lifespan_context(app):
+            for _ in range(100):  # until each task is asleep
+                await real_sleep(0)
+
+    asyncio.run(idle())
+    assert 0 < sum(wake_ups.values()) <= 50
 
 
 def test_an_unknown_demo_is_refused_with_those_there_are() -> None:
