@@ -19,12 +19,6 @@ FREE = {"ftdemo", "ftdemo.recipe"}
 """Every package may use these: the version, and the recipe, which is what all of them are about."""
 UPWARD: set[tuple[str, str]] = set()
 """Imports that still run upward, each with a reason. To be emptied."""
-SAME_NAME = {
-    *("perform", "skill_kept", "spectrum"),  # ui.session: what a demo calls, beside what it calls in runs
-    "expected",  # ui.session and ui.panels
-    "build",  # serving.spaces and ui.judging
-}
-"""Public names that two modules export for different things. To be emptied."""
 
 
 def module_of(path: Path) -> str:
@@ -92,4 +86,4 @@ def test_no_two_modules_export_one_name_for_different_things() -> None:
             for name in public_names(module):
                 homes[name].append(module)
     shared = {name: modules for name, modules in homes.items() if len(modules) > 1}
-    assert set(shared) <= SAME_NAME, shared
+    assert shared == {}
