@@ -10,7 +10,7 @@ from benchmarks.works import Figures, Work
 from ftdemo.data.batches import Packed
 from ftdemo.evaluation.evaluate import row_losses
 from ftdemo.training import hardware
-from ftdemo.training.methods import Learner
+from ftdemo.training.learner import Learner
 
 _MATMUL_SECONDS = 2.0
 
@@ -81,7 +81,7 @@ def _matmul_rate(model: Any, tokens: int) -> float:
     """
     import torch
 
-    dtype = getattr(torch, hardware.dtype_race("cpu").winner)
+    dtype = hardware.pick_dtype("auto", torch.device("cpu")).dtype
     head = model.get_output_embeddings()
     own = [layer for name, layer in _matrices(model).items() if layer is not head and "lora_" not in name]
     shapes = [layer.weight.shape for layer in own]

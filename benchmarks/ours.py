@@ -22,23 +22,15 @@ from ftdemo.models import load as models
 from ftdemo.recipe import Recipe, named
 from ftdemo.runs.perform import perform
 from ftdemo.training import hardware
-from ftdemo.training.hardware import dtype_race
+from ftdemo.training.hardware import pick_dtype
 from ftdemo.training.loop import plan_run
 from ftdemo.training.loop import train as train_by
-from ftdemo.training.methods import prepare
+from ftdemo.training.prepare import prepare
 
 
 def train(work: Work) -> Figures:
-    """Our loop. Looks at the held-out loss stand outside its clock."""
-    return _train(work, work.recipe)
-
-
-def train_compiled(work: Work) -> Figures:
-    """Our loop with `torch.compile`; the compilation is within its clock."""
-    return _train(work, work.recipe.with_settings({"compile": True}))
-
-
-def _train(work: Work, recipe: Recipe) -> Figures:
+    """Our loop. Evaluations of the held-out loss are not timed."""
+    recipe = work.recipe
     imports = memory_with_imports()
     learner = prepare(recipe.with_settings({"eval_every": None}))
     meter = Meter(work, learner, imports)
@@ -137,7 +129,7 @@ def answering(work: Work) -> tuple[Any, Any, Any]:
 
     recipe = work.recipe
     source = models.resolve(recipe.model)
-    model = models.load_causal_lm(source, getattr(torch, dtype_race("cpu").winner)).train(False)
+    model = models.load_causal_lm(source, pick_dtype("auto", torch.device("cpu")).dtype).train(False)
     rows = load_splits(recipe.data, seed=recipe.seed).heldout[: recipe.sample_prompts]
     return model, models.load_tokenizer(source), rows
 

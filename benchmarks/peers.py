@@ -14,8 +14,9 @@ from ftdemo.data.tokenize import render
 from ftdemo.evaluation.generate import MAX_NEW_TOKENS
 from ftdemo.models import load as models
 from ftdemo.training import hardware
+from ftdemo.training.learner import Learner
 from ftdemo.training.loop import plan_run
-from ftdemo.training.methods import Learner, prepare
+from ftdemo.training.prepare import prepare
 
 _IGNORED = -100
 """What Trainer's losses take for "no target"."""

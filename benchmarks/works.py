@@ -68,13 +68,13 @@ WORKS = {
     "pretrain-1m": Work(
         summary="a model of about 1 million parameters from scratch, 1,500 texts",
         recipe=Recipe(width=128, layers=4, **_PRETRAIN),
-        contenders={"ftdemo": "ours:train", "ftdemo, compiled": "ours:train_compiled", **_TRAINER},
+        contenders={"ftdemo": "ours:train", **_TRAINER},
         target_loss=4.6,
     ),
     "pretrain-3m": Work(
         summary="a model of about 3 million parameters from scratch, 1,500 texts",
         recipe=Recipe(width=256, layers=4, **_PRETRAIN),
-        contenders={"ftdemo": "ours:train", "ftdemo, compiled": "ours:train_compiled", **_TRAINER},
+        contenders={"ftdemo": "ours:train", **_TRAINER},
         target_loss=4.6,
     ),
     "growth": Work(

@@ -29,6 +29,10 @@ class Started:
     device: str
     dtype: str
     attention: str
+    lr: float = 0.0
+    """The peak learning rate."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why the learning rate (``lr``) and the number format (``dtype``) are what they are."""
     baselines: dict[str, float] = field(default_factory=dict)
     """Of running text: the entropy of a token for models that only count, in nats: `ftdemo.data.ngram_baselines`."""
 

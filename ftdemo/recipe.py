@@ -6,48 +6,105 @@ A recipe may not hold anything that only decides how a run is shown or where it 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from ftdemo.errors import RecipeError, describe_problem
-
-_LOW_RANK = ("lora", "dora", "qlora")
-_CLASSIFIERS = ("probe", "classify")
-BUNDLED_MODELS = ("tiny", "nano")
-"""Models of the house: pre-trained by this repository's own recipes, and shipped inside the package."""
-Method = Literal["full", "lora", "dora", "qlora", "scratch", "probe", "classify"]
+from ftdemo.models.catalog import BUNDLED_MODELS, NEW, known_learning_rate
 
 
-def _by_method(otherwise: Any, **special: Any) -> Any:
-    """A default that follows from the recipe's method."""
-    return lambda data: special.get(data.get("method", "lora"), otherwise)
+@dataclass(frozen=True)
+class Method:
+    """One way of training: everything that tells it from the others, so that no other module asks for its name.
+
+    It is made in a module of its own under `ftdemo.training.methods` and registered there, once.
+    """
+
+    name: str
+    summary: str
+    """What it does, in a line for help texts."""
+    load: Callable[[Any], Any]
+    """Loads the model to start from, in the number format that the method wants: see `training.methods.start`."""
+    prepare: Callable[[Any, Recipe], Any]
+    """Decides which weights of the loaded model are trained, and adds those that are new."""
+    loss: Callable[[Any, Any, Any], Any]
+    """Sum of the loss over a batch's targets, in nats, from model, batch and learner."""
+    count_parameters: Callable[[Any, str | Sequence[str], int], int] | None
+    """Trained parameters, from the model without weights, targets and rank; none where the data decides too."""
+    describe: Callable[[Recipe], str]
+    """What is trained, as a model card says it."""
+    title: str
+    """The title of a model card, with the base's `{name}`."""
+    is_low_rank: bool = False
+    """Whether an adapter is trained next to frozen weights, and only the adapter is saved."""
+    is_classifier: bool = False
+    """Whether the model sorts texts, instead of continuing them."""
+    starts_new: bool = False
+    """Whether it makes the model and its tokenizer, instead of starting from one that exists."""
+    frozen_format: str = ""
+    """The format of the frozen weights, where it is not that of the matrix products."""
+    optimizers: tuple[str, ...] = ("adamw",)
+    keys: frozenset[str] = frozenset()
+    """Keys of a recipe that only some methods read, and this one does."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Values that suit this method better than the recipe's own defaults."""
+    data_of_bundled: str = ""
+    """The built-in data set to show it on with a bundled model, which knows no world but its own."""
+    rate_family: str = "full"
+    """Whose learning rates it goes by: ``full`` or ``lora``."""
+    rate_factor: float = 1.0
+    """How many times the family's learning rate it wants."""
 
 
-def _default_data(values: Mapping[str, Any]) -> str:
-    """What a method and a model are shown on: the small models of the house know no world but their own."""
-    method, model = values.get("method", "lora"), values.get("model", "tiny")
-    if method == "scratch":
-        return "harbour-tales"
-    if method in _CLASSIFIERS:
-        return "shop-mail"
-    if model in BUNDLED_MODELS:
-        return "ship-logs" if method in _LOW_RANK else "story-requests"
-    return "support-voice"
-
-
-_ANSWER_TOKENS = {"story-requests": 400, "ship-logs": 224}
+METHODS: dict[str, Method] = {}
+"""The methods that are registered, by name. `ftdemo.training.methods` fills it when ftdemo is imported."""
+_SOME_READ = ("rank", "alpha", "rank_stabilized", "lr_ratio", "targets", "width", "layers", "vocabulary")
+"""Keys that a method has to list among its own to read them."""
+_LONGER_ANSWERS = {"story-requests": 400, "ship-logs": 224}
 """How long the answers of a data set become, in tokens of the models that they are for."""
 
 
-def _default_lr(values: Mapping[str, Any]) -> float:
-    """A peak learning rate that suits a method and a model: small models bear larger steps."""
-    method, small = values.get("method", "lora"), values.get("model", "tiny") in BUNDLED_MODELS
-    rates = {"scratch": 3e-3, "probe": 2e-2, "classify": 2e-4, "full": 1e-3 if small else 1e-4}
-    return rates.get(method, 6e-3 if small else 4e-3)
+def register(*methods: Method) -> None:
+    """Make methods known by their names."""
+    METHODS.update((method.name, method) for method in methods)
+
+
+def _method_of(values: Mapping[str, Any]) -> Method:
+    return METHODS[values.get("method", "lora")]
+
+
+def _of_method(key: str, otherwise: Any) -> Any:
+    """A default that follows from the recipe's method."""
+    return lambda values: _method_of(values).defaults.get(key, otherwise)
+
+
+def _default_data(values: Mapping[str, Any]) -> str:
+    method = _method_of(values)
+    if data := method.defaults.get("data"):
+        return str(data)
+    return method.data_of_bundled if values.get("model", "tiny") in BUNDLED_MODELS else "support-voice"
+
+
+def _default_lr(values: Mapping[str, Any]) -> float | None:
+    """The learning rate that is known to suit method and model; none where the model's size has to be seen first."""
+    method = _method_of(values)
+    if rate := method.defaults.get("lr"):
+        return float(rate)
+    known = known_learning_rate(values.get("model", "tiny"), method.rate_family, method.rate_factor)
+    return known.value if known else None
+
+
+def _registered(name: str) -> str:
+    if name not in METHODS:
+        raise PydanticCustomError("method", f"Input should be one of {', '.join(map(repr, METHODS))}")
+    return name
 
 
 class Recipe(BaseModel):
@@ -55,14 +112,16 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Method = Field("lora", description="full, lora, dora, qlora, scratch, probe or classify")
+    method: Annotated[str, AfterValidator(_registered)] = Field(
+        "lora", description="how to train: which weights, and next to which"
+    )
     model: str = Field(
-        default_factory=_by_method("tiny", scratch="new", probe="minilm", classify="minilm"),
+        default_factory=_of_method("model", "tiny"),
         description="tiny, nano, smollm2, minilm, a Hub id (owner/name) or a folder; new: with scratch",
         min_length=1,
     )
     weights: Literal["pretrained", "random"] = Field(
-        default_factory=_by_method("pretrained", scratch="random"), description="what training starts from"
+        default_factory=_of_method("weights", "pretrained"), description="what training starts from"
     )
     data: str = Field(
         default_factory=_default_data,
@@ -71,7 +130,7 @@ class Recipe(BaseModel):
     )
     examples: int | None = Field(None, ge=1, description="use only the first N training rows")
     train_on: Literal["completion", "all"] = Field(
-        default_factory=_by_method("completion", scratch="all"), description="which tokens of a chat have a loss"
+        default_factory=_of_method("train_on", "completion"), description="which tokens of a chat have a loss"
     )
     train_stop: bool = Field(True, description="whether the stop token that ends an answer has a loss too")
     seed: int = Field(0, ge=0, lt=2**32, description="seeds new weights and the order of the rows")
@@ -80,23 +139,23 @@ class Recipe(BaseModel):
     batch_tokens: int = Field(512, ge=16, le=2**20, description="tokens in a batch, padding included")
     accumulate: int = Field(1, ge=1, le=4096, description="batches whose gradients are summed for one step")
     packing: bool = Field(
-        default_factory=_by_method(False, scratch=True),
+        default_factory=_of_method("packing", False),
         description="several texts in one row of max_length tokens, each blind to the others",
     )
     max_length: int = Field(
-        default_factory=_by_method(512, scratch=256), ge=8, le=131072, description="tokens of a row that are kept"
+        default_factory=_of_method("max_length", 512), ge=8, le=131072, description="tokens of a row that are kept"
     )
-    lr: float = Field(
+    lr: float | None = Field(
         default_factory=_default_lr,
         gt=0,
         le=1,
-        description="peak learning rate",
+        description="peak learning rate; null: usual for the model's size",
     )
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: of all weights, hidden matrices by Muon")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="how the learning rate falls")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of AdamW, on matrices")
-    rank: int = Field(8, ge=1, le=1024, description="rank r of the update B A")
+    rank: int = Field(default_factory=_of_method("rank", 8), ge=1, le=1024, description="rank r of the update B A")
     alpha: float = Field(16.0, gt=0, le=4096, description="the update is scaled by alpha / rank")
     rank_stabilized: bool = Field(False, description="rsLoRA: scale by alpha / sqrt(rank) instead")
     lr_ratio: float = Field(1.0, ge=1, le=1024, description="LoRA+: B learns this many times faster than A")
@@ -104,15 +163,14 @@ class Recipe(BaseModel):
     width: int = Field(128, ge=32, le=8192, multiple_of=32, description="hidden size of a new model")
     layers: int = Field(4, ge=1, le=256, description="layers of a new model")
     vocabulary: int = Field(1024, ge=320, le=2**18, description="tokens of a new model's own tokenizer")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of matrix products; auto measures")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of matrix products; auto: by the device")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where the model is placed")
-    compile: bool = Field(False, description="torch.compile the layers: half a minute once, then a tenth faster")
-    eval_every: int | None = Field(20, ge=1, description="steps between looks at the held-out loss")
-    patience: int | None = Field(None, ge=1, description="looks without a better held-out loss before training stops")
+    eval_every: int | None = Field(20, ge=1, description="steps between evaluations of the held-out loss")
+    patience: int | None = Field(None, ge=1, description="evaluations without a lower loss before it stops")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     sample_every: int | None = Field(None, ge=1, description="steps between answers to the held-out prompts")
     answer_tokens: int = Field(
-        default_factory=lambda values: _ANSWER_TOKENS.get(values.get("data", ""), 96),
+        default_factory=lambda values: _LONGER_ANSWERS.get(values.get("data", ""), 96),
         ge=1,
         le=4096,
         description="tokens of an answer, at most",
@@ -127,14 +185,30 @@ class Recipe(BaseModel):
         _refuse_impossible(self)
 
     @property
+    def peak_lr(self) -> float:
+        """The peak learning rate, as a number.
+
+        Raises:
+            RecipeError: If it is left to the model's size, which `prepare` sees first.
+        """
+        if self.lr is None:
+            raise RecipeError("`lr` is null: it follows from the model.", "Set `lr`, or prepare the recipe first.")
+        return self.lr
+
+    @property
     def is_low_rank(self) -> bool:
         """Whether an adapter is trained next to frozen weights."""
-        return self.method in _LOW_RANK
+        return METHODS[self.method].is_low_rank
 
     @property
     def is_classifier(self) -> bool:
         """Whether the model has a head that sorts texts, instead of one that continues them."""
-        return self.method in _CLASSIFIERS
+        return METHODS[self.method].is_classifier
+
+    @property
+    def starts_new(self) -> bool:
+        """Whether the model and its tokenizer are new."""
+        return METHODS[self.method].starts_new
 
     @classmethod
     def from_yaml(cls, path: Path) -> Recipe:
@@ -156,6 +230,11 @@ class Recipe(BaseModel):
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise RecipeError(f"{path}: a recipe is a mapping.", "Write one `key: value` a line, `rank: 8` say.")
         return cls(**values)
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe that a run recorded, without keys that recipes no longer have."""
+        return cls(**{key: value for key, value in values.items() if key in cls.model_fields})
 
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """This recipe with some keys changed, checked as a whole."""
@@ -189,43 +268,45 @@ def _refuse_impossible(recipe: Recipe) -> None:
     Raises:
         RecipeError: With both keys, their values and a way out.
     """
-    method = recipe.method
-    only_low_rank = _changed(recipe, "rank", "alpha", "rank_stabilized", "lr_ratio", "targets")
-    needs_new = _changed(recipe, "width", "layers", "vocabulary")
+    method, name = METHODS[recipe.method], recipe.method
+    unread = next((key for key in _changed(recipe, *_SOME_READ) if key not in method.keys), "")
+    readers = ", ".join(each.name for each in METHODS.values() if unread in each.keys)
     rules = [
         (
-            recipe.model == "new" and method != "scratch",
-            f"`model` is new, but `method` is {method}, which needs a model that has learned something.",
+            recipe.model == NEW and not method.starts_new,
+            f"`model` is new, but `method` is {name}, which needs a model that has learned something.",
             "Set `method: scratch`, or name a pre-trained model.",
         ),
         (
-            recipe.weights == "random" and method not in ("scratch", *_CLASSIFIERS),
-            f"`weights` is random, but `method` is {method}.",
+            recipe.weights == "random" and not (method.starts_new or method.is_classifier),
+            f"`weights` is random, but `method` is {name}.",
             "Training a language model from random weights is `method: scratch`.",
         ),
         (
-            recipe.weights == "pretrained" and method == "scratch",
-            "`weights` is pretrained, but `method` is scratch, which starts from random weights.",
-            "Set `method: full` to go on from pre-trained ones.",
+            recipe.weights == "pretrained" and method.starts_new,
+            f"`weights` is pretrained, but `method` is {name}, which starts from random weights.",
+            "Set `method: full` to continue from pre-trained ones.",
         ),
         (
-            bool(only_low_rank) and method not in _LOW_RANK,
-            f"`{only_low_rank}` is set, but `method` is {method}, which trains no adapter.",
-            f"Leave it out, or set `method` to one of {', '.join(_LOW_RANK)}.",
-        ),
-        (
-            recipe.optimizer == "muon" and method not in ("full", "scratch"),
-            f"`optimizer` is muon, but `method` is {method}, which does not train all weights of a language model.",
+            recipe.optimizer not in method.optimizers,
+            f"`optimizer` is {recipe.optimizer}, but `method` is {name}, which does not train all weights of a "
+            "language model.",
             "Set `optimizer: adamw`, or `method` to full or scratch.",
         ),
         (
-            bool(needs_new) and recipe.model != "new",
-            f"`{needs_new}` is set, but `model` is {recipe.model}, whose size is given.",
+            bool(_changed(recipe, "width", "layers", "vocabulary")) and recipe.model != NEW,
+            f"`{next(iter(_changed(recipe, 'width', 'layers', 'vocabulary')), '')}` is set, but `model` is "
+            f"{recipe.model}, whose size is given.",
             "Leave it out, or set `model: new` and `method: scratch`.",
         ),
         (
-            recipe.packing and method in _CLASSIFIERS,
-            f"`packing` is true, but `method` is {method}, which needs a text a row.",
+            bool(unread),
+            f"`{unread}` is set, but `method` is {name}, which does not read it.",
+            f"Leave it out, or set `method` to one of {readers}.",
+        ),
+        (
+            recipe.packing and method.is_classifier,
+            f"`packing` is true, but `method` is {name}, which needs a text a row.",
             "Set `packing: false`.",
         ),
         (
@@ -234,13 +315,8 @@ def _refuse_impossible(recipe: Recipe) -> None:
             "Raise `batch_tokens`, or lower `max_length`.",
         ),
         (
-            recipe.compile and not recipe.packing,
-            "`compile` is true, but without `packing` every batch has another shape, and each would be compiled.",
-            "Set `packing: true`, or `compile: false`.",
-        ),
-        (
             recipe.patience is not None and recipe.eval_every is None,
-            "`patience` is set, but `eval_every` is null: there is nothing to be patient about.",
+            "`patience` is set, but `eval_every` is null: there is no evaluation to wait for.",
             "Set `eval_every` to a number of steps.",
         ),
     ]
@@ -249,39 +325,57 @@ def _refuse_impossible(recipe: Recipe) -> None:
             raise RecipeError(what, remedy)
 
 
-def _changed(recipe: Recipe, *keys: str) -> str:
-    """The first of the keys whose value is not the default one, or nothing."""
-    return next((key for key in keys if getattr(recipe, key) != Recipe.model_fields[key].default), "")
+def _changed(recipe: Recipe, *keys: str) -> list[str]:
+    """Those of the keys whose value is not the default one."""
+    plain = {key: METHODS[recipe.method].defaults.get(key, _DEFAULTS[key]) for key in keys}
+    return [key for key in keys if getattr(recipe, key) != plain[key]]
 
 
-NAMED = {
-    "lora": Recipe(method="lora", epochs=3, batch_tokens=1024, sample_prompts=20),
-    "full": Recipe(method="full", batch_tokens=2048, sample_prompts=20),
-    "dora": Recipe(method="dora", epochs=3, batch_tokens=1024, sample_prompts=20),
-    "qlora": Recipe(method="qlora", epochs=3, batch_tokens=1024, sample_prompts=20),
-    "scratch": Recipe(method="scratch", examples=3000, batch_tokens=2048, eval_every=50, sample_prompts=4),
-    "probe": Recipe(method="probe", epochs=10, batch_tokens=1024, eval_every=None),
-    "classify": Recipe(method="classify", epochs=3, batch_tokens=1024, eval_every=None),
-}
-"""Recipes that go by a name: each ends within a minute and a half on two cores, answers included."""
-_ON_LARGER_MODELS: dict[str, dict[str, Any]] = {
-    "lora": {"examples": 96},
-    "full": {"examples": 96},
-    "dora": {"examples": 64},
-    "qlora": {"examples": 64},
-}
-"""What SmolLM2 is trained on in as much time."""
+_DEFAULTS = {key: info.default for key, info in Recipe.model_fields.items()} | {"rank": 8}
+_FOLDER = Path(__file__).parent / "recipes"
+_LARGER = ".larger"
+"""How the name of a file ends that has a recipe for larger models than the bundled ones."""
+
+
+@cache
+def _read_named(stem: str) -> Recipe:
+    return Recipe.from_yaml(_FOLDER / f"{stem}.yaml")
+
+
+class _Named(Mapping[str, Recipe]):
+    """The recipes in ftdemo/recipes, and one with its defaults for each method that has none there."""
+
+    def __getitem__(self, name: str) -> Recipe:
+        if (_FOLDER / f"{name}.yaml").is_file():
+            return _read_named(name)
+        if name not in METHODS:
+            raise KeyError(name)
+        return Recipe(method=name)
+
+    def __iter__(self) -> Iterator[str]:
+        files = [path.stem for path in sorted(_FOLDER.glob("*.yaml")) if not path.stem.endswith(_LARGER)]
+        yield from dict.fromkeys([*METHODS, *files])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+NAMED: Mapping[str, Recipe] = _Named()
+"""Recipes that have a name."""
 
 
 def named(name: str, model: str | None = None) -> Recipe:
-    """The recipe of that name, for the model that is asked for.
+    """The recipe of that name, for the model that is wanted.
 
     Raises:
         KeyError: If there is no such recipe.
     """
-    if model is None or model in BUNDLED_MODELS or name not in _ON_LARGER_MODELS:
-        return NAMED[name]
-    return Recipe(method=name, model=model, batch_tokens=384, sample_prompts=10, **_ON_LARGER_MODELS[name])
+    recipe = NAMED[name]
+    if model is None or model in BUNDLED_MODELS or recipe.model not in BUNDLED_MODELS:
+        return recipe
+    larger = f"{name}{_LARGER}"
+    recipe = _read_named(larger) if (_FOLDER / f"{larger}.yaml").is_file() else recipe
+    return recipe.with_settings({"model": model})
 
 
 def recipe_of(what: str, changes: Mapping[str, Any]) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -17,8 +18,11 @@ def doctor_command(as_json: bool) -> None:
     from ftdemo.training import hardware
 
     device = hardware.pick_device("auto")
+    number_format = hardware.pick_dtype("auto", device)
     report = {
-        "hardware": hardware.describe(device) | {"weights_in": hardware.dtype_race(str(device)).winner},
+        "hardware": hardware.describe(device)
+        | {"number_format": number_format.name, "because": number_format.reason}
+        | {"race_gflops": asdict(hardware.dtype_race(str(device)))},
         "models": models.available(),
         "cache": str(models.cache_folder()),
         "versions": versions(),

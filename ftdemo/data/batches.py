@@ -162,18 +162,17 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> Batch:
     return _as_tensors([[example] for example in examples], pad_token_id, max(map(len, examples)))
 
 
-def collate_packed(rows: Sequence[Sequence[Example]], pad_token_id: int, *, length: int, count: int) -> Batch:
+def collate_packed(rows: Sequence[Sequence[Example]], pad_token_id: int, *, length: int) -> Batch:
     """Put several texts into each row; each attends only to itself, and its positions count from 0.
 
     Args:
         rows: The texts of each row.
         pad_token_id: Fills the rest of a row.
         length: Length of a row, in tokens.
-        count: Rows of the batch; missing ones are padding, so that all batches have one shape and compile once.
     """
     import torch
 
-    batch = _as_tensors([*rows, *[[]] * (count - len(rows))], pad_token_id, length)
+    batch = _as_tensors(rows, pad_token_id, length)
     segment = torch.zeros_like(batch.input_ids)
     position = torch.zeros_like(batch.input_ids)
     for index, row in enumerate(rows):

@@ -12,9 +12,9 @@ from ftdemo.data import Labelled, Row, load_splits
 from ftdemo.errors import FtdemoError, UsageError
 from ftdemo.estimate import memory, throughput
 from ftdemo.estimate.memory import ACCELERATORS, UTILIZATION, Memory, Size
-from ftdemo.estimate.parameters import METHODS, Counts, parameter_counts
+from ftdemo.estimate.parameters import Counts, countable_methods, parameter_counts
 from ftdemo.models import load as models
-from ftdemo.recipe import Recipe
+from ftdemo.recipe import METHODS, Recipe
 from ftdemo.training import hardware
 
 _LETTERS = 4
@@ -109,8 +109,9 @@ def forecast(
     Raises:
         FtdemoError: If model or rows cannot be read, or there is no such method or device.
     """
-    if recipe.method not in METHODS:
-        raise UsageError(f"`method` is {recipe.method}, of which nothing is predicted.", f"Use {', '.join(METHODS)}.")
+    if recipe.method not in countable_methods():
+        known = ", ".join(countable_methods())
+        raise UsageError(f"`method` is {recipe.method}, of which nothing is predicted.", f"Use {known}.")
     if unknown := [name for name in devices if name not in ACCELERATORS]:
         raise UsageError(f"There is no data on {unknown[0]}.", f"There is on: {', '.join(ACCELERATORS)}.")
     hardware.pick_device(recipe.device)
@@ -158,7 +159,7 @@ def memory_here(recipe: Recipe) -> float | None:
     Raises:
         FtdemoError: If model or rows cannot be read.
     """
-    if recipe.method not in METHODS:
+    if recipe.method not in countable_methods():
         return None
     size, counts = _sized(recipe)
     return _memory(recipe, size, counts, _reads(recipe)[0], _dtype(recipe)).total + _libraries()
@@ -181,7 +182,7 @@ def _memory(recipe: Recipe, size: Size, counts: Counts, reads: throughput.Amount
         size,
         trainable=counts.trainable,
         low_rank=recipe.is_low_rank,
-        frozen="nf4" if recipe.method == "qlora" else products,
+        frozen=METHODS[recipe.method].frozen_format or products,
         products=products,
         batch_tokens=round(batch),
         row_tokens=reads.row_tokens,
@@ -191,7 +192,7 @@ def _memory(recipe: Recipe, size: Size, counts: Counts, reads: throughput.Amount
 
 def _dtype(recipe: Recipe) -> str:
     """The format of matrix products here."""
-    return hardware.dtype_race("cpu").winner if recipe.dtype == "auto" else recipe.dtype
+    return hardware.pick_dtype(recipe.dtype, hardware.pick_device("cpu")).name
 
 
 @lru_cache(maxsize=1)

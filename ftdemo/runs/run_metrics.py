@@ -14,8 +14,8 @@ from ftdemo.data import load_splits
 from ftdemo.evaluation.evaluate import answer_and_score, bootstrap, estimates, old_skill, ratio
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.models import load as models
+from ftdemo.models.layers import adapted_layers
 from ftdemo.runs.run import Run
-from ftdemo.training.methods import adapted_layers
 
 Memo = dict[Any, Any]
 """What was measured of a base, so that it is measured once for all runs on it."""

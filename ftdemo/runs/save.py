@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftdemo import __version__
 from ftdemo.data import BUILT_IN
 from ftdemo.evaluation.evaluate import with_interval
-from ftdemo.recipe import BUNDLED_MODELS
+from ftdemo.models.catalog import BUNDLED_MODELS
+from ftdemo.recipe import METHODS, Recipe
 from ftdemo.runs.run import Run
 from ftdemo.training import distributed
-from ftdemo.training.methods import Learner
+from ftdemo.training.learner import Learner
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -137,23 +137,25 @@ def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, 
     from huggingface_hub import ModelCardData
 
     model, recipe = record["model"], record["recipe"]
-    kind = _KINDS[recipe["method"]]
-    if merged and kind.is_adapter:
-        kind = _Kind(f"{{name}}, with a {kind.title.split()[0]} adapter merged", kind.what)
+    method = METHODS[recipe["method"]]
+    is_adapter = method.is_low_rank and not merged
+    title = (
+        f"{{name}}, with a {method.title.split()[0]} adapter merged" if method.is_low_rank and merged else method.title
+    )
     from_base = model["name"] != "new"
     on_the_hub = _HUB_ID.fullmatch(recipe["data"]) and not Path(recipe["data"]).exists()
     metadata = ModelCardData(
         base_model=model["name"] if from_base else None,
-        library_name="peft" if kind.is_adapter else "transformers",
+        library_name="peft" if is_adapter else "transformers",
         pipeline_tag="text-classification" if record.get("labels") else "text-generation",
-        tags=[recipe["method"], "ftdemo"] + (["base_model:adapter:" + model["name"]] if kind.is_adapter else []),
+        tags=[recipe["method"], "ftdemo"] + (["base_model:adapter:" + model["name"]] if is_adapter else []),
         metrics=list(record["scores"].get("after") or ()) or None,
         datasets=[recipe["data"]] if on_the_hub else None,
         license=model["licence"] or None,
     )
     text = _CARD.format(
-        title=kind.title.format(name=model["name"] if from_base else f"{recipe['width']} x {recipe['layers']}"),
-        what=kind.what.format(**recipe),
+        title=title.format(name=model["name"] if from_base else f"{recipe['width']} x {recipe['layers']}"),
+        what=method.describe(Recipe.from_record(recipe)),
         data=_data(record),
         kept=_forgetting(kept),
         status=record["status"],
@@ -162,7 +164,7 @@ def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, 
         speed=record["tokens_per_second"],
         device=record["hardware"]["device_name"],
         scores=_score_table(record["scores"]),
-        use=_use(_base(model["name"], recipe["model"]), kind, record.get("labels")),
+        use=_use(_base(model["name"], recipe["model"]), is_adapter, record.get("labels")),
         origin=_origin(model) if from_base else "- Weights: random at the start.",
         version=__version__,
     )
@@ -193,8 +195,8 @@ def _base(name: str, model: str) -> str:
     return f'"{name}"' if "/" in name else f'"path/to/{name}"'
 
 
-def _use(base: str, kind: _Kind, labels: list[str] | None) -> str:
-    if kind.is_adapter:
+def _use(base: str, is_adapter: bool, labels: list[str] | None) -> str:
+    if is_adapter:
         imports = "from importlib.resources import files\n\n" if "files(" in base else ""
         return imports + _USE_ADAPTER.format(base=base)
     return _USE_MODEL.format(kind="AutoModelForSequenceClassification" if labels else "AutoModelForCausalLM")
@@ -214,25 +216,6 @@ def _score_table(scores: dict[str, dict[str, float]]) -> str:
     lines += [f"| {name} | {scores['before'][name]:.2f} | {value:.2f} |" for name, value in scores["after"].items()]
     return "\n".join(lines)
 
-
-@dataclass(frozen=True)
-class _Kind:
-    """How a method's result is spoken of."""
-
-    title: str
-    what: str
-    is_adapter: bool = False
-
-
-_KINDS = {
-    "lora": _Kind("LoRA adapter for {name}", "A rank-{rank} LoRA adapter (alpha {alpha:g})", True),
-    "dora": _Kind("DoRA adapter for {name}", "A rank-{rank} DoRA adapter (alpha {alpha:g})", True),
-    "qlora": _Kind("QLoRA adapter for {name}", "A rank-{rank} LoRA adapter (alpha {alpha:g}) on a 4-bit base", True),
-    "full": _Kind("{name}, fine-tuned", "All weights"),
-    "scratch": _Kind("A language model from scratch ({name})", "All weights, from random ones"),
-    "probe": _Kind("Linear probe on {name}", "One linear layer on frozen features"),
-    "classify": _Kind("Classifier from {name}", "All weights, with a new head"),
-}
 
 _USE_ADAPTER = """from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -19,7 +19,7 @@ from ftdemo.site.rendering import render_template
 
 if TYPE_CHECKING:
     from ftdemo.data.tokenize import Examples
-    from ftdemo.training.methods import Learner
+    from ftdemo.training.learner import Learner
 
 MODEL = "nano"
 MODEL_FILES = (
@@ -127,7 +127,7 @@ def _prompted(learner: Learner) -> Sequence[Any]:
 
 def _learners(settings: dict[str, Any]) -> dict[str, Learner]:
     """A model for each start of a lesson, ready to be trained."""
-    from ftdemo.training.methods import prepare
+    from ftdemo.training.prepare import prepare
 
     return {
         name: prepare(Recipe(**_USUAL | settings["recipe"] | {"method": method}))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from ftdemo.errors import UsageError
 from ftdemo.training import distributed
-from ftdemo.training.loop import TrainingState
-from ftdemo.training.methods import Learner
+from ftdemo.training.early_stop import TrainingState
+from ftdemo.training.learner import Learner
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILE = "checkpoint.safetensors"
 
 
-def gather_checkpoint(learner: Learner, progress: TrainingState) -> dict[str, torch.Tensor]:
+def gather_checkpoint(learner: Learner, state: TrainingState) -> dict[str, torch.Tensor]:
     """The weights that move and what the optimizer remembers of each: running means of its gradients, say. All whole;
     where they are sharded, all processes have to ask."""
     tensors: dict[str, torch.Tensor] = {}
@@ -29,15 +29,15 @@ def gather_checkpoint(learner: Learner, progress: TrainingState) -> dict[str, to
         tensors[f"weight/{name}"] = distributed.gather_full(weight)
         for moment, tensor in _moments(learner, weight).items():
             tensors[f"{moment}/{name}"] = distributed.gather_full(tensor)
-    return tensors | {f"best/{name}": distributed.gather_full(weight) for name, weight in progress.best_weights.items()}
+    return tensors | {f"best/{name}": distributed.gather_full(weight) for name, weight in state.best_weights.items()}
 
 
-def save_checkpoint(tensors: dict[str, torch.Tensor], progress: TrainingState, folder: Path) -> None:
+def save_checkpoint(tensors: dict[str, torch.Tensor], state: TrainingState, folder: Path) -> None:
     """Write what `gather` gave, and how far the run has come."""
     from safetensors.torch import save_file
 
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    counters = {key: value for key, value in vars(progress).items() if key != "best_weights"}
+    counters = {key: value for key, value in vars(state).items() if key != "best_weights"}
     save_file(tensors, folder / FILE, metadata={"progress": json.dumps(counters)})
 
 
@@ -53,6 +53,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> TrainingState:
     try:
         with safe_open(folder / FILE, framework="pt") as file, torch.no_grad():
             counters = json.loads(file.metadata()["progress"])
+            counters.setdefault("evaluated_at", counters.pop("looked", 0))  # its name until version 0.1
             moments = _moments_by_weight(file.keys())
             for name, weight in learner.trainable.items():
                 weight.copy_(file.get_tensor(f"weight/{name}"))

@@ -6,11 +6,10 @@ import gc
 import math
 import os
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,21 +22,27 @@ if TYPE_CHECKING:
 _RACE_ROWS, _RACE_IN, _RACE_OUT = 512, 576, 1536
 """The race multiplies 512 tokens by a matrix of SmolLM2's feed-forward layer."""
 _RACE_SECONDS = 0.4
-_BFLOAT16_MARGIN = 1.2
-"""bfloat16 must win by this factor, for its rounding is not free."""
 
 
 @dataclass(frozen=True)
 class Race:
-    """How fast this machine multiplies matrices in each number format, in 10^9 operations a second."""
+    """How fast this machine multiplies matrices in each number format, in 10^9 operations per second."""
 
     float32: float
     bfloat16: float
 
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """A number format for matrix products, and why it is this one."""
+
+    dtype: torch.dtype
+    reason: str
+
     @property
-    def winner(self) -> str:
-        """The format to keep frozen weights in."""
-        return "bfloat16" if self.bfloat16 >= _BFLOAT16_MARGIN * self.float32 else "float32"
+    def name(self) -> str:
+        """The format's name, as recipes have it."""
+        return str(self.dtype).removeprefix("torch.")
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -57,12 +62,64 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def pick_dtype(wanted: str, device: torch.device) -> NumberFormat:
+    """The number format of matrix products: the one wanted, or what the device has instructions for.
+
+    The device's capabilities decide, not a trial: on a busy machine a trial measures the scheduler, and the same recipe
+    on the same machine would give other numbers.
+
+    Args:
+        wanted: ``float32``, ``bfloat16`` or ``auto``.
+        device: Where the products are computed.
+    """
+    import torch
+
+    if wanted != "auto":
+        return NumberFormat(getattr(torch, wanted), "set in the recipe")
+    has_bfloat16, reason = _bfloat16_products(device)
+    return NumberFormat(torch.bfloat16 if has_bfloat16 else torch.float32, reason)
+
+
+def _bfloat16_products(device: torch.device) -> tuple[bool, str]:
+    """Whether the device multiplies bfloat16 faster than float32, and by which of its capabilities."""
+    import torch
+
+    if device.type == "cuda":
+        # Before compute capability 8.0, bfloat16 is emulated: is_bf16_supported() says yes, and it is slow.
+        has = torch.cuda.get_device_capability(device) >= (8, 0)
+        return has, f"the GPU has {'' if has else 'no '}bfloat16 tensor cores"
+    if device.type == "mps":
+        return False, "on MPS, float32 is the format that all operations have"
+    # Without such instructions each product is converted to float32 and back, up to ten times slower than float32.
+    found = [name for name, flags in _BFLOAT16_INSTRUCTIONS.items() if flags & cpu_flags()]
+    if found:
+        return True, f"the processor has {found[0]}, which multiplies bfloat16"
+    return False, "the processor has no instructions that multiply bfloat16"
+
+
+_BFLOAT16_INSTRUCTIONS = {"AMX": {"amx_bf16"}, "AVX512-BF16": {"avx512_bf16"}, "ARM's BF16": {"bf16"}}
+"""What processors call their instructions for bfloat16, and the flags by which Linux names them."""
+
+
+@lru_cache(maxsize=1)
+def cpu_flags() -> frozenset[str]:
+    """The processor's capabilities, as Linux names them; elsewhere those that PyTorch can tell."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        found = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+        return frozenset(found.partition(":")[2].split())
+    tests = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}
+    return frozenset(flag for flag, test in tests.items() if getattr(torch.cpu, test, lambda: False)())
+
+
 @lru_cache(maxsize=4)
 def dtype_race(device: str) -> Race:
     """Multiply the same matrices in float32 and in bfloat16, in turns, and keep the best time of each.
 
-    A processor with bfloat16 instructions wins by a factor of two or more; one without can lose by ten. Taking turns
-    keeps the verdict steady on a machine that is busy with something else.
+    It decides nothing: `pick_dtype` does. It is what `ftdemo doctor` reports.
     """
     import torch
 
@@ -119,13 +176,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.machine()}",
-        "race_gflops": asdict(dtype_race(str(device))),
     }
-
-
-def has_cpp_compiler() -> bool:
-    """Whether `torch.compile` finds what it needs on a CPU."""
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl"))
 
 
 def reset_peak_memory(device: torch.device) -> None:

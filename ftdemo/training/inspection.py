@@ -10,7 +10,7 @@ from ftdemo.data import Labelled, load_splits
 from ftdemo.data.tokenize import Example, Examples
 from ftdemo.errors import RecipeError
 from ftdemo.recipe import Recipe
-from ftdemo.training.methods import encode_rows, source_and_tokenizer
+from ftdemo.training.prepare import encode_rows, source_and_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

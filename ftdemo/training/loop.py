@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data.batches import Batch, BatchPlan, Packed, collate, collate_packed, plan_batches
@@ -17,95 +16,79 @@ from ftdemo.data.ngram_baselines import entropies
 from ftdemo.data.tokenize import Examples
 from ftdemo.errors import TrainingError, UsageError
 from ftdemo.events import Evaluated, Event, Finished, Started, Step
+from ftdemo.models.layers import count_parameters
 from ftdemo.recipe import Recipe
 from ftdemo.training import distributed, hardware
-from ftdemo.training.methods import Learner, count_parameters, hook_head_input, prepare
+from ftdemo.training.early_stop import TrainingState, is_out_of_patience, note_evaluation, restore_best
+from ftdemo.training.learner import Learner
+from ftdemo.training.prepare import prepare
 
 if TYPE_CHECKING:
-    import torch
     from accelerate import Accelerator
 
 _MAX_GRAD_NORM = 1.0
 _STEPS_TO_MOVE = 3
+"""In the first steps of a warm-up the learning rate may be too small to change a float32; by the third it is not."""
 _FINGERPRINT = 1000
+"""Numbers of each weight that are compared: enough to see a change, and no copy of the model."""
 _NAMED_ROWS = 1000
 
 
-@dataclass
-class TrainingState:
-    """How far a run has come: with the weights and the optimizer's moments, all that resuming it needs."""
-
-    step: int = 0
-    looked: int = 0
-    """The step after which the held-out loss was last measured."""
-    tokens: int = 0
-    seconds: float = 0.0
-    best_loss: float = math.inf
-    """Of the held-out losses so far, where `patience` is set."""
-    best_step: int | None = None
-    stale: int = 0
-    """Looks at the held-out loss since the best one."""
-    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
-def train(recipe: Recipe, learner: Learner | None = None, progress: TrainingState | None = None) -> Generator[Event]:
+def train(recipe: Recipe, learner: Learner | None = None, state: TrainingState | None = None) -> Generator[Event]:
     """Carry out a recipe, one event at a time.
 
     Close the generator to stop: the weights trained so far stay in the learner's model.
 
     Args:
         recipe: What to do.
-        learner: What `prepare(recipe)` gave, for those who want to hold on to the model.
-        progress: Where to go on, for a learner whose weights and optimizer have come that far. It is kept up to date.
+        learner: What `prepare(recipe)` gave, if you want to hold on to the model.
+        state: Where to continue, for a learner whose weights and optimizer have come that far. It is kept up to date.
 
     Yields:
         `Started`; a `Step` for each optimizer step; an `Evaluated` every `eval_every` steps and after the last;
         `Finished`.
 
     Raises:
-        TrainingError: If the loss is no longer a finite number, no weight moves, or nothing can compile.
+        TrainingError: If the loss is no longer a finite number, or no weight changes.
         UsageError: If Accelerate was told to share the model in a way that is not ours.
     """
     from accelerate import Accelerator
 
-    learner, progress = learner or prepare(recipe), progress or TrainingState()
+    learner, state = learner or prepare(recipe), state or TrainingState()
     distributed.join(learner.device)
-    accelerator = Accelerator(cpu=learner.device.type == "cpu", mixed_precision="no")  # precision is the recipe's
+    # Accelerate only shares the work out: with its own mixed precision, ours would be cast a second time.
+    accelerator = Accelerator(cpu=learner.device.type == "cpu", mixed_precision="no")
     plan = plan_run(learner)
     steps = math.ceil(len(plan) / recipe.accumulate)
     total_steps = min(steps, recipe.max_steps or steps)
     hardware.reset_peak_memory(learner.device)
     model, optimizer = _hand_over(learner, accelerator)
-    if recipe.compile:
-        _compile_layers(learner)
-    start = None if progress.step else _fingerprints(learner)
+    start = None if state.step else _fingerprints(learner)
 
     yield _started(learner, total_steps)
-    yield from _look(learner, progress, total_steps)  # a run that was broken off may have missed one
-    for step in range(progress.step + 1, total_steps + 1):
-        if progress.stale >= (recipe.patience or math.inf):
+    yield from _evaluate_if_due(learner, state, total_steps)  # a run that was stopped may have missed one
+    for step in range(state.step + 1, total_steps + 1):
+        if is_out_of_patience(learner, state):
             break
         began = time.perf_counter()
         model.train()
-        lr = learning_rate(recipe, step, total_steps)
+        lr = learning_rate(learner.recipe, step, total_steps)
         for group in optimizer.param_groups:
             group["lr"] = lr * group["factor"]
         loss, tokens = _forward_and_backward(accelerator, model, learner, plan, step)
-        _refuse_broken(loss, step, lr)
+        _refuse_broken(loss, step, lr)  # before the step, so that what is saved are weights that still work
+        # Small models on small batches have rare gradients many times the usual; one would undo many steps.
         grad_norm = float(accelerator.clip_grad_norm_(list(learner.trainable.values()), _MAX_GRAD_NORM))
         optimizer.step()
         optimizer.zero_grad()
         if step == min(_STEPS_TO_MOVE, total_steps) and _fingerprints(learner) == start:
             raise _nothing_moved(step, lr, grad_norm)
-        progress.step, progress.tokens = step, progress.tokens + tokens
-        progress.seconds += time.perf_counter() - began
-        yield Step(
-            step, total_steps, step / steps * recipe.epochs, loss, lr, grad_norm, progress.tokens, progress.seconds
-        )
-        yield from _look(learner, progress, total_steps)
-    if progress.best_weights:
-        _put_back(progress.best_weights, learner)
-    yield finished("completed", learner, progress)
+        state.step, state.tokens = step, state.tokens + tokens
+        state.seconds += time.perf_counter() - began  # the reader of the events may take its time: that is not training
+        yield Step(step, total_steps, step / steps * recipe.epochs, loss, lr, grad_norm, state.tokens, state.seconds)
+        yield from _evaluate_if_due(learner, state, total_steps)
+    restore_best(learner, state)
+    yield finished("completed", learner, state)
 
 
 def plan_run(learner: Learner) -> BatchPlan:
@@ -150,21 +133,6 @@ def _hand_over(learner: Learner, accelerator: Accelerator) -> tuple[Any, Any]:
     return model, optimizer
 
 
-def _compile_layers(learner: Learner) -> None:
-    """Compile one layer for all: they are alike, and what surrounds them sees batches of changing shape.
-
-    Raises:
-        TrainingError: If there is no compiler.
-    """
-    from transformers.modeling_layers import GradientCheckpointingLayer  # what every layer of transformers is
-
-    if learner.device.type == "cpu" and not hardware.has_cpp_compiler():
-        raise TrainingError("`compile` is true, but there is no C++ compiler.", "Install g++, or set `compile: false`.")
-    for layer in learner.model.modules():
-        if isinstance(layer, GradientCheckpointingLayer):
-            layer.compile()
-
-
 def _forward_and_backward(
     accelerator: Accelerator, model: Any, learner: Learner, plan: BatchPlan, step: int
 ) -> tuple[float, int]:
@@ -187,7 +155,7 @@ def _forward_and_backward(
     )
     for batch in batches:
         with nullcontext() if batch is batches[-1] else accelerator.no_sync(model):
-            loss = loss_sum(model, batch, learner) / trained
+            loss = learner.method.loss(model, batch, learner) / trained
             accelerator.backward(loss * accelerator.num_processes)  # processes average their gradients
         total += loss.detach()
     return distributed.all_reduce_sum(total.item())[0], int(tokens)
@@ -205,32 +173,8 @@ def assemble(learner: Learner, examples: Examples, batch: Packed) -> Batch:
     recipe, pad_token_id = learner.recipe, learner.tokenizer.pad_token_id
     rows = [[examples[place] for place in row] for row in batch]
     if recipe.packing:
-        count = max(1, recipe.batch_tokens // recipe.max_length) if recipe.compile else len(rows)
-        return collate_packed(rows, pad_token_id, length=recipe.max_length, count=count)
+        return collate_packed(rows, pad_token_id, length=recipe.max_length)
     return collate([row[0] for row in rows], pad_token_id)
-
-
-def loss_sum(model: Any, batch: Batch, learner: Learner) -> torch.Tensor:
-    """Sum of the cross-entropies of a batch's targets, trained tokens or labels, in nats: a scalar in float32."""
-    from ftdemo.models.kernels import cross_entropy_sum
-
-    inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    with learner.precision():
-        if learner.labels:
-            return cross_entropy_sum(model(**inputs).logits[: len(batch.targets)], batch.targets)
-        if batch.position_ids is not None:
-            inputs["position_ids"] = batch.position_ids
-        with logits_only_at(learner.model, batch.loss_positions):
-            return cross_entropy_sum(model(**inputs, use_cache=False).logits, batch.targets)
-
-
-def logits_only_at(model: Any, positions: torch.Tensor) -> AbstractContextManager[None]:
-    """Within this, the model's head sees the hidden states at `positions` (bool, rows x length) alone.
-
-    The head turns each hidden state into one logit a word of the vocabulary, a fifth of all work where the vocabulary
-    is large and the model small. Logits that no loss reads are not computed: they come out as (trained, vocabulary).
-    """
-    return hook_head_input(model, lambda hidden: hidden[positions])
 
 
 def evaluate_heldout(learner: Learner, step: int) -> Evaluated:
@@ -242,7 +186,7 @@ def evaluate_heldout(learner: Learner, step: int) -> Evaluated:
     with torch.no_grad():
         for batch in plan_heldout(learner):
             collated = _share(learner, learner.heldout, batch)
-            total += loss_sum(learner.model, collated, learner).item()
+            total += learner.method.loss(learner.model, collated, learner).item()
             count += len(collated.targets)
     total, count = distributed.all_reduce_sum(total, count)
     text_bytes = learner.heldout.text_bytes
@@ -253,48 +197,28 @@ def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
     """The learning rate of a step (from 1): a linear rise during warm-up, then the schedule's fall towards zero."""
     warmup_steps = round(recipe.warmup * total_steps)
     if step <= warmup_steps:
-        return recipe.lr * step / warmup_steps
+        return recipe.peak_lr * step / warmup_steps
     left = (total_steps - step + 1) / (total_steps - warmup_steps)
     falls = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}
-    return recipe.lr * falls[recipe.schedule]
+    return recipe.peak_lr * falls[recipe.schedule]
 
 
-def finished(status: Any, learner: Learner, progress: TrainingState) -> Finished:
+def finished(status: Any, learner: Learner, state: TrainingState) -> Finished:
     """How a run ended."""
-    speed = progress.tokens / progress.seconds if progress.seconds else 0.0
+    speed = state.tokens / state.seconds if state.seconds else 0.0
     peak = hardware.peak_memory(learner.device)
-    kept = progress.best_step if status == "completed" else None  # a stopped run keeps its last weights
-    return Finished(status, progress.step, progress.tokens, progress.seconds, speed, peak, kept)
+    kept = state.best_step if status == "completed" else None  # a stopped run keeps its last weights
+    return Finished(status, state.step, state.tokens, state.seconds, speed, peak, kept)
 
 
-def _look(learner: Learner, progress: TrainingState, total_steps: int) -> Iterator[Evaluated]:
+def _evaluate_if_due(learner: Learner, state: TrainingState, total_steps: int) -> Iterator[Evaluated]:
     """The held-out loss, where it is due after the step that was taken last and was not measured there yet."""
-    recipe, step = learner.recipe, progress.step
+    recipe, step = learner.recipe, state.step
     is_due = step == total_steps or (recipe.eval_every and step % recipe.eval_every == 0)
-    if not learner.heldout or not is_due or progress.looked == step:
-        return
-    evaluated = evaluate_heldout(learner, step)
-    progress.looked = step
-    if recipe.patience:
-        _note_best(evaluated, learner, progress)
-    yield evaluated
-
-
-def _note_best(evaluated: Evaluated, learner: Learner, progress: TrainingState) -> None:
-    """Early stopping (Prechelt 1998): keep the best weights, and count the looks since."""
-    if evaluated.loss < progress.best_loss:
-        progress.best_loss, progress.best_step, progress.stale = evaluated.loss, evaluated.step, 0
-        progress.best_weights = {name: distributed.copy_local(weight) for name, weight in learner.trainable.items()}
-    else:
-        progress.stale += 1
-
-
-def _put_back(weights: dict[str, torch.Tensor], learner: Learner) -> None:
-    import torch
-
-    with torch.no_grad():
-        for name, weight in learner.trainable.items():
-            weight.copy_(distributed.shard_like(weights[name], weight))
+    if learner.heldout and is_due and state.evaluated_at != step:
+        evaluated = evaluate_heldout(learner, step)
+        note_evaluation(evaluated, learner, state)
+        yield evaluated
 
 
 def _fingerprints(learner: Learner) -> list[list[float]]:
@@ -340,5 +264,7 @@ def _started(learner: Learner, total_steps: int) -> Started:
         device=str(learner.device),
         dtype=str(learner.dtype).removeprefix("torch."),
         attention=learner.attention,
+        lr=learner.recipe.peak_lr,
+        reasons=learner.reasons,
         baselines=entropies(examples, len(learner.tokenizer)) if examples.text_bytes else {},
     )

@@ -1,4 +1,4 @@
-"""The optimizer of the weights that move: AdamW, or Muon for the matrices and AdamW for the rest."""
+"""The optimizer of the trained weights: AdamW, or Muon for the matrices and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
-    """An optimizer over the weights that move, each group with its own learning-rate factor.
+    """An optimizer over the trained weights, each group with its own learning-rate factor.
 
     AdamW (Loshchilov & Hutter 2017) decays matrices alone. LoRA+ gives the matrices B `lr_ratio` times the learning
     rate of the matrices A (Hayou et al. 2024, section 4). See `MuonAndAdamW` for the other one.
@@ -31,8 +31,8 @@ def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
         for (factor, decay, hidden), weights in groups.items()
     ]
     if recipe.optimizer == "muon":
-        return MuonAndAdamW(settings, lr=recipe.lr)
-    return torch.optim.AdamW(settings, lr=recipe.lr, fused=True)
+        return MuonAndAdamW(settings, lr=recipe.peak_lr)
+    return torch.optim.AdamW(settings, lr=recipe.peak_lr, fused=True)
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
@@ -50,7 +50,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self._adamw = torch.optim.AdamW([group for group in groups if not group["muon"]], lr=lr, fused=True)
         super().__init__([*self._muon.param_groups, *self._adamw.param_groups], {})
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # nobody asks for more
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take a step by both. Their groups and moments are this optimizer's, which may have been replaced."""
         both: tuple[tuple[Any, bool], ...] = ((self._muon, True), (self._adamw, False))
         for optimizer, hidden in both:

@@ -22,7 +22,7 @@ from ftdemo.recipe import Recipe
 from ftdemo.runs import notebook, run, run_metrics
 from ftdemo.runs.perform import measure_baseline, perform
 from ftdemo.runs.run import Run
-from ftdemo.training.methods import prepare
+from ftdemo.training.prepare import prepare
 from ftdemo.ui.accelerator import on_accelerator
 from ftdemo.ui.job_queue import JOB_QUEUE, StopFile
 
@@ -144,7 +144,7 @@ def stream_answer(folder: str, prompt: str, *, before: bool = False) -> Iterator
     """
     known = Run.load(Path(folder))
     model, tokenizer = _untrained(known.recipe.model) if before else _tuned(folder)
-    if known.recipe.method == "scratch":
+    if known.recipe.starts_new:
         yield from stream_continuation(model, tokenizer, prompt, max_new_tokens=known.reply_tokens)
     else:
         yield from stream_reply(model, tokenizer, [Turn("user", prompt)], max_new_tokens=known.reply_tokens)

@@ -15,7 +15,7 @@ from benchmarks import WORKS, meter, ours, peers, time_contenders
 from benchmarks.__main__ import main
 from benchmarks.works import Work
 from ftdemo.errors import TrainingError
-from ftdemo.training.methods import prepare
+from ftdemo.training.prepare import prepare
 
 TINY: dict[str, Any] = {"examples": 24, "width": 64, "vocabulary": 512, "max_length": 64, "batch_tokens": 512}
 SAME = 0.02

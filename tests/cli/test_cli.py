@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from ftdemo.cli.main import main
-from ftdemo.recipe import BUNDLED_MODELS, NAMED, Recipe
+from ftdemo.models.catalog import BUNDLED_MODELS
+from ftdemo.recipe import NAMED, Recipe
 
 Done = subprocess.CompletedProcess[str]
 
@@ -146,7 +147,7 @@ def test_every_named_recipe_can_be_shown_and_read_back(name: str, tmp_path: Path
 def test_doctor_tells_what_this_machine_has() -> None:
     report = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
     assert report.keys() == {"hardware", "models", "cache", "versions"}
-    assert report["hardware"]["weights_in"] in ("float32", "bfloat16")
+    assert report["hardware"]["number_format"] in ("float32", "bfloat16")
     assert report["models"].keys() == {*BUNDLED_MODELS, "smollm2", "minilm"}
     assert report["versions"].keys() >= {"ftdemo", "python", "torch"}
 

@@ -147,7 +147,7 @@ def test_labelled_texts_have_their_labels_as_targets() -> None:
 
 
 def test_a_packed_row_counts_each_text_from_nought_and_shows_it_only_itself() -> None:
-    batch = collate_packed([[SHORT, LONG]], PAD, length=10, count=1)
+    batch = collate_packed([[SHORT, LONG]], PAD, length=10)
     assert batch.input_ids.tolist() == [[11, 12, 13, 21, 22, 23, 24, 25, PAD, PAD]]
     assert batch.loss_positions.int().tolist() == [[0, 1, 0, 1, 0, 1, 1, 0, 0, 0]]
     assert batch.targets.tolist() == [13, 22, 24, 25]
@@ -159,15 +159,15 @@ def test_a_packed_row_counts_each_text_from_nought_and_shows_it_only_itself() ->
     assert not batch.attention_mask[0, 0, :8, 8:].any()
 
 
-def test_all_packed_batches_have_one_shape_and_no_position_sees_nothing() -> None:
-    batch = collate_packed([[SHORT]], PAD, length=6, count=3)
-    assert batch.input_ids.shape == (3, 6)
-    assert batch.attention_mask.shape == (3, 1, 6, 6)
+def test_no_position_of_a_packed_row_sees_nothing() -> None:
+    batch = collate_packed([[SHORT]], PAD, length=6)
+    assert batch.input_ids.shape == (1, 6)
+    assert batch.attention_mask.shape == (1, 1, 6, 6)
     assert batch.attention_mask.any(dim=-1).all()  # the softmax over nothing would be 0 / 0
 
 
 def test_a_batch_without_targets_reads_the_same_and_trains_nothing() -> None:
-    batch = collate_packed([[SHORT], [LONG]], PAD, length=6, count=2)
+    batch = collate_packed([[SHORT], [LONG]], PAD, length=6)
     blind = batch.without_targets()
     assert torch.equal(blind.input_ids, batch.input_ids)
     assert not blind.loss_positions.any()
@@ -175,7 +175,7 @@ def test_a_batch_without_targets_reads_the_same_and_trains_nothing() -> None:
 
 
 def test_a_batch_moves_as_a_whole() -> None:
-    for batch in (collate([SHORT, LONG], PAD), collate_packed([[SHORT], [LONG]], PAD, length=6, count=2)):
+    for batch in (collate([SHORT, LONG], PAD), collate_packed([[SHORT], [LONG]], PAD, length=6)):
         moved = batch.to(torch.device("meta"))
         values = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
         assert {value.device.type for value in values} == {"meta"}
@@ -222,7 +222,7 @@ def model(own_tokenizer: Any) -> Any:
 
 def pack(texts: Sequence[Example], *, count: int = 3) -> Batch:
     """The texts in three rows: one that leaves room, and two and three that leave none."""
-    return collate_packed([texts[:1], texts[1:3], texts[3:]], PAD, length=ROW, count=count)
+    return collate_packed([texts[:1], texts[1:3], texts[3:]], PAD, length=ROW)
 
 
 def logits_of(model: Any, batch: Batch) -> torch.Tensor:
@@ -281,9 +281,7 @@ def test_a_text_does_not_see_its_neighbours_in_a_packed_row(
     other = Example(9, tuple((token + 1) % 512 for token in row[changed].input_ids), row[changed].completion_mask)
     changed_row = [*row[:changed], other, *row[changed + 1 :]]
     with torch.no_grad():
-        before, after = (
-            logits_of(model, collate_packed([each], PAD, length=ROW, count=1))[0] for each in (row, changed_row)
-        )
+        before, after = (logits_of(model, collate_packed([each], PAD, length=ROW))[0] for each in (row, changed_row))
     ends = [0, *itertools.accumulate(map(len, row))]
     same = [torch.equal(before[start:end], after[start:end]) for start, end in itertools.pairwise(ends)]
     assert same == [place != changed for place in range(3)]
@@ -293,5 +291,5 @@ def test_a_text_does_not_see_its_neighbours_in_a_packed_row(
 def test_what_fills_a_row_changes_no_text(attention: str, model: Any, texts: list[Example]) -> None:
     model.set_attn_implementation(attention)
     with torch.no_grad():
-        one, other = (logits_of(model, collate_packed([texts[:1]], pad, length=ROW, count=1))[0] for pad in (PAD, 17))
+        one, other = (logits_of(model, collate_packed([texts[:1]], pad, length=ROW))[0] for pad in (PAD, 17))
     assert torch.equal(one[:LENGTH], other[:LENGTH])

@@ -14,7 +14,7 @@ import pytest
 from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Text, Turn, load_splits, read_rows, stream_rows
 from ftdemo.errors import DataError
 from ftdemo.recipe import Recipe
-from ftdemo.training.methods import prepare
+from ftdemo.training.prepare import prepare
 
 GOOD = '{"prompt": "Where is my lamp?", "completion": "On the quay."}'
 

@@ -20,8 +20,8 @@ from ftdemo.estimate.parameters import parameter_counts
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe, named
 from ftdemo.training.inspection import inspect_recipe
-from ftdemo.training.loop import assemble, loss_sum, plan_run
-from ftdemo.training.methods import prepare
+from ftdemo.training.loop import assemble, plan_run
+from ftdemo.training.prepare import prepare
 
 SMALL = memory.Size(total=1000, matrices=800, layers=2, width=10, inner=20, heads=2, key_width=5, vocabulary=7)
 
@@ -84,7 +84,7 @@ def test_what_a_real_forward_pass_keeps_is_what_the_formula_says(model: str, met
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = loss_sum(learner.model, batch, learner)
+        loss = learner.method.loss(learner.model, batch, learner)
     rows, length = batch.input_ids.shape
     size = memory.size_of(models.configuration(model))
     predicted = memory.memory(

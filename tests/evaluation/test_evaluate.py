@@ -28,8 +28,9 @@ from ftdemo.evaluation.evaluate import (
 from ftdemo.events import Answer
 from ftdemo.models.load import Source, load_causal_lm
 from ftdemo.runs.run import Run
+from ftdemo.training.learner import Learner
 from ftdemo.training.loop import evaluate_heldout
-from ftdemo.training.methods import Learner, prepare
+from ftdemo.training.prepare import prepare
 
 
 def mean(sample: numpy.ndarray) -> float:

@@ -15,7 +15,7 @@ from ftdemo.models.load import Source, load_causal_lm, load_ready
 from ftdemo.recipe import Recipe
 from ftdemo.runs.run import Run
 from ftdemo.training.loop import train
-from ftdemo.training.methods import prepare
+from ftdemo.training.prepare import prepare
 
 
 @pytest.fixture(scope="module")

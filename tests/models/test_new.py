@@ -179,7 +179,7 @@ def test_model_and_tokenizer_come_back_from_a_folder(own_tokenizer: Any, tmp_pat
     model.save_pretrained(tmp_path)
     own_tokenizer.save_pretrained(tmp_path)
     source = Source(name="mine", path=str(tmp_path), origin="", sha256="")
-    again: Any = models.load_model(source)
+    again: Any = models.load_saved(source)
     tokenizer = models.load_tokenizer(source)
     assert models.vocabulary_hash(tokenizer) == models.vocabulary_hash(own_tokenizer)
     assert tokenizer(tales(1)[0])["input_ids"] == own_tokenizer(tales(1)[0])["input_ids"]

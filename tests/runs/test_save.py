@@ -31,8 +31,9 @@ from ftdemo.runs.perform import perform
 from ftdemo.runs.publish import release
 from ftdemo.runs.run import Run
 from ftdemo.runs.save import model_card
+from ftdemo.training.learner import Learner
 from ftdemo.training.loop import train
-from ftdemo.training.methods import Learner, prepare
+from ftdemo.training.prepare import prepare
 
 METHODS = ["full", "lora", "dora", "qlora", "scratch", "probe", "classify"]
 TALK = [Turn("system", "Be brief."), Turn("user", "Is it open?"), Turn("assistant", "Aye."), Turn("user", "Today?")]
@@ -348,9 +349,9 @@ def test_a_qlora_update_fits_the_unpacked_weights_and_not_the_original_ones(done
     _needs_bitsandbytes("qlora")
     done = done_by["qlora"]
     merged = release(done.run, tmp_path / "merged", "merged").folder
-    plain = models.load_model(models.resolve(done.run.recipe.model), dtype=torch.float32)
+    plain = models.load_saved(models.resolve(done.run.recipe.model), dtype=torch.float32)
     wrong = PeftModel.from_pretrained(plain, done.run.folder).merge_and_unload()
-    right = models.load_model(models.resolve(str(merged)), dtype=torch.float32)
+    right = models.load_saved(models.resolve(str(merged)), dtype=torch.float32)
     apart = max((a - b).abs().max().item() for a, b in zip(right.parameters(), wrong.parameters(), strict=True))
     assert apart > 1e-3  # what 4 bits round away
 

@@ -29,8 +29,9 @@ from ftdemo.data.tokenize import render
 from ftdemo.events import Step
 from ftdemo.recipe import Recipe
 from ftdemo.site import lessons
+from ftdemo.training.learner import Learner
 from ftdemo.training.loop import plan_run, train
-from ftdemo.training.methods import Learner, prepare
+from ftdemo.training.prepare import prepare
 
 pytestmark = [
     pytest.mark.browser,

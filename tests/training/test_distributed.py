@@ -29,7 +29,7 @@ from ftdemo.runs.perform import perform
 from ftdemo.runs.run import Run
 from ftdemo.training import distributed
 from ftdemo.training.loop import _hand_over
-from ftdemo.training.methods import prepare
+from ftdemo.training.prepare import prepare
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
@@ -62,7 +62,7 @@ from accelerate.utils import DistributedType
 from ftdemo.training import distributed
 from ftdemo.runs import perform as runs
 from ftdemo.events import Step
-from ftdemo.training.methods import prepare
+from ftdemo.training.prepare import prepare
 from ftdemo.recipe import Recipe
 from ftdemo.runs.perform import perform
 from ftdemo.runs.run import Run

@@ -3,16 +3,39 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ftdemo.training.hardware import Race, cpu_name, describe, dtype_race, peak_memory, reset_peak_memory
+from ftdemo.training import hardware
+from ftdemo.training.hardware import cpu_name, describe, dtype_race, peak_memory, pick_dtype, reset_peak_memory
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("float32", "bfloat16", "winner"), [(100, 250, "bfloat16"), (100, 110, "float32"), (100, 20, "float32")]
+    ("flags", "dtype", "because"),
+    [
+        ({"avx2", "avx512f", "amx_bf16", "avx512_bf16"}, torch.bfloat16, "AMX"),
+        ({"avx2", "avx512f", "avx512_bf16"}, torch.bfloat16, "AVX512-BF16"),
+        ({"asimd", "bf16"}, torch.bfloat16, "ARM's BF16"),
+        ({"avx2", "avx512f"}, torch.float32, "no instructions that multiply bfloat16"),
+    ],
 )
-def test_bfloat16_must_win_clearly(float32: float, bfloat16: float, winner: str) -> None:
-    assert Race(float32, bfloat16).winner == winner
+def test_the_number_format_follows_from_what_the_processor_can_do(
+    flags: set[str], dtype: torch.dtype, because: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset(flags))
+    picked = pick_dtype("auto", CPU)
+    assert picked.dtype == dtype
+    assert because in picked.reason
+
+
+def test_no_trial_decides_the_number_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "dtype_race", lambda device: pytest.fail("a loaded machine would decide it"))
+    assert pick_dtype("auto", CPU) == pick_dtype("auto", CPU)
+
+
+@pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
+def test_a_number_format_in_the_recipe_is_taken(wanted: str) -> None:
+    picked = pick_dtype(wanted, CPU)
+    assert (picked.name, picked.reason) == (wanted, "set in the recipe")
 
 
 def test_the_race_is_measured_once() -> None:
@@ -33,4 +56,3 @@ def test_a_run_can_name_its_machine() -> None:
     assert machine["device"] == "cpu"
     assert machine["device_name"] == cpu_name() != ""
     assert machine["cores"] >= 1
-    assert machine["race_gflops"].keys() == {"float32", "bfloat16"}

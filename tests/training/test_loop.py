@@ -18,9 +18,9 @@ from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Evaluated, Event, Finished, Started, Step
 from ftdemo.recipe import Recipe
 from ftdemo.runs.run import Run
-from ftdemo.training.hardware import has_cpp_compiler
-from ftdemo.training.loop import assemble, evaluate_heldout, learning_rate, loss_sum, train
-from ftdemo.training.methods import Learner, prepare
+from ftdemo.training.learner import Learner
+from ftdemo.training.loop import assemble, evaluate_heldout, learning_rate, train
+from ftdemo.training.prepare import prepare
 
 Trained = tuple[dict[str, torch.Tensor], Learner, list[Event]]
 
@@ -163,32 +163,11 @@ def test_another_seed_gives_other_numbers(tiny: Trained) -> None:
 def test_logits_only_at_trained_tokens_give_the_loss_of_all_logits(learner: Learner) -> None:
     batch = collate(learner.train[:3], learner.tokenizer.pad_token_id)
     with torch.no_grad():
-        sparse = loss_sum(learner.model, batch, learner)
+        sparse = learner.method.loss(learner.model, batch, learner)
         logits = learner.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         full = torch.nn.functional.cross_entropy(logits[batch.loss_positions], batch.targets, reduction="sum")
     # float32 sums in another order: 1e-5 a token is some hundred roundings of a loss near 5
     assert sparse.item() == pytest.approx(full.item(), abs=1e-5 * len(batch.targets))
-
-
-def test_batches_of_a_compiled_run_have_one_shape(tiny: Trained) -> None:
-    compiled = replace(tiny[1], recipe=TINY.with_settings({"compile": True}))
-    # 512 tokens in rows of 64, whatever is in them
-    assert assemble(compiled, compiled.train, [[0], [1]]).input_ids.shape == (8, 64)
-
-
-@pytest.mark.skipif(not has_cpp_compiler(), reason="needs a C++ compiler")
-def test_a_compiled_run_is_the_run_it_would_have_been(tiny: Trained) -> None:
-    _, learner, events = trained_by(TINY.with_settings({"compile": True}))
-    # one epoch in float32: its kernels round in another order
-    assert [step.loss for step in steps(events)] == pytest.approx([step.loss for step in steps(tiny[2])], rel=1e-3)
-    assert [look.loss for look in looks(events)] == pytest.approx([look.loss for look in looks(tiny[2])], rel=1e-3)
-    assert weights(learner).keys() == weights(tiny[1]).keys()
-
-
-def test_compiling_without_a_compiler_is_refused_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftdemo.training.hardware.has_cpp_compiler", lambda: False)
-    with pytest.raises(TrainingError, match=r"no C\+\+ compiler"):
-        next(train(TINY.with_settings({"compile": True})))
 
 
 def test_padded_rows_have_the_loss_and_gradient_of_rows_alone(learner: Learner) -> None:
@@ -215,8 +194,8 @@ def loss_and_gradient(learner: Learner, batches: list[list[list[int]]]) -> tuple
     learner.model.zero_grad()
     value = 0.0
     for rows in batches:
-        loss = loss_sum(learner.model, assemble(learner, learner.train, rows), learner) / total
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = learner.method.loss(learner.model, assemble(learner, learner.train, rows), learner) / total
+        loss.backward()
         value += loss.item()
     gradient = torch.cat([w.grad.flatten() for w in learner.trainable.values() if w.grad is not None])
     learner.model.zero_grad()
@@ -234,7 +213,7 @@ def test_packed_rows_train_as_well_as_padded_ones(tiny: Trained) -> None:
 def test_the_head_is_whole_again_after_a_step(learner: Learner) -> None:
     batch = collate(learner.train[:1], learner.tokenizer.pad_token_id)
     with torch.no_grad():
-        loss_sum(learner.model, batch, learner)
+        learner.method.loss(learner.model, batch, learner)
         logits = learner.model(input_ids=batch.input_ids).logits
     assert logits.shape == (*batch.input_ids.shape, learner.model.config.vocab_size)
 
@@ -257,8 +236,8 @@ def test_bfloat16_weights_give_nearly_the_float32_loss(learner: Learner) -> None
     rounded = prepare(QUICK.with_settings({"dtype": "bfloat16"}))
     batch = collate(learner.train[:4], learner.tokenizer.pad_token_id)
     with torch.no_grad():
-        exact = loss_sum(learner.model, batch, learner).item()
-        rough = loss_sum(rounded.model, batch, rounded).item()
+        exact = learner.method.loss(learner.model, batch, learner).item()
+        rough = rounded.method.loss(rounded.model, batch, rounded).item()
     # bfloat16 keeps 8 bits, a relative step of 1/256; over 30 layers errors average out to about that
     assert rough == pytest.approx(exact, rel=2 / 256)
     assert all(weight.dtype == torch.float32 for weight in rounded.trainable.values())

@@ -12,10 +12,13 @@ from conftest import QUICK, steps, write_rows
 
 from ftdemo.data.batches import collate
 from ftdemo.errors import DataError, ModelError, RecipeError
+from ftdemo.models.layers import adapted_layers, count_parameters
 from ftdemo.models.load import Source, load_causal_lm
 from ftdemo.recipe import Recipe
-from ftdemo.training.loop import assemble, evaluate_heldout, loss_sum, train
-from ftdemo.training.methods import Learner, adapted_layers, add_lora, count_parameters, prepare
+from ftdemo.training.learner import Learner
+from ftdemo.training.loop import assemble, evaluate_heldout, train
+from ftdemo.training.methods.lora import add_lora
+from ftdemo.training.prepare import prepare
 
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="qlora needs bitsandbytes, which is not installed"
@@ -175,7 +178,7 @@ def test_a_4_bit_base_lets_gradients_through_also_after_it_was_judged(lora_recip
     def gradients() -> list[torch.Tensor]:
         learner.model.train()
         learner.model.zero_grad()
-        loss_sum(learner.model, batch, learner).backward()  # type: ignore[no-untyped-call]
+        learner.method.loss(learner.model, batch, learner).backward()
         return [weight.grad.clone() for weight in learner.trainable.values() if weight.grad is not None]
 
     before = gradients()
@@ -262,9 +265,9 @@ def test_dropout_is_off_so_that_runs_can_be_compared(method: str, probe_recipe: 
     batch = assemble(learner, learner.train, [[0], [1], [2]])
     with torch.no_grad():
         learner.model.train()
-        training = loss_sum(learner.model, batch, learner)
+        training = learner.method.loss(learner.model, batch, learner)
         learner.model.eval()
-        judging = loss_sum(learner.model, batch, learner)
+        judging = learner.method.loss(learner.model, batch, learner)
     assert torch.equal(training, judging)
 
 
@@ -274,7 +277,7 @@ def test_a_classifiers_loss_is_that_of_its_labels(probe_recipe: Recipe) -> None:
     with torch.no_grad():
         logits = learner.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         by_hand = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="sum")
-        assert loss_sum(learner.model, batch, learner).item() == pytest.approx(by_hand.item(), rel=1e-6)
+        assert learner.method.loss(learner.model, batch, learner).item() == pytest.approx(by_hand.item(), rel=1e-6)
     rows = islice(learner.splits.train, 3)
     assert [learner.labels[target] for target in batch.targets] == [getattr(row, "label", None) for row in rows]
 

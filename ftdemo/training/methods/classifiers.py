@@ -1,0 +1,70 @@
+"""Classifiers: a new head that sorts texts, alone on frozen features, or with all weights below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ftdemo.errors import ModelError
+from ftdemo.recipe import Method, Recipe
+from ftdemo.training.methods.full import all_weights
+from ftdemo.training.methods.losses import label_loss
+from ftdemo.training.methods.start import Base, switch_dropout_off
+
+
+def with_new_head(base: Base) -> Any:
+    """The model in float32 with a new, random head, on pre-trained or on random weights."""
+    from ftdemo.models import load
+
+    make = load.with_random_weights if base.recipe.weights == "random" else load.load_classifier
+    return make(base.source, base.labels, base.tokenizer)
+
+
+def head_only(model: Any, _recipe: Recipe) -> Any:
+    """A linear probe: the features stay as they are, and one linear layer on top of them learns (Alain & Bengio 2016).
+
+    Raises:
+        ModelError: If the model has no head that could be told from the rest.
+    """
+    switch_dropout_off(model)
+    model.requires_grad_(False)
+    head = getattr(model, "classifier", None) or getattr(model, "score", None)
+    if head is None:
+        raise ModelError(f"{type(model).__name__} has no classification head.", "Use minilm or smollm2.")
+    head.requires_grad_(True)
+    return model
+
+
+def _classifier(
+    name: str, lr: float, prepare: Callable[[Any, Recipe], Any], *, summary: str, title: str, trains: str
+) -> Method:
+    return Method(
+        name=name,
+        summary=summary,
+        load=with_new_head,
+        prepare=prepare,
+        loss=label_loss,
+        count_parameters=None,
+        describe=lambda _recipe: trains,
+        title=title,
+        is_classifier=True,
+        defaults={"model": "minilm", "data": "shop-mail", "lr": lr},
+    )
+
+
+PROBE = _classifier(
+    "probe",
+    2e-2,
+    head_only,
+    summary="one linear layer on frozen features",
+    title="Linear probe on {name}",
+    trains="One linear layer on frozen features",
+)
+CLASSIFY = _classifier(
+    "classify",
+    2e-4,
+    all_weights,
+    summary="all weights, with a new head that sorts texts",
+    title="Classifier from {name}",
+    trains="All weights, with a new head",
+)

@@ -1,0 +1,30 @@
+"""Full fine-tuning: every weight of a pre-trained model is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftdemo.models.shapes import count_all
+from ftdemo.recipe import Method, Recipe
+from ftdemo.training.methods.losses import next_token_loss
+from ftdemo.training.methods.start import in_float32, switch_dropout_off
+
+
+def all_weights(model: Any, _recipe: Recipe) -> Any:
+    """Every weight is trained. Dropout is off, so that runs can be compared."""
+    switch_dropout_off(model)
+    return model.requires_grad_(True)
+
+
+FULL = Method(
+    name="full",
+    summary="all weights",
+    load=in_float32,
+    prepare=all_weights,
+    loss=next_token_loss,
+    count_parameters=count_all,
+    describe=lambda _recipe: "All weights",
+    title="{name}, fine-tuned",
+    optimizers=("adamw", "muon"),
+    data_of_bundled="story-requests",
+)

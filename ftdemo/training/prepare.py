@@ -1,0 +1,220 @@
+"""From a recipe to a learner: load the rows, tokenize them, load the model, adapt it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ftdemo.data import BUILT_IN, Labelled, Row, Splits, load_splits
+from ftdemo.data.tokenize import Examples, encode_all
+from ftdemo.errors import DataError, RecipeError
+from ftdemo.models import load, new
+from ftdemo.models.catalog import NEW, LearningRate, known_learning_rate, usual_learning_rate
+from ftdemo.models.layers import count_parameters
+from ftdemo.recipe import METHODS, Recipe
+from ftdemo.training.hardware import pick_device, pick_dtype
+from ftdemo.training.learner import Learner
+from ftdemo.training.methods.start import Base
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+_OURS_UP_TO = 512
+"""Longest row, in tokens, for which plain attention beats the fused kernel's slow backward pass on a CPU."""
+_MAX_LABELS = 1000
+
+
+@load.one_at_a_time
+def prepare(recipe: Recipe) -> Learner:
+    """Read the rows, tokenize them, load the model, and adapt it: decide which of its weights are trained.
+
+    The same recipe gives the same starting weights.
+
+    Raises:
+        FtdemoError: If data, model and recipe do not go together; the error says why.
+    """
+    from ftdemo.training.optimizers import make_optimizer
+
+    load.quiet_transformers()
+    rows = load_rows(recipe)
+    device = pick_device(recipe.device)
+    examples = tokenize(rows, recipe)
+    number_format = pick_dtype(recipe.dtype, device)
+    base = Base(recipe, examples.source, examples.tokenizer, number_format.dtype, device, rows.labels)
+    model, attention = load_model(base, examples.train)
+    rate = _learning_rate(recipe, model)
+    recipe = recipe if recipe.lr else recipe.with_settings({"lr": rate.value})
+    adapted = METHODS[recipe.method].prepare(model, recipe).to(device)
+    return Learner(
+        recipe=recipe,
+        source=examples.source,
+        model=adapted,
+        optimizer=make_optimizer(adapted, recipe),
+        tokenizer=examples.tokenizer,
+        splits=rows.splits,
+        train=examples.train,
+        heldout=examples.heldout,
+        labels=rows.labels,
+        device=device,
+        dtype=number_format.dtype,
+        attention=attention,
+        reasons={"lr": rate.reason, "dtype": number_format.reason},
+    )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a recipe's data, and the classes they belong to, where they have labels."""
+
+    splits: Splits
+    labels: tuple[str, ...]
+
+
+def load_rows(recipe: Recipe) -> Rows:
+    """Read the recipe's data and split it.
+
+    Raises:
+        FtdemoError: If it cannot be read, or the method learns from another kind of rows.
+    """
+    splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
+    _refuse_other_rows(splits, recipe)
+    return Rows(splits, _labels(splits) if recipe.is_classifier else ())
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Rows as a model reads them."""
+
+    source: load.Source
+    tokenizer: PreTrainedTokenizerBase
+    train: Examples
+    heldout: Examples
+
+
+def tokenize(rows: Rows, recipe: Recipe) -> Tokenized:
+    """Encode the rows for the recipe's model; a new model's tokenizer is trained on them first.
+
+    Raises:
+        FtdemoError: If there is no such model, or no row has a trained token within `max_length`.
+    """
+    source, tokenizer = source_and_tokenizer(recipe, rows.splits)
+    train = encode_rows(rows.splits.train, tokenizer, recipe, rows.labels)
+    if not train:
+        raise DataError(
+            f"{recipe.data}: no row has a trained token within its first {recipe.max_length} tokens.",
+            "Raise `max_length`, or shorten the prompts.",
+        )
+    return Tokenized(
+        source, tokenizer, train, encode_rows(_evaluated(rows.splits, recipe), tokenizer, recipe, rows.labels)
+    )
+
+
+def load_model(base: Base, examples: Examples) -> tuple[Any, str]:
+    """The model that the method starts from, with the kernels that are fastest for these examples.
+
+    Returns:
+        The model, and the name of the attention that it uses.
+    """
+    import torch
+
+    from ftdemo.models import kernels
+
+    torch.manual_seed(base.recipe.seed)  # new weights and new adapters are drawn after this, in this order
+    model = METHODS[base.recipe.method].load(base)
+    _refuse_packing_beyond_window(model, base.recipe)
+    attention = _pick_attention(model, examples, base.recipe, base.device)
+    model.set_attn_implementation(attention)
+    if model.config.model_type in kernels.VERIFIED_MODELS:
+        kernels.use_fused_norms(model)
+        kernels.use_fused_gates(model)
+    return model, attention
+
+
+def _learning_rate(recipe: Recipe, model: Any) -> LearningRate:
+    """The recipe's peak learning rate, or the usual one for the model's size, and why it is this one."""
+    method = METHODS[recipe.method]
+    if recipe.lr is None:
+        return usual_learning_rate(count_parameters(model), method.rate_family, method.rate_factor)
+    if "lr" in recipe.model_fields_set:
+        return LearningRate(recipe.lr, "set in the recipe")
+    known = known_learning_rate(recipe.model, method.rate_family, method.rate_factor)
+    return known if known and known.value == recipe.lr else LearningRate(recipe.lr, f"the usual one for {method.name}")
+
+
+def source_and_tokenizer(recipe: Recipe, splits: Splits) -> tuple[load.Source, PreTrainedTokenizerBase]:
+    """Where the recipe's model comes from and the tokenizer that goes with it, which a new model learns first."""
+    if recipe.model == NEW:
+        texts = (text for row in splits.train for text in _texts(row))
+        generated = recipe.data in BUILT_IN and BUILT_IN[recipe.data].documents
+        corpus = recipe.data if generated else None
+        return replace(new.SOURCE, corpus=corpus), new.train_tokenizer(texts, recipe.vocabulary)
+    source = load.resolve(recipe.model)
+    return source, load.load_tokenizer(source)
+
+
+def _texts(row: Any) -> list[str]:
+    return [turn.content for turn in row.turns] if isinstance(row, Row) else [row.text]
+
+
+def _refuse_other_rows(splits: Splits, recipe: Recipe) -> None:
+    """A classifier learns from labels, everything else from text without them."""
+    labelled = isinstance(next(iter(splits.train)), Labelled)
+    if labelled and not recipe.is_classifier:
+        what = f"{recipe.data} holds texts with labels, but `method` is {recipe.method}, which learns no labels."
+        raise RecipeError(what, "Set `method` to classify or probe, or take `label` out of the rows.")
+    if recipe.is_classifier and not labelled:
+        what = f"`method` is {recipe.method}, but the rows of {recipe.data} have no labels."
+        raise RecipeError(what, 'Give rows like {"text": …, "label": …}.')
+
+
+def _refuse_packing_beyond_window(model: Any, recipe: Recipe) -> None:
+    """The mask of packed rows says which text a token belongs to; it would hide how far back a model may look."""
+    window = getattr(model.config, "sliding_window", None) or recipe.max_length
+    if recipe.packing and window < recipe.max_length:
+        what = f"`packing` is true, but this model looks back {window} tokens at most and `max_length` is larger."
+        raise RecipeError(what, f"Set `max_length` to {window} or less, or `packing: false`.")
+
+
+def _labels(splits: Splits) -> tuple[str, ...]:
+    labels: set[str] = set()
+    for row in splits.train:
+        if isinstance(row, Labelled):
+            labels.add(row.label)
+        if len(labels) > _MAX_LABELS:
+            raise DataError(f"There are more than {_MAX_LABELS} labels.", "Is `label` really a class, or free text?")
+    if len(labels) < 2:
+        raise DataError(
+            f"All training rows have the label {labels.pop()!r}.", "A classifier needs two classes or more."
+        )
+    return tuple(sorted(labels))
+
+
+def _evaluated(splits: Splits, recipe: Recipe) -> Sequence[Any]:
+    """The held-out rows that have a part in the held-out loss: of chats those that are answered, else all."""
+    chats = splits.heldout and isinstance(splits.heldout[0], Row)
+    return splits.heldout[: recipe.sample_prompts] if chats else splits.heldout
+
+
+def encode_rows(
+    rows: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, labels: tuple[str, ...] = ()
+) -> Examples:
+    """Rows as examples, with those tokens trained that a recipe says. See `encode_all`."""
+    return encode_all(
+        rows,
+        tokenizer,
+        train_on=recipe.train_on,
+        train_stop=recipe.train_stop,
+        max_length=recipe.max_length,
+        labels=labels,
+    )
+
+
+def _pick_attention(model: Any, examples: Examples, recipe: Recipe, device: torch.device) -> str:
+    from ftdemo.models import kernels
+
+    kernels.register_attention()
+    longest = recipe.max_length if recipe.packing else max(examples.lengths)
+    plain = model.config.model_type in kernels.VERIFIED_MODELS
+    return kernels.ATTENTION if device.type == "cpu" and plain and longest <= _OURS_UP_TO else "sdpa"
