@@ -113,37 +113,41 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Annotated[str, AfterValidator(_registered)] = Field(
-        "lora", description="how to train: which weights, and next to which"
+        "lora", description="training method: which weights are trained, and beside which"
     )
     model: str = Field(
         default_factory=_of_method("model", "tiny"),
-        description="tiny, nano, smollm2, minilm, a Hub id (owner/name) or a folder; new: with scratch",
+        description="model: tiny, nano, smollm2, minilm, new, a Hub id or a folder",
         min_length=1,
     )
     weights: Literal["pretrained", "random"] = Field(
-        default_factory=_of_method("weights", "pretrained"), description="what training starts from"
+        default_factory=_of_method("weights", "pretrained"), description="start from pre-trained or from random weights"
     )
     data: str = Field(
         default_factory=_default_data,
-        description="a built-in data set, a file, a folder with train.jsonl or of texts, a Hub id",
+        description="built-in data set, file, folder (train.jsonl, or texts) or Hub id",
         min_length=1,
     )
-    examples: int | None = Field(None, ge=1, description="use only the first N training rows")
+    examples: int | None = Field(None, ge=1, description="use only the first N training examples")
     train_on: Literal["completion", "all"] = Field(
-        default_factory=_of_method("train_on", "completion"), description="which tokens of a chat have a loss"
+        default_factory=_of_method("train_on", "completion"),
+        description="compute the loss on completions only, or on all tokens",
     )
-    train_stop: bool = Field(True, description="whether the stop token that ends an answer has a loss too")
-    seed: int = Field(0, ge=0, lt=2**32, description="seeds new weights and the order of the rows")
-    epochs: float = Field(1.0, gt=0, le=1000, description="passes over the training rows")
-    max_steps: int | None = Field(None, ge=1, description="stop after this many steps, if that comes first")
-    batch_tokens: int = Field(512, ge=16, le=2**20, description="tokens in a batch, padding included")
+    train_stop: bool = Field(True, description="train the stop token at the end of each completion, too")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of new weights and of the order of examples")
+    epochs: float = Field(1.0, gt=0, le=1000, description="passes over the training examples")
+    max_steps: int | None = Field(None, ge=1, description="stop after this many steps, even within an epoch")
+    batch_tokens: int = Field(512, ge=16, le=2**20, description="tokens per batch, padding included")
     accumulate: int = Field(1, ge=1, le=4096, description="batches whose gradients are summed for one step")
     packing: bool = Field(
         default_factory=_of_method("packing", False),
-        description="several texts in one row of max_length tokens, each blind to the others",
+        description="pack several texts into one row, each blind to the others",
     )
     max_length: int = Field(
-        default_factory=_of_method("max_length", 512), ge=8, le=131072, description="tokens of a row that are kept"
+        default_factory=_of_method("max_length", 512),
+        ge=8,
+        le=131072,
+        description="tokens that are kept of each example",
     )
     lr: float | None = Field(
         default_factory=_default_lr,
@@ -151,31 +155,35 @@ class Recipe(BaseModel):
         le=1,
         description="peak learning rate; null: usual for the model's size",
     )
-    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: of all weights, hidden matrices by Muon")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="optimizer; muon: hidden matrices by Muon, other weights by AdamW"
+    )
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="how the learning rate falls")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of AdamW, on matrices")
     rank: int = Field(default_factory=_of_method("rank", 8), ge=1, le=1024, description="rank r of the update B A")
-    alpha: float = Field(16.0, gt=0, le=4096, description="the update is scaled by alpha / rank")
-    rank_stabilized: bool = Field(False, description="rsLoRA: scale by alpha / sqrt(rank) instead")
-    lr_ratio: float = Field(1.0, ge=1, le=1024, description="LoRA+: B learns this many times faster than A")
-    targets: str | tuple[str, ...] = Field("all-linear", description="the matrices that get an adapter")
+    alpha: float = Field(16.0, gt=0, le=4096, description="scale the update by alpha / rank")
+    rank_stabilized: bool = Field(False, description="scale the update by alpha / sqrt(rank) instead (rsLoRA)")
+    lr_ratio: float = Field(1.0, ge=1, le=1024, description="train B with this many times the learning rate (LoRA+)")
+    targets: str | tuple[str, ...] = Field("all-linear", description="matrices that get an adapter, or all-linear")
     width: int = Field(128, ge=32, le=8192, multiple_of=32, description="hidden size of a new model")
-    layers: int = Field(4, ge=1, le=256, description="layers of a new model")
-    vocabulary: int = Field(1024, ge=320, le=2**18, description="tokens of a new model's own tokenizer")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of matrix products; auto: by the device")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where the model is placed")
+    layers: int = Field(4, ge=1, le=256, description="number of layers of a new model")
+    vocabulary: int = Field(1024, ge=320, le=2**18, description="number of tokens in a new model's tokenizer")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="number format of matrix products; auto: by the device"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to train on")
     eval_every: int | None = Field(20, ge=1, description="steps between evaluations of the held-out loss")
-    patience: int | None = Field(None, ge=1, description="evaluations without a lower loss before it stops")
+    patience: int | None = Field(None, ge=1, description="stop after this many evaluations without a lower loss")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     sample_every: int | None = Field(None, ge=1, description="steps between answers to the held-out prompts")
     answer_tokens: int = Field(
         default_factory=lambda values: _LONGER_ANSWERS.get(values.get("data", ""), 96),
         ge=1,
         le=4096,
-        description="tokens of an answer, at most",
+        description="maximum tokens per answer",
     )
-    sample_prompts: int = Field(12, ge=0, le=1000, description="held-out prompts that are answered")
+    sample_prompts: int = Field(12, ge=0, le=1000, description="number of held-out prompts to answer")
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -106,7 +106,7 @@ class _KeyOption(_RecipeOption):
             [f"--{name}/--no-{name}" if is_flag else f"--{name}", key],
             default=None,
             multiple=not is_flag,  # so that two different values can be refused
-            metavar=None if is_flag else _metavar(kinds),
+            metavar=None if is_flag else _metavar(key, kinds),
             help=_sentence(field.description or ""),
         )
 
@@ -156,7 +156,11 @@ def _takes_names(kinds: set[Any]) -> bool:
     return any(get_origin(kind) is tuple for kind in kinds)
 
 
-def _metavar(kinds: set[Any]) -> str:
+def _metavar(key: str, kinds: set[Any]) -> str:
+    from ftdemo.recipe import METHODS
+
+    if key == "method":  # its type is text: methods are registered, so that adding one changes no type
+        return f"[{'|'.join(METHODS)}]"
     for kind in kinds:
         if get_origin(kind) is Literal:
             return f"[{'|'.join(get_args(kind))}]"
