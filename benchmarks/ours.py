@@ -58,7 +58,9 @@ def _predicted(recipe: Recipe) -> Figures:
         asked = Path(folder) / "recipe.yaml"
         asked.write_text(recipe.to_yaml(), encoding="utf-8")
         command = [sys.executable, "-m", "ftdemo", "estimate", str(asked), "--json"]
-        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["here"]
+        predicted = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)[
+            "this_machine"
+        ]
         began = time.perf_counter()
         events = list(perform(recipe, Path(folder) / "run"))
         seconds = time.perf_counter() - began
@@ -66,11 +68,11 @@ def _predicted(recipe: Recipe) -> Figures:
     return {
         "tokens_per_second": ended.tokens_per_second,
         "seconds": seconds,
-        "seconds_predicted": told["seconds"],
+        "seconds_predicted": predicted["seconds"],
         "training_seconds": ended.seconds,
-        "training_seconds_predicted": told["training_seconds"],
+        "training_seconds_predicted": predicted["training_seconds"],
         "peak_bytes": float(ended.peak_memory_bytes),
-        "peak_bytes_predicted": told["memory_bytes"],
+        "peak_bytes_predicted": predicted["memory_bytes"],
     }
 
 

@@ -59,10 +59,10 @@ def _print_forecast(found: Forecast, utilization: float) -> None:
     from ftdemo.ui import page_at
 
     console = Console(highlight=False)
-    counts, here = found.counts, found.here
+    counts, machine = found.counts, found.this_machine
     share = f"{counts.trainable:,} of {counts.total:,} parameters are trained ({counts.share:.2%})"
     console.print(f"{found.model} by {found.method}: {share}")
-    guessed = ", estimated from their characters" if found.by_letters else ""
+    guessed = ", estimated from their characters" if found.tokens_estimated else ""
     examples = f"{found.rows:,} examples of {found.row_tokens:.0f} tokens{guessed}"
     console.print(
         f"{examples}: {found.tokens:,.0f} tokens in {found.steps:,} steps, {found.operations:.2g} operations\n"
@@ -70,18 +70,18 @@ def _print_forecast(found: Forecast, utilization: float) -> None:
     table = Table("memory on this machine", "GB", box=None, pad_edge=False)
     table.columns[1].justify = "right"
     for name in ("weights", "gradients", "optimizer", "activations", "logits", "workspace"):
-        table.add_row(name, f"{getattr(here.memory, name) / 1e9:.2f}")
-    table.add_row("libraries", f"{here.libraries_bytes / 1e9:.2f}")
-    table.add_row("peak", f"{here.memory_bytes / 1e9:.2f} of {here.has_bytes / 1e9:.0f}")
+        table.add_row(name, f"{getattr(machine.memory, name) / 1e9:.2f}")
+    table.add_row("libraries", f"{machine.libraries_bytes / 1e9:.2f}")
+    table.add_row("peak", f"{machine.memory_bytes / 1e9:.2f} of {machine.available_bytes / 1e9:.0f}")
     console.print(table)
     devices = Table("\ndevice", "\ntime", "memory\nGB", "", box=None, pad_edge=False)
-    timed = _duration(here.seconds) if here.seconds is not None else f"not timed: {here.why_untimed}"
-    devices.add_row(f"this machine, {here.dtype}", timed, f"{here.memory_bytes / 1e9:.1f}", "")
-    for each in found.elsewhere:
-        fits = "fits" if each.fits else f"does not fit: it has {each.has_bytes / 1e9:.0f}"
+    timed = _duration(machine.seconds) if machine.seconds is not None else f"not timed: {machine.untimed_reason}"
+    devices.add_row(f"this machine, {machine.dtype}", timed, f"{machine.memory_bytes / 1e9:.1f}", "")
+    for each in found.accelerators:
+        fits = "fits" if each.fits else f"does not fit: it has {each.available_bytes / 1e9:.0f}"
         devices.add_row(each.device, _duration(each.seconds), f"{each.memory_bytes / 1e9:.1f}", fits)
     console.print(devices)
-    if found.elsewhere:
+    if found.accelerators:
         assumed = f"Accelerators: only the training steps, in bfloat16, at an assumed {utilization:.0%} of peak speed."
         console.print(f"{assumed} Change the batch with --batch-tokens.")
     if found.price is not None:

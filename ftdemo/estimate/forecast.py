@@ -1,4 +1,4 @@
-"""What a recipe will take before it is carried out: here, by a few steps that are timed, and elsewhere, by formulas."""
+"""Predict what a recipe takes: on this machine from a few steps that are timed, on accelerators from formulas."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ from ftdemo.models import load as models
 from ftdemo.recipe import METHODS, Recipe
 from ftdemo.training import hardware
 
-_LETTERS = 4
-"""To a token, roughly, where the model's own tokenizer is not here."""
+_CHARACTERS_PER_TOKEN = 4
+"""A rule of thumb for English, used if the model's own tokenizer is not on this machine."""
 _ROWS = 1000
 _STEPS = 10
-"""That are timed: more than a demo takes, for nobody waits before a page."""
+"""The steps that are timed: more than a demo times, because no reader waits for a page."""
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """What the recipe takes on an accelerator, with weights and products in bfloat16."""
+class AcceleratorForecast:
+    """What a recipe takes on an accelerator, with weights and products in bfloat16."""
 
     device: str
     seconds: float
     memory_bytes: float
-    has_bytes: float
+    available_bytes: float
     source: str
 
     @property
     def fits(self) -> bool:
-        """Whether its memory holds what is needed."""
-        return self.memory_bytes <= self.has_bytes
+        """Whether the recipe fits into the accelerator's memory."""
+        return self.memory_bytes <= self.available_bytes
 
 
 @dataclass(frozen=True)
-class Here:
-    """What it takes on this machine."""
+class MachineForecast:
+    """What a recipe takes on this machine."""
 
     memory: Memory
     libraries_bytes: int
     """What the process holds before any model is loaded."""
-    has_bytes: int
+    available_bytes: int
     dtype: str
     seconds: float | None
-    """By a few steps that were timed; nothing where they were not."""
+    """Extrapolated from the timed steps; None if none were timed."""
     training_seconds: float | None
     """Of these, in steps: without loading, and without evaluations."""
-    why_untimed: str = ""
+    untimed_reason: str = ""
 
     @property
     def memory_bytes(self) -> float:
-        """All that the process will hold."""
+        """Everything that the process will hold."""
         return self.memory.total + self.libraries_bytes
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a recipe will take."""
+    """What a recipe takes."""
 
     model: str
     method: str
@@ -72,21 +72,21 @@ class Forecast:
     row_tokens: float
     tokens: float
     steps: int
-    by_letters: bool
-    """Whether tokens were judged by letters, for lack of the model's tokenizer."""
+    tokens_estimated: bool
+    """Whether tokens were estimated from characters, because the model's tokenizer is not on this machine."""
     operations: float
-    here: Here
-    elsewhere: tuple[Elsewhere, ...]
+    this_machine: MachineForecast
+    accelerators: tuple[AcceleratorForecast, ...]
     price: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        found = asdict(self)
-        found["here"]["memory_bytes"] = self.here.memory_bytes
-        found["here"]["memory"]["total"] = self.here.memory.total
-        for each, told in zip(self.elsewhere, found["elsewhere"], strict=True):
-            told["fits"] = each.fits
-        return found
+        """Plain values, with those that properties compute."""
+        values = asdict(self)
+        values["this_machine"]["memory_bytes"] = self.this_machine.memory_bytes
+        values["this_machine"]["memory"]["total"] = self.this_machine.memory.total
+        for accelerator, its_values in zip(self.accelerators, values["accelerators"], strict=True):
+            its_values["fits"] = accelerator.fits
+        return values
 
 
 def forecast(
@@ -97,107 +97,107 @@ def forecast(
     per_million: float | None = None,
     timed: bool = True,
 ) -> Forecast:
-    """What a recipe will take.
+    """Predict what a recipe takes.
 
     Args:
-        recipe: Of a method whose parameters can be counted.
+        recipe: A recipe of a method whose parameters can be counted.
         devices: Accelerators, by their names in `memory.ACCELERATORS`.
         utilization: The share of its peak that an accelerator reaches.
         per_million: A host's price for a million training tokens.
-        timed: Whether a few steps are taken here, where the model is here and there is memory for it.
+        timed: Whether to time a few steps, if the model is on this machine and fits into its memory.
 
     Raises:
         FtdemoError: If model or rows cannot be read, or there is no such method or device.
     """
     if recipe.method not in countable_methods():
         known = ", ".join(countable_methods())
-        raise UsageError(f"`method` is {recipe.method}, of which nothing is predicted.", f"Use {known}.")
+        raise UsageError(f"`method` is {recipe.method}, which has no estimate.", f"Use {known}.")
     if unknown := [name for name in devices if name not in ACCELERATORS]:
         raise UsageError(f"There is no data on {unknown[0]}.", f"There is on: {', '.join(ACCELERATORS)}.")
     hardware.pick_device(recipe.device)
     libraries = _libraries()
-    size, counts = _sized(recipe)
-    reads, by_letters = _reads(recipe)
+    size, counts = _size_and_counts(recipe)
+    workload, tokens_estimated = _workload(recipe)
     operations = memory.operations(
         size,
         trainable=counts.trainable,
         low_rank=recipe.is_low_rank,
-        tokens=reads.tokens,
-        row_tokens=reads.row_tokens,
-        trained_share=reads.trained_share,
+        tokens=workload.tokens,
+        row_tokens=workload.row_tokens,
+        trained_share=workload.trained_share,
     )
     dtype = _dtype(recipe)
-    here, there = (_memory(recipe, size, counts, reads, products) for products in (dtype, "bfloat16"))
+    own, accelerated = (_memory(recipe, size, counts, workload, products) for products in (dtype, "bfloat16"))
     return Forecast(
         model=recipe.model,
         method=recipe.method,
         counts=counts,
-        rows=reads.rows,
-        row_tokens=reads.row_tokens,
-        tokens=reads.tokens,
-        steps=math.ceil(reads.tokens / reads.step_tokens),
-        by_letters=by_letters,
+        rows=workload.rows,
+        row_tokens=workload.row_tokens,
+        tokens=workload.tokens,
+        steps=math.ceil(workload.tokens / workload.step_tokens),
+        tokens_estimated=tokens_estimated,
         operations=operations,
-        here=_here(recipe, here, libraries, dtype, reads.tokens, timed=timed),
-        elsewhere=tuple(
-            Elsewhere(
+        this_machine=_this_machine(recipe, own, libraries, dtype, workload.tokens, timed=timed),
+        accelerators=tuple(
+            AcceleratorForecast(
                 device.name,
                 memory.seconds_on(device, operations, utilization),
-                there.total,
+                accelerated.total,
                 device.memory_bytes,
                 device.source,
             )
             for device in (ACCELERATORS[name] for name in devices)
         ),
-        price=None if per_million is None else memory.price(reads.tokens, per_million),
+        price=None if per_million is None else memory.price(workload.tokens, per_million),
     )
 
 
 def memory_here(recipe: Recipe) -> float | None:
-    """Bytes that a recipe's training holds on this machine, libraries included; nothing where it is not known.
+    """Bytes that training by a recipe holds on this machine, libraries included; None for a method without estimate.
 
     Raises:
         FtdemoError: If model or rows cannot be read.
     """
     if recipe.method not in countable_methods():
         return None
-    size, counts = _sized(recipe)
-    return _memory(recipe, size, counts, _reads(recipe)[0], _dtype(recipe)).total + _libraries()
+    size, counts = _size_and_counts(recipe)
+    return _memory(recipe, size, counts, _workload(recipe)[0], _dtype(recipe)).total + _libraries()
 
 
-def _sized(recipe: Recipe) -> tuple[Size, Counts]:
+def _size_and_counts(recipe: Recipe) -> tuple[Size, Counts]:
     targets = recipe.targets if isinstance(recipe.targets, str) else tuple(recipe.targets)
-    return _sized_as(recipe.model, recipe.method, recipe.rank, targets)
+    return _cached_size_and_counts(recipe.model, recipe.method, recipe.rank, targets)
 
 
 @lru_cache(maxsize=32)
-def _sized_as(model: str, method: str, rank: int, targets: str | tuple[str, ...]) -> tuple[Size, Counts]:
+def _cached_size_and_counts(model: str, method: str, rank: int, targets: str | tuple[str, ...]) -> tuple[Size, Counts]:
     config = models.configuration(model)
     return memory.size_of(config), parameter_counts(config, method=method, rank=rank, targets=targets)
 
 
-def _memory(recipe: Recipe, size: Size, counts: Counts, reads: throughput.Amount, products: str) -> Memory:
-    batch = min(recipe.batch_tokens, reads.rows * reads.row_tokens)
-    return memory.memory(
+def _memory(recipe: Recipe, size: Size, counts: Counts, workload: throughput.Amount, products: str) -> Memory:
+    batch = min(recipe.batch_tokens, workload.rows * workload.row_tokens)
+    return memory.training_memory(
         size,
         trainable=counts.trainable,
         low_rank=recipe.is_low_rank,
         frozen=METHODS[recipe.method].frozen_format or products,
         products=products,
         batch_tokens=round(batch),
-        row_tokens=reads.row_tokens,
-        trained_tokens=batch * reads.trained_share,
+        row_tokens=workload.row_tokens,
+        trained_tokens=batch * workload.trained_share,
     )
 
 
 def _dtype(recipe: Recipe) -> str:
-    """The format of matrix products here."""
+    """The number format of matrix products on this machine."""
     return hardware.pick_dtype(recipe.dtype, hardware.pick_device("cpu")).name
 
 
 @lru_cache(maxsize=1)
 def _libraries() -> int:
-    """Bytes that this process holds once all that training imports is there."""
+    """Bytes that this process holds once everything that training imports is loaded."""
     models.quiet_transformers()
     import accelerate  # noqa: F401
     import peft  # noqa: F401
@@ -207,41 +207,43 @@ def _libraries() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _reads(recipe: Recipe) -> tuple[throughput.Amount, bool]:
-    """How much is read, by the model's own tokens where its tokenizer is here, else by letters."""
+def _workload(recipe: Recipe) -> tuple[throughput.Amount, bool]:
+    """How many tokens the run reads, and whether they are estimated from characters for lack of the tokenizer."""
     try:
         return throughput.amount(recipe), False
     except FtdemoError as error:
         if isinstance(error, UsageError):  # the rows are at fault, not the model
             raise
     rows = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples).train
-    letters, trained, seen = 0, 0, 0
+    characters, trained, seen = 0, 0, 0
     for row in rows:
         if isinstance(row, Labelled) or seen == _ROWS:
             break
         seen += 1
-        letters += sum(len(turn.content) for turn in row.turns) if isinstance(row, Row) else len(row.text)
+        characters += sum(len(turn.content) for turn in row.turns) if isinstance(row, Row) else len(row.text)
         trained += len(row.reference) if isinstance(row, Row) else len(row.text)
-    row_tokens = min(letters / max(1, seen) / _LETTERS, recipe.max_length)
+    row_tokens = min(characters / max(1, seen) / _CHARACTERS_PER_TOKEN, recipe.max_length)
     once = len(rows) * row_tokens
     step = min(once, recipe.batch_tokens * recipe.accumulate)
     tokens = min(once * recipe.epochs, (recipe.max_steps or math.inf) * step)
-    return throughput.Amount(len(rows), row_tokens, tokens, step, trained / max(1, letters)), True
+    return throughput.Amount(len(rows), row_tokens, tokens, step, trained / max(1, characters)), True
 
 
-def _here(recipe: Recipe, memory: Memory, libraries: int, dtype: str, tokens: float, *, timed: bool) -> Here:
+def _this_machine(
+    recipe: Recipe, memory: Memory, libraries: int, dtype: str, tokens: float, *, timed: bool
+) -> MachineForecast:
     import psutil
 
-    has = psutil.virtual_memory().total
-    why, taken, training = "", None, None
+    available = psutil.virtual_memory().total
+    untimed_reason, seconds, training = "", None, None
     if not timed:
-        why = "not asked for"
-    elif memory.total + libraries > has:
-        why = "it does not fit into the memory of this machine"
+        untimed_reason = "not requested"
+    elif memory.total + libraries > available:
+        untimed_reason = "it does not fit into the memory of this machine"
     else:
         try:
-            found = throughput.measure_throughput(recipe, steps=_STEPS)
-            taken, training = throughput.run_seconds(recipe, found), tokens / found.tokens_per_second
+            measured = throughput.measure_throughput(recipe, steps=_STEPS)
+            seconds, training = throughput.run_seconds(recipe, measured), tokens / measured.tokens_per_second
         except FtdemoError as error:
-            why = error.what
-    return Here(memory, libraries, has, dtype, taken, training, why)
+            untimed_reason = error.what
+    return MachineForecast(memory, libraries, available, dtype, seconds, training, untimed_reason)

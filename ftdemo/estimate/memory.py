@@ -90,7 +90,7 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + kept
 
 
-def memory(
+def training_memory(
     size: Size,
     *,
     trainable: int,

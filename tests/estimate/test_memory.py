@@ -46,16 +46,18 @@ def test_a_configuration_that_does_not_say_what_is_needed_is_refused() -> None:
 
 
 def test_memory_is_counted_by_hand() -> None:
-    full = memory.memory(SMALL, trainable=1000, low_rank=False, batch_tokens=3, row_tokens=4, trained_tokens=2)
+    full = memory.training_memory(SMALL, trainable=1000, low_rank=False, batch_tokens=3, row_tokens=4, trained_tokens=2)
     assert (full.weights, full.gradients, full.optimizer) == (4000, 4000, 8000)
     assert full.activations == 4 * 2 * 3 * (70 + 10 + 60 + 8)
     assert full.logits == 4 * 2 * 7
     assert full.workspace == pytest.approx(0.45 * (full.activations + full.logits))
     assert full.total == pytest.approx(4000 + 4000 + 8000 + 1.45 * (full.activations + full.logits))
-    mixed = memory.memory(SMALL, trainable=1000, low_rank=False, products="bfloat16", batch_tokens=3, row_tokens=4)
+    mixed = memory.training_memory(
+        SMALL, trainable=1000, low_rank=False, products="bfloat16", batch_tokens=3, row_tokens=4
+    )
     assert mixed.activations == 2 * 2 * 3 * (120 + 10 + 60 + 8)
     assert mixed.workspace == pytest.approx(0.45 * (mixed.activations + mixed.logits) + 2000)
-    lora = memory.memory(SMALL, trainable=10, low_rank=True, frozen="nf4", products="bfloat16", batch_tokens=3)
+    lora = memory.training_memory(SMALL, trainable=10, low_rank=True, frozen="nf4", products="bfloat16", batch_tokens=3)
     assert lora.weights == 800 * 0.5625 + 200 * 2 + 40
     assert lora.logits == 2 * 3 * 7
 
@@ -87,7 +89,7 @@ def test_what_a_real_forward_pass_keeps_is_what_the_formula_says(model: str, met
         loss = learner.method.loss(learner.model, batch, learner)
     rows, length = batch.input_ids.shape
     size = memory.size_of(models.configuration(model))
-    predicted = memory.memory(
+    predicted = memory.training_memory(
         size,
         trainable=0,
         low_rank=method == "lora",
@@ -122,17 +124,20 @@ def test_time_and_price_follow_from_operations_and_tokens() -> None:
 
 def test_a_forecast_counts_what_the_run_then_counts(tmp_path: Path) -> None:
     recipe = named("lora", "tiny").with_settings({"examples": 24, "sample_prompts": 2, "eval_every": None})
-    told = forecast(recipe, devices=["L4"], per_million=25, timed=False)
+    predicted = forecast(recipe, devices=["L4"], per_million=25, timed=False)
     started = throughput.amount(recipe)
-    assert (told.rows, told.tokens, told.by_letters) == (24, started.tokens, False)
-    assert told.counts.trainable == 175_104
-    assert told.price == pytest.approx(started.tokens * 25e-6)
-    assert told.here.seconds is None
-    assert told.here.why_untimed == "not asked for"
-    [there] = told.elsewhere
+    assert (predicted.rows, predicted.tokens, predicted.tokens_estimated) == (24, started.tokens, False)
+    assert predicted.counts.trainable == 175_104
+    assert predicted.price == pytest.approx(started.tokens * 25e-6)
+    assert predicted.this_machine.seconds is None
+    assert predicted.this_machine.untimed_reason == "not requested"
+    [there] = predicted.accelerators
     assert there.fits
     assert there.seconds > 0
-    assert json.loads(json.dumps(told.as_dict()))["here"]["memory_bytes"] == told.here.memory_bytes
+    assert (
+        json.loads(json.dumps(predicted.as_dict()))["this_machine"]["memory_bytes"]
+        == predicted.this_machine.memory_bytes
+    )
 
 
 def test_the_predicted_tokens_of_an_epoch_are_those_of_its_examples() -> None:
@@ -142,28 +147,28 @@ def test_the_predicted_tokens_of_an_epoch_are_those_of_its_examples() -> None:
 
 
 def test_a_forecast_of_this_machine_times_real_steps(lora_recipe: Recipe) -> None:
-    told = forecast(lora_recipe)
-    assert told.here.seconds is not None
-    assert told.here.training_seconds is not None
-    assert 0 < told.here.training_seconds < told.here.seconds
+    predicted = forecast(lora_recipe)
+    assert predicted.this_machine.seconds is not None
+    assert predicted.this_machine.training_seconds is not None
+    assert 0 < predicted.this_machine.training_seconds < predicted.this_machine.seconds
 
 
-def test_without_weights_tokens_are_judged_by_letters_and_nothing_is_timed(tmp_path: Path) -> None:
+def test_without_weights_tokens_are_estimated_from_characters_and_nothing_is_timed(tmp_path: Path) -> None:
     LLAMA_2_70B.save_pretrained(tmp_path)
     recipe = Recipe(method="qlora", model=str(tmp_path), data="support-voice")
-    told = forecast(recipe, devices=["H100", "L4"])
-    assert told.by_letters
-    assert told.rows == 336
+    predicted = forecast(recipe, devices=["H100", "L4"])
+    assert predicted.tokens_estimated
+    assert predicted.rows == 336
     by_tokens = throughput.amount(Recipe(method="lora", model="smollm2", data="support-voice")).row_tokens
-    assert told.row_tokens == pytest.approx(by_tokens, rel=0.35)  # four letters a token is a rule of thumb
-    assert told.here.seconds is None
-    assert [each.fits for each in told.elsewhere] == [True, False]
+    assert predicted.row_tokens == pytest.approx(by_tokens, rel=0.35)  # four characters per token is a rule of thumb
+    assert predicted.this_machine.seconds is None
+    assert [each.fits for each in predicted.accelerators] == [True, False]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "predicted"),
     [
-        (["probe"], "`method` is probe, of which nothing is predicted."),
+        (["probe"], "`method` is probe, which has no estimate."),
         (["--gpu", "K80"], "There is no data on K80."),
         (["lora", "--method", "full"], "lora and --method both say how to train."),
         (["--rank", "5000"], "`rank`"),
@@ -171,10 +176,10 @@ def test_without_weights_tokens_are_judged_by_letters_and_nothing_is_timed(tmp_p
         (["--model", "."], "no configuration of a model can be read there"),
     ],
 )
-def test_the_shell_says_what_it_cannot_predict(arguments: list[str], told: str) -> None:
+def test_the_shell_says_what_it_cannot_predict(arguments: list[str], predicted: str) -> None:
     result = CliRunner().invoke(main, ["estimate", "--no-time", *arguments])
     assert result.exit_code in (1, 2)
-    assert told in result.stderr
+    assert predicted in result.stderr
     assert "Traceback" not in result.output
 
 

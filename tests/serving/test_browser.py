@@ -341,7 +341,7 @@ def test_the_calculator_has_the_formulas_of_the_package(server: Server, watched:
             low_rank, rank = method != "full", 2 ** (place + 2)
             trainable = parameter_counts(config, method=method, rank=rank).trainable
             tokens, batch = 1000.0 * 311 * 3, 4096 + place
-            held = memory.memory(
+            held = memory.training_memory(
                 size,
                 trainable=trainable,
                 low_rank=low_rank,
