@@ -13,6 +13,7 @@ os.environ.setdefault(
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import json
+import pickle
 import random
 import subprocess
 import sys
@@ -143,8 +144,9 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
     folder = shared / name
     with FileLock(shared / f"{name}.lock"):
         if not folder.exists():
-            make(folder.with_suffix(".part"))
-            folder.with_suffix(".part").rename(folder)
+            unfinished = own / f"{name}.part"
+            make(unfinished)
+            unfinished.rename(folder)
     return folder
 
 
@@ -183,9 +185,14 @@ def tokenizer(smollm2: models.Source) -> Any:
 
 @pytest.fixture(scope="session")
 def quick_events_and_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Event], Run]:
-    folder = tmp_path_factory.mktemp("runs") / "quick"
-    events = list(perform(QUICK, folder))
-    return events, Run.load(folder)
+    """For all workers, since it takes long; they read it only."""
+
+    def make(folder: Path) -> None:
+        events = list(perform(QUICK, folder / "run"))
+        (folder / "events").write_bytes(pickle.dumps(events))
+
+    folder = made_once(tmp_path_factory, "quick", make)
+    return pickle.loads((folder / "events").read_bytes()), Run.load(folder / "run")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ Done = subprocess.CompletedProcess[str]
 
 def _python(code: str, *arguments: str, cwd: Path) -> Done:
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, encoding="utf-8", timeout=600, check=False)
 
 
 def _ftdemo(*arguments: str, cwd: Path) -> Done:

@@ -29,10 +29,13 @@ TINY = (
 )
 
 
-def command(*arguments: str, settings: tuple[str, ...] = ()) -> list[str]:
+def arguments(*given: object, settings: tuple[str, ...] = ()) -> list[str]:
     last = {setting.partition("=")[0]: setting for setting in settings}
-    sets = [part for setting in last.values() for part in ("--set", setting)]
-    return [sys.executable, "-m", "ftdemo", *arguments, *sets]
+    return [*map(str, given), *(part for setting in last.values() for part in ("--set", setting))]
+
+
+def command(*given: str, settings: tuple[str, ...] = ()) -> list[str]:
+    return [sys.executable, "-m", "ftdemo", *arguments(*given, settings=settings)]
 
 
 def start(out: Path, *settings: str) -> subprocess.Popen[str]:
@@ -88,26 +91,23 @@ def test_train_tells_what_a_model_that_only_counts_would_reach(trained: tuple[Pa
 
 def test_train_of_an_adapter_shows_how_little_moves(lora_recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(lora_recipe.to_yaml(), encoding="utf-8")
-    line = command("train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"))
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    done = shell("train", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert "18,944 of 133,952 parameters are trained (14.1%)" in done.stdout
     assert "before:" in done.stdout
     assert "after:" in done.stdout
 
 
 def test_json_gives_every_event_on_a_line_of_its_own(tmp_path: Path) -> None:
-    process = start(tmp_path / "run", "max_steps=2")
-    output, errors = process.communicate(timeout=300)
-    kinds = [json.loads(line)["event"] for line in output.splitlines()]
+    done = shell(*arguments("train", "scratch", "--json", "--out", tmp_path / "run", settings=(*TINY, "max_steps=2")))
+    kinds = [json.loads(line)["event"] for line in done.stdout.splitlines()]
     assert kinds == ["started", "evaluated", "sampled", "step", "step", "evaluated", "sampled", "finished", "saved"]
-    assert errors == ""
+    assert done.stderr == ""
 
 
 def test_train_without_prompts_to_answer_ends_as_well(tmp_path: Path) -> None:
-    line = command("train", "scratch", "--out", str(tmp_path / "run"), settings=(*TINY, "sample_prompts=0"))
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = shell(*arguments("train", "scratch", "--out", tmp_path / "run", settings=(*TINY, "sample_prompts=0")))
+    assert done.exit_code == 0, done.stderr
     assert "completed" in done.stdout
     assert Run.load(tmp_path / "run").record["scores"] == {"before": {}, "after": {}}
 
@@ -122,7 +122,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
     process = start(out, "max_steps=60")
     wait_for(process, "step")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     return out, process.returncode, errors
 
 
@@ -158,7 +158,7 @@ def test_a_second_ctrl_c_interrupts_at_once_and_keeps_what_was_trained(tmp_path:
     process.send_signal(signal.SIGINT)
     wait_for(process, "evaluated")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert Run.load(tmp_path / "run").record["status"] == "stopped"
@@ -168,7 +168,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing(tmp_path: Path) -> None:
     process = start(tmp_path / "run")
     wait_for(process, "started")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "No step was taken, so nothing is saved." in errors
     assert "Traceback" not in errors
@@ -179,7 +179,7 @@ def test_ctrl_c_after_the_last_step_offers_no_way_to_go_on(tmp_path: Path) -> No
     process = start(tmp_path / "run", "sample_prompts=8")
     wait_for(process, "evaluated", step=4)  # the answers are still to come
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "The run is saved in" in errors
     assert "--resume" not in errors
@@ -299,14 +299,8 @@ def test_evaluate_of_a_run_that_held_nothing_out_asks_for_rows(lora_run: Run, le
 
 
 def test_chat_answers_each_line_of_its_input(chat_run: Run) -> None:
-    done = subprocess.run(
-        command("chat", str(chat_run.folder)),
-        input="Where is my rope?\nAnd my oar?\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr == ""
+    done = CliRunner().invoke(main, ["chat", str(chat_run.folder)], input="Where is my rope?\nAnd my oar?\n")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert len([block for block in done.stdout.split("\n\n") if block.strip()]) >= 2
 
 

@@ -179,6 +179,7 @@ def test_rows_that_hold_nothing_back_are_refused(tmp_path: Path) -> None:
 # The real small model
 
 
+@pytest.mark.slow
 def test_smollm2_answers_from_the_notes_that_it_is_given_and_keeps_up_with_changes(tmp_path: Path) -> None:
     """On all hundred facts it is right in 77 of 100 with notes and in none without; eight of them, here."""
     ways: list[Approach] = ["zero-shot", "rag"]

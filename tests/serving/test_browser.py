@@ -549,22 +549,22 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
     assert watched.strangers == []
 
 
+def answers_of_four(page: Any) -> list[str]:
+    """The four answers to what is asked now; the fourth comes last."""
+    page.locator("#ask").click()
+    page.wait_for_function(
+        "document.querySelectorAll('#replies .ft-note').length >= 3 && "
+        "!document.querySelector('#replies').innerText.includes('…')",
+        timeout=RUN_SECONDS * 1000,
+    )
+    return [each.inner_text() for each in page.locator("#replies .ft-said").all()]
+
+
 def test_the_four_ways_demo_asks_all_and_only_the_one_that_reads_goes_along_with_a_changed_fact(
     server: Server, watched: Watched
 ) -> None:
     page = ready(watched, server, demo="prompting-rag-fine-tuning")
-
-    def answers() -> list[str]:
-        """The four answers to what is asked now; the fourth comes last."""
-        page.locator("#ask").click()
-        page.wait_for_function(
-            "document.querySelectorAll('#replies .ft-note').length >= 3 && "
-            "!document.querySelector('#replies').innerText.includes('…')",
-            timeout=RUN_SECONDS * 1000,
-        )
-        return [each.inner_text() for each in page.locator("#replies .ft-said").all()]
-
-    alone, _, read, tuned = answers()
+    alone, _, read, tuned = answers_of_four(page)
     assert "43 crowns" in read
     assert "43 crowns" not in alone
     assert "Press Train first" in tuned
@@ -572,7 +572,14 @@ def test_the_four_ways_demo_asks_all_and_only_the_one_that_reads_goes_along_with
     page.get_by_label("Ten of these facts have changed").check()
     page.wait_for_function("document.querySelector('#notes textarea').value.includes('Skua lamp costs 47 crowns')")
     page.evaluate("document.querySelector('#replies .ft-answers').remove()")
-    assert "47 crowns" in answers()[2]
+    assert "47 crowns" in answers_of_four(page)[2]
+    assert watched.errors == []
+    assert watched.strangers == []
+
+
+@pytest.mark.slow
+def test_the_four_ways_demo_tunes_a_model_that_answers_in_the_form_it_learned(server: Server, watched: Watched) -> None:
+    page = ready(watched, server, demo="prompting-rag-fine-tuning")
     page.get_by_label("orders as strict JSON").check()
     page.locator("#notes").wait_for(state="hidden")
     number = page.get_by_label("number input for Examples")
@@ -581,7 +588,7 @@ def test_the_four_ways_demo_asks_all_and_only_the_one_that_reads_goes_along_with
     page.get_by_role("button", name="Train").click()
     wait_for_status(page, "weights moved")
     assert "--set model=smollm2 --set data=shop-orders" in page.locator(".cm-content").inner_text()
-    *_, tuned = answers()
+    *_, tuned = answers_of_four(page)
     assert tuned.strip().startswith("{")
     assert watched.errors == []
     assert watched.strangers == []
@@ -681,6 +688,7 @@ def test_a_page_opens_its_demo_within_itself_when_asked_and_not_before(server: S
     assert watched.strangers == []
 
 
+@pytest.mark.slow
 def test_the_studio_holds_every_demo(watched: Watched, server: Server) -> None:
     studio = start("demo", "studio")
     try:

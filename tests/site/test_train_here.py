@@ -170,6 +170,7 @@ def test_an_adapter_gives_the_same_logits_in_plain_peft(engine: Any, tmp_path: P
     assert (_logits(found["logits"], given["ids"]) - right).abs().max() < 1e-3
 
 
+@pytest.mark.slow
 def test_two_hundred_steps_do_not_grow_memory(page: Any, engine: Any) -> None:
     page.add_init_script("""
     const { Memory } = WebAssembly;
@@ -310,7 +311,9 @@ def _wait_for(page: Any, event: str, count: int = 1) -> dict[str, Any]:
     return _heard(page, event)[-1]
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize(
+    "name", [name if name == "lora" else pytest.param(name, marks=pytest.mark.slow) for name in LESSONS]
+)
 def test_a_page_reaches_what_it_claims(page: Any, address: str, name: str, tmp_path: Path) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

@@ -118,6 +118,7 @@ def assert_as_trl(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert ours == pytest.approx(theirs, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_first_losses_of_lora_on_smollm2_equal_those_of_trl_on_letters_and_on_longer_talks(
     rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,8 +126,9 @@ def test_the_first_losses_of_lora_on_smollm2_equal_those_of_trl_on_letters_and_o
     assert_as_trl(recipe, tmp_path, monkeypatch)
 
 
-def test_the_first_losses_of_all_weights_equal_those_of_trl_on_letters_and_on_longer_talks(
-    rows: Path, small_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_first_losses_equal_those_of_trl_on_letters_and_on_longer_talks(
+    method: str, rows: Path, small_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = Recipe(**SETTINGS, method="full", model=str(small_llama), data=str(rows), lr=1e-3)
+    recipe = Recipe(**SETTINGS, method=method, model=str(small_llama), data=str(rows), lr=1e-3)
     assert_as_trl(recipe, tmp_path, monkeypatch)
