@@ -18,8 +18,9 @@ demo: $(VENV)/.demo  ## build the site, then serve site and demos at one address
 test: $(VENV)/.dev  ## run the tests that fit into ten minutes on two cores
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-test-slow: $(VENV)/.dev spaces  ## run the other tests, and more examples of each property; try every Space; load a server
+test-slow: $(VENV)/.dev  ## run the other tests, and more examples of each property; try every Space; load a server
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m 'slow or hypothesis'
+	$(BIN)/python tests/spaces/try_spaces.py
 	$(BIN)/python tests/load/load.py
 
 check: $(VENV)/.dev  ## format, lint and types of the code; spelling and prose of the pages
