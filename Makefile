@@ -16,7 +16,7 @@ demo: $(VENV)/.demo  ## build the site, then serve site and demos at one address
 	$(BIN)/ftdemo serve --site site --port $(PORT)
 
 test: $(VENV)/.dev  ## run the tests that fit into ten minutes on two cores
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.dev  ## run the other tests, and more examples of each property; try every Space; load a server
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m 'slow or hypothesis'

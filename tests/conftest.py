@@ -100,17 +100,11 @@ LLAMA_2_70B = LlamaConfig(
 """Of 70 billion parameters; its weights are nowhere."""
 
 
-_LONG = ("serving/test_browser.py", "site/test_train_here.py", "serving/test_server.py")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests go to one worker, since they share servers and runs; the longest files go first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT / "tests").as_posix()))
+    """Where two workers take file after file, the longest go first: one begun last would leave a worker idle."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        places = {ROOT / "tests" / file: place for place, file in enumerate(_LONG)}
-        items.sort(key=lambda item: places.get(item.path, len(places)))
+        long = ["test_browser.py", "test_train_here.py", "test_server.py", "test_cli_runs.py", "test_notebook.py"]
+        items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 
 
 def steps(events: list[Event]) -> list[Step]:
