@@ -20,5 +20,3 @@ for _switch, _value in {
 # rows of like length have many shapes: 40 steps of LoRA then hold 300 MB more, and are no faster for it.
 for _cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "64")
-
-import ftdemo.training.methods  # noqa: E402, F401  # registers them: a recipe is checked against the methods there are

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,8 +64,30 @@ class Method:
     """How many times the family's learning rate it wants."""
 
 
-METHODS: dict[str, Method] = {}
-"""The methods that are registered, by name. `ftdemo.training.methods` fills it when ftdemo is imported."""
+class _Methods(Mapping[str, Method]):
+    """The methods that are registered, by name.
+
+    Their modules import this one, and much else. So they are imported when the first method is looked up.
+    """
+
+    def __init__(self) -> None:
+        self.registered: dict[str, Method] = {}
+
+    def _all(self) -> dict[str, Method]:
+        import_module("ftdemo.training.methods")
+        return self.registered
+
+    def __getitem__(self, name: str) -> Method:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+METHODS = _Methods()
 _SOME_READ = ("rank", "alpha", "rank_stabilized", "lr_ratio", "targets", "width", "layers", "vocabulary")
 """Keys that a method has to list among its own to read them."""
 _LONGER_ANSWERS = {"story-requests": 400, "ship-logs": 224}
@@ -73,7 +96,7 @@ _LONGER_ANSWERS = {"story-requests": 400, "ship-logs": 224}
 
 def register(*methods: Method) -> None:
     """Make methods known by their names."""
-    METHODS.update((method.name, method) for method in methods)
+    METHODS.registered.update((method.name, method) for method in methods)
 
 
 def _method_of(values: Mapping[str, Any]) -> Method:
