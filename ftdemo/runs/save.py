@@ -120,7 +120,7 @@ def _bundled_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> st
 
 
 def _card(metadata: ModelCardData, text: str) -> str:
-    """A card with the metadata that the Hub reads, as the Hub's own library writes it."""
+    """A card with its metadata, as the Hub's own library writes it."""
     from huggingface_hub import ModelCard
 
     return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}"))
@@ -172,16 +172,16 @@ def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, 
 
 
 def _data(record: dict[str, Any]) -> str:
-    """What it was trained on; of a file its name alone."""
+    """What the model was trained on; only the name of a file, not its path."""
     data = record["recipe"]["data"]
     if data in BUILT_IN:
         return f"`{data}`, a data set of ftdemo: {BUILT_IN[data].summary}"
-    return f"`{Path(data).name}`, rows of whoever trained it."
+    return f"`{Path(data).name}`, data of the user who trained it."
 
 
 def _forgetting(kept: dict[str, Any] | None) -> str:
     if not kept:
-        return "It was not measured what it forgot: `ftdemo evaluate` does."
+        return "What the model forgot was not measured: run `ftdemo evaluate`."
     before, after = kept["before"], kept["after"]
     lines = ["| on what the base could do | before | after |", "| --- | ---: | ---: |"]
     lines += [f"| {name} | {before[name]:.2f} | {after[name]:.2f} |" for name in after]
@@ -189,7 +189,7 @@ def _forgetting(kept: dict[str, Any] | None) -> str:
 
 
 def _base(name: str, model: str) -> str:
-    """The Python expression by which a reader's own code finds the base of an adapter."""
+    """The Python expression for the base of an adapter in a reader's code."""
     if model in BUNDLED_MODELS:
         return f'str(files("ftdemo.models") / "weights" / "{model}")'
     return f'"{name}"' if "/" in name else f'"path/to/{name}"'
@@ -204,8 +204,8 @@ def _use(base: str, is_adapter: bool, labels: list[str] | None) -> str:
 
 def _origin(model: dict[str, Any]) -> str:
     return (
-        f"- Base weights: {model['origin']}, SHA-256 `{model['sha256']}`. An adapter fits the weights it was trained "
-        "on; on others it may do less."
+        f"- Base weights: {model['origin']}, SHA-256 `{model['sha256']}`. Use the adapter with these weights: "
+        "on others it may do worse."
     )
 
 
@@ -265,7 +265,7 @@ its template. It follows requests only once it is fine-tuned for that.
 | --- | --- | --- |
 {claims}
 
-`ftdemo record {experiment}` trains it again and measures this anew.
+`ftdemo record {experiment}` repeats the training and these measurements.
 
 ## Limits
 
@@ -299,15 +299,15 @@ _CARD = """# {title}
 {use}
 ```
 
-## Where it came from
+## Origin
 
 {origin}
-- Recipe: `recipe.yaml`. Do it again with `ftdemo train recipe.yaml`.
+- Recipe: `recipe.yaml`. Repeat the run with `ftdemo train recipe.yaml`.
 - Record: `run.json` holds every step, the versions and the machine.
 - Made with ftdemo {version}.
 
 ## Limits
 
-A small demonstration of a method. It was judged by the scores above alone, not by whether what it says is true: do not
-rely on it.
+A small demonstration of a method. Only the scores above were measured, not whether its answers are true: do not rely
+on them.
 """
