@@ -51,7 +51,7 @@ SETTINGS = {"max_steps": 40, "epochs": 100, "answer_tokens": 8, "lr": 0.01, "war
 
 @pytest.fixture(scope="module")
 def compared(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Path]:
-    """All approaches with the small model of the house, which learns the ten prices by heart."""
+    """All approaches with the small bundled model, which memorises the ten prices."""
     out = tmp_path_factory.mktemp("compared") / "tuned"
     return list(run_comparison(load_task(folder, instruction="Be brief."), out, model="tiny", settings=SETTINGS)), out
 

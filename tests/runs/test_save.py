@@ -222,7 +222,7 @@ def test_the_card_of_an_adapter_names_its_base_and_licence(quick_run: Run) -> No
     assert card.data.license == "apache-2.0"
 
 
-def test_the_card_of_a_house_adapter_tells_code_that_runs(tmp_path: Path) -> None:
+def test_the_card_of_an_adapter_for_a_bundled_model_has_code_that_runs(tmp_path: Path) -> None:
     recipe = Recipe(method="lora", model="tiny", max_steps=1, examples=8, sample_prompts=0, max_length=128)
     list(perform(recipe, tmp_path / "run"))
     card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
