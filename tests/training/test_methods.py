@@ -13,10 +13,12 @@ from conftest import QUICK, steps, write_rows
 from ftdemo.data.batches import collate
 from ftdemo.errors import DataError, ModelError, RecipeError
 from ftdemo.models.layers import adapted_layers, count_parameters
-from ftdemo.models.load import Source, load_causal_lm
+from ftdemo.models.load import Source, load_causal_lm, resolve
 from ftdemo.recipe import Recipe
 from ftdemo.training.learner import Learner
 from ftdemo.training.loop import assemble, evaluate_heldout, train
+from ftdemo.training.methods.classifiers import head_only
+from ftdemo.training.methods.full import all_weights
 from ftdemo.training.methods.lora import add_lora
 from ftdemo.training.prepare import prepare
 
@@ -206,6 +208,11 @@ def test_4_bit_weights_are_nearly_the_weights(lora_recipe: Recipe) -> None:
 # All weights
 
 
+def test_every_weight_of_a_frozen_model_becomes_trainable() -> None:
+    model = load_causal_lm(resolve("tiny"), torch.float32).requires_grad_(False)
+    assert all(weight.requires_grad for weight in all_weights(model, Recipe(method="full")).parameters())
+
+
 @pytest.mark.parametrize("method", ["full", "scratch"])
 def test_every_weight_of_the_model_moves(method: str, lora_recipe: Recipe, chat_recipe: Recipe) -> None:
     recipe = chat_recipe if method == "scratch" else lora_recipe.with_settings({"method": "full"})
@@ -246,6 +253,11 @@ def test_a_probe_moves_its_head_alone(probe_recipe: Recipe) -> None:
     assert moved_names == set(learner.trainable) == {"classifier.weight", "classifier.bias"}
     assert len(left) > 90
     assert learner.labels == ("advice", "delivery", "praise", "refund", "repair", "stock")
+
+
+def test_a_probe_of_a_model_without_a_head_is_refused() -> None:
+    with pytest.raises(ModelError, match="no classification head"):
+        head_only(load_causal_lm(resolve("tiny"), torch.float32), Recipe(method="probe"))
 
 
 def test_classify_moves_everything(probe_recipe: Recipe) -> None:
