@@ -47,7 +47,7 @@ def _variables(colours: Mapping[str, str]) -> str:
 
 
 def _rules(colour: Callable[[str], str]) -> str:
-    """How the parts of a picture look, in selectors that every renderer knows."""
+    """The styles of a chart's parts, in selectors that every renderer knows."""
     rules = [
         f".ft-chart text {{ fill: {colour('soft')}; }}",
         f".ft-chart .ft-title {{ fill: {colour('ink')}; font-weight: 600; font-size: 17px; }}",
@@ -235,8 +235,10 @@ def lines_chart(
             for point in line
         ]
     body.append(_legend([(name, styles[name]) for name in series]))
-    told = (f"{name}: " + ", ".join(f"{p.x:g} gives {_figures(p.y)}" for p in line) for name, line in series.items())
-    return _svg(title, "; ".join(told), body, _HEIGHT)
+    summaries = (
+        f"{name}: " + ", ".join(f"{p.x:g} gives {_figures(p.y)}" for p in line) for name, line in series.items()
+    )
+    return _svg(title, "; ".join(summaries), body, _HEIGHT)
 
 
 def as_png(svg: str, *, scale: float = 2.0) -> bytes:
@@ -372,7 +374,7 @@ class Plot:
         return f'<line class="{style} ft-whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
 
     def mark(self, x: float, y: float, style: str, *, radius: float, label: str) -> str:
-        """A mark at a point, with what a pointer that rests on it is told."""
+        """A mark at a point, with a label for a pointer that rests on it."""
         return _mark(self.across(x), self.down(y), style, radius, label)
 
 
@@ -403,7 +405,9 @@ def _loss_summary(steps: Sequence[tuple[int, float]], heldout: Sequence[tuple[in
         return "No step has been taken yet."
     text = f"Training loss {steps[0][1]:.2f} at step {steps[0][0]}, {steps[-1][1]:.2f} at step {steps[-1][0]}."
     if heldout:
-        text += f" Held-out loss {heldout[0][1]:.2f} at step {heldout[0][0]}, {heldout[-1][1]:.2f} at the last look."
+        text += (
+            f" Held-out loss {heldout[0][1]:.2f} at step {heldout[0][0]}, {heldout[-1][1]:.2f} at the last evaluation."
+        )
     return text
 
 

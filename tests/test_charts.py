@@ -80,7 +80,7 @@ def test_the_label_of_the_loss_chart_tells_the_first_and_the_last_values() -> No
     assert "3.21 at step 1" in label
     assert "1.26 at step 40" in label
     assert "2.87 at step 0" in label
-    assert "1.43 at the last look" in label
+    assert "1.43 at the last evaluation" in label
 
 
 def test_the_label_of_the_score_chart_tells_every_score_before_and_after() -> None:

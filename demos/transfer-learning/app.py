@@ -40,7 +40,7 @@ _USUAL: dict[str, Any] = {
     "eval_every": None,
     "sample_prompts": 120,
 }
-WAYS = {
+RECIPES = {
     "from scratch": Recipe(method="classify", model="minilm", weights="random", lr=5e-4, **_USUAL),
     "linear probe": Recipe(method="probe", **_USUAL),
     "fine-tuned": Recipe(method="classify", **_USUAL),
@@ -117,12 +117,12 @@ async def train(
         Status, chart and figures as HTML; the zip file of the three models, the commands that repeat the last three
         runs, and the session's key.
     """
-    points: dict[str, list[charts.Point]] = {way: [] for way in WAYS}
+    points: dict[str, list[charts.Point]] = {name: [] for name in RECIPES}
     archive: list[str] = []
     plan: list[tuple[int, str, Recipe]] = []
 
     def render(text: str, *, error: bool = False) -> tuple[Any, ...]:
-        accuracies = {way: f"{line[-1].y:.0%}" for way, line in points.items() if line}
+        accuracies = {name: f"{line[-1].y:.0%}" for name, line in points.items() if line}
         return (
             panels.status_line(text, error=error),
             _chart(points),
@@ -134,18 +134,18 @@ async def train(
     def job(folder: Path, stop: StopFile) -> Iterator[tuple[Any, ...]]:
         yield render("Preparing …")
         plan.extend(_plan(most, file, pasted))
-        for count, way, recipe in plan:
+        for count, name, recipe in plan:
             out = folder.parent / "one"
             for event in compute.run_recipe(recipe, out, stop):
                 if isinstance(event, Step):
-                    yield render(f"{count} labels, {way}: step {event.step} of {event.total_steps}.")
+                    yield render(f"{count} labels, {name}: step {event.step} of {event.total_steps}.")
                 if isinstance(event, Sampled) and event.step:
                     accuracy = event.scores["accuracy"]
-                    points[way].append(charts.Point(count, accuracy, accuracy, accuracy))
+                    points[name].append(charts.Point(count, accuracy, accuracy, accuracy))
             if out.exists():
-                shutil.rmtree(folder / way, ignore_errors=True)
+                shutil.rmtree(folder / name, ignore_errors=True)
                 folder.mkdir(exist_ok=True)
-                out.rename(folder / way)
+                out.rename(folder / name)
             if stop.is_set():
                 break
         if not folder.exists():
@@ -159,7 +159,7 @@ async def train(
 
 
 def _plan(most: int, file: str | None, text: str) -> list[tuple[int, str, Recipe]]:
-    """The runs, in order: with how many labels, in which way, and the recipe.
+    """The runs, in order: the number of labels, the name of the recipe, and the recipe.
 
     Raises:
         FtdemoError: If the visitor's examples cannot be used.
@@ -167,12 +167,17 @@ def _plan(most: int, file: str | None, text: str) -> list[tuple[int, str, Recipe
     mine = recipe_settings(file, text, None)
     if "data" not in mine:
         return [
-            (n, way, usual.with_settings({"examples": n})) for n in _COUNTS if n <= most for way, usual in WAYS.items()
+            (n, name, usual.with_settings({"examples": n}))
+            for n in _COUNTS
+            if n <= most
+            for name, usual in RECIPES.items()
         ]
     rows = len(load_splits(mine["data"], seed=0, examples=mine["examples"]).train)
     counts = sorted({max(rows // 4, 1), rows} if rows >= _WORTH_A_CURVE else {rows})
     settings = {"data": mine["data"]}
-    return [(n, way, usual.with_settings({**settings, "examples": n})) for n in counts for way, usual in WAYS.items()]
+    return [
+        (n, name, usual.with_settings({**settings, "examples": n})) for n in counts for name, usual in RECIPES.items()
+    ]
 
 
 def predict_cost(most: int, file: str | None, text: str) -> str:
@@ -193,12 +198,14 @@ def sort(message: str, session_key: str, request: gr.Request) -> str:
     """
     limits.refuse_long(message)
     folder = DEMO.run_folder(session_key, request)
-    verdicts = {way: compute.classify_text(str(folder / way), message) for way in WAYS if (folder / way).exists()}
+    verdicts = {
+        name: compute.classify_text(str(folder / name), message) for name in RECIPES if (folder / name).exists()
+    }
     return panels.figures(verdicts)
 
 
 def _chart(points: dict[str, list[charts.Point]]) -> str:
-    lines = {way: line for way, line in points.items() if line}
+    lines = {name: line for name, line in points.items() if line}
     return charts.lines_chart(
         lines, "Unseen messages sorted right", x_label=f"labelled examples ({_STEPS} steps in each case)", log=True
     )
@@ -206,17 +213,17 @@ def _chart(points: dict[str, list[charts.Point]]) -> str:
 
 def _sentence(points: dict[str, list[charts.Point]], folder: Path) -> str:
     """What just happened, by the run's own numbers."""
-    last = {way: line[-1] for way, line in points.items() if line}
-    if len(last) < len(WAYS):
+    last = {name: line[-1] for name, line in points.items() if line}
+    if len(last) < len(RECIPES):
         return "Stopped early, or too few rows to hold some out. What was trained can be tried below."
     labels = int(max(point.x for point in last.values()))
-    accuracies = ", ".join(f"{way} {point.y:.0%}" for way, point in last.items())
+    accuracies = ", ".join(f"{name} {point.y:.0%}" for name, point in last.items())
     by_chance = 1 / len(Run.load(next(folder.iterdir())).labels)
     return f"Done. With up to {labels} labels: {accuracies} sorted right. By chance it would be {by_chance:.0%}."
 
 
 def _commands(plan: list[tuple[int, str, Recipe]]) -> str:
-    last = plan[-len(WAYS) :] or [(_FIRST_COUNT, way, recipe) for way, recipe in WAYS.items()]
+    last = plan[-len(RECIPES) :] or [(_FIRST_COUNT, name, recipe) for name, recipe in RECIPES.items()]
     return "\n".join(shell_command(recipe.with_settings({"examples": count})) for count, _, recipe in last)
 
 
