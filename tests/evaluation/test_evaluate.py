@@ -28,6 +28,7 @@ from ftdemo.evaluation.evaluate import (
 from ftdemo.events import Answer
 from ftdemo.models.load import Source, load_causal_lm
 from ftdemo.runs.run import Run
+from ftdemo.training import hardware
 from ftdemo.training.learner import Learner
 from ftdemo.training.loop import evaluate_heldout
 from ftdemo.training.prepare import prepare
@@ -145,6 +146,20 @@ def chat_learner(chat_run: Run, chat_model: tuple[Any, Any]) -> Learner:
     return learner
 
 
+@pytest.fixture(scope="module")
+def probe(probe_run: Run) -> tuple[Any, Any]:
+    loaded: tuple[Any, Any] = probe_run.load_model()
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def probe_learner(probe_run: Run, probe: tuple[Any, Any]) -> Learner:
+    """The run's rows and settings, with its trained weights."""
+    learner = prepare(probe_run.recipe)
+    learner.model.load_state_dict(probe[0].state_dict())
+    return learner
+
+
 def cross_entropy_alone(model: Any, examples: Examples, place: int) -> tuple[float, int]:
     """The loss of one example, alone and from all logits."""
     example = examples[place]
@@ -177,36 +192,37 @@ def test_the_losses_of_rows_add_up_to_the_heldout_loss_of_training(
     assert total / count == pytest.approx(evaluate_heldout(chat_learner, 0).loss, abs=1e-5)
 
 
-def test_labels_have_one_loss_a_row(probe_run: Run) -> None:
-    model, tokenizer = probe_run.load_model()
-    learner = prepare(probe_run.recipe)
-    losses = row_losses(model, tokenizer, learner.heldout)
-    assert [count for _, count in losses] == [1] * len(learner.heldout)
-    learner.model.load_state_dict(model.state_dict())
-    assert sum(loss for loss, _ in losses) / len(losses) == pytest.approx(evaluate_heldout(learner, 0).loss, abs=1e-5)
+def test_labels_have_one_loss_a_row(probe: tuple[Any, Any], probe_learner: Learner) -> None:
+    losses = row_losses(*probe, probe_learner.heldout)
+    assert [count for _, count in losses] == [1] * len(probe_learner.heldout)
+    mean_loss = sum(loss for loss, _ in losses) / len(losses)
+    assert mean_loss == pytest.approx(evaluate_heldout(probe_learner, 0).loss, abs=1e-5)
 
 
 # All of it
 
 
+@pytest.fixture(scope="module")
+def of_chats(chat_model: tuple[Any, Any], chat_learner: Learner, chat_run: Run) -> dict[str, Estimate]:
+    return evaluate(*chat_model, chat_learner.splits.heldout, data=chat_run.recipe.data, max_length=128).heldout
+
+
 def test_the_loss_of_an_evaluation_is_that_of_training_and_perplexity_its_exponential(
-    chat_model: tuple[Any, Any], chat_learner: Learner, chat_run: Run
+    of_chats: dict[str, Estimate], chat_learner: Learner
 ) -> None:
-    found = evaluate(*chat_model, chat_learner.splits.heldout, data=chat_run.recipe.data, max_length=128).heldout
-    assert found["loss"].value == pytest.approx(evaluate_heldout(chat_learner, 0).loss, abs=1e-5)
-    assert found["loss"].low <= found["loss"].value <= found["loss"].high
+    assert of_chats["loss"].value == pytest.approx(evaluate_heldout(chat_learner, 0).loss, abs=1e-5)
+    assert of_chats["loss"].low <= of_chats["loss"].value <= of_chats["loss"].high
     for figure in ("value", "low", "high"):
-        assert getattr(found["perplexity"], figure) == pytest.approx(math.exp(getattr(found["loss"], figure)))
-    assert found.keys() == {"loss", "perplexity", "stopped", "exact_match"}
-    assert {estimate.rows for estimate in found.values()} == {4}
+        assert getattr(of_chats["perplexity"], figure) == pytest.approx(math.exp(getattr(of_chats["loss"], figure)))
+    assert of_chats.keys() == {"loss", "perplexity", "stopped", "exact_match"}
+    assert {estimate.rows for estimate in of_chats.values()} == {4}
 
 
 def test_the_scores_of_an_evaluation_are_those_that_the_run_recorded(
-    chat_model: tuple[Any, Any], chat_learner: Learner, chat_run: Run
+    of_chats: dict[str, Estimate], chat_run: Run
 ) -> None:
-    found = evaluate(*chat_model, chat_learner.splits.heldout, data=chat_run.recipe.data, max_length=128).heldout
     recorded = chat_run.record["scores"]["after"]
-    assert {name: round(found[name].value, 4) for name in recorded} == recorded
+    assert {name: round(of_chats[name].value, 4) for name in recorded} == recorded
 
 
 def test_running_text_is_evaluated_by_its_loss_and_by_whether_it_ends(tiny_run: Run) -> None:
@@ -218,12 +234,13 @@ def test_running_text_is_evaluated_by_its_loss_and_by_whether_it_ends(tiny_run: 
     assert found.old_skill.keys() == {"loss", "accuracy"}
 
 
-def test_a_classifier_is_evaluated_by_its_labels_and_has_no_old_skill(probe_run: Run) -> None:
-    model, tokenizer = probe_run.load_model()
-    rows: tuple[AnyRow, ...] = prepare(probe_run.recipe).splits.heldout
-    found = evaluate(model, tokenizer, rows, data=probe_run.recipe.data, labels=probe_run.labels)
-    said = classify(model, tokenizer, rows, probe_run.labels)
-    right = sum(answer.text == row.label for answer, row in zip(said, rows, strict=True) if isinstance(row, Labelled))
+def test_a_classifier_is_evaluated_by_its_labels_and_has_no_old_skill(
+    probe: tuple[Any, Any], probe_learner: Learner, probe_run: Run
+) -> None:
+    rows: tuple[AnyRow, ...] = probe_learner.splits.heldout
+    found = evaluate(*probe, rows, data=probe_run.recipe.data, labels=probe_run.labels)
+    answers = classify(*probe, rows, probe_run.labels)
+    right = sum(a.text == row.label for a, row in zip(answers, rows, strict=True) if isinstance(row, Labelled))
     assert found.heldout["accuracy"].value == pytest.approx(right / len(rows))
     assert found.heldout.keys() == {"loss", "accuracy", "macro_f1"}
     assert found.old_skill == {}
@@ -231,11 +248,10 @@ def test_a_classifier_is_evaluated_by_its_labels_and_has_no_old_skill(probe_run:
     assert {name: round(found.heldout[name].value, 4) for name in recorded} == recorded
 
 
-def test_a_probe_learns_its_labels(probe_run: Run) -> None:
-    model, tokenizer = probe_run.load_model()
-    rows = list(islice(prepare(probe_run.recipe).splits.train, 54))
-    said = classify(model, tokenizer, rows, probe_run.labels)
-    right = sum(answer.text == row.label for answer, row in zip(said, rows, strict=True) if isinstance(row, Labelled))
+def test_a_probe_learns_its_labels(probe: tuple[Any, Any], probe_learner: Learner) -> None:
+    rows = list(islice(probe_learner.splits.train, 54))
+    answers = classify(*probe, rows, probe_learner.labels)
+    right = sum(a.text == row.label for a, row in zip(answers, rows, strict=True) if isinstance(row, Labelled))
     assert right / len(rows) > 2 / 6  # measured: 0.43, after 12 steps; one in six would be chance
 
 
@@ -263,18 +279,20 @@ def test_after_a_lora_run_is_its_adapter(lora_run: Run, compared: dict[str, Any]
     assert compared["after"].old_skill["loss"] != compared["before"].old_skill["loss"]
 
 
-def test_before_a_run_from_random_weights_there_is_nothing(probe_run: Run) -> None:
-    rows = prepare(probe_run.recipe).splits.heldout
+def test_before_a_run_from_random_weights_there_is_nothing(probe_run: Run, probe_learner: Learner) -> None:
+    rows = probe_learner.splits.heldout
     result = evaluations_as_dict(evaluate_before_and_after(probe_run, rows, data=probe_run.recipe.data))
     assert result["before"] is None
     assert result["after"]["heldout"]["accuracy"].keys() == {"value", "low", "high", "rows"}
 
 
-def test_rows_of_another_kind_than_the_model_was_trained_for_are_refused(probe_run: Run, chat_run: Run) -> None:
+def test_rows_of_another_kind_than_the_model_was_trained_for_are_refused(
+    probe: tuple[Any, Any], probe_run: Run, chat_model: tuple[Any, Any]
+) -> None:
     with pytest.raises(DataError, match=r"(?s)mine\.jsonl: the rows have no labels.*Give rows like"):
-        evaluate(*probe_run.load_model(), [Text(1, "A text.")], data="mine.jsonl", labels=probe_run.labels)
+        evaluate(*probe, [Text(1, "A text.")], data="mine.jsonl", labels=probe_run.labels)
     with pytest.raises(DataError, match=r"mine\.jsonl holds texts with labels, but the model is not a classifier"):
-        evaluate(*chat_run.load_model(), [Labelled(1, "A text.", "praise")], data="mine.jsonl")
+        evaluate(*chat_model, [Labelled(1, "A text.", "praise")], data="mine.jsonl")
 
 
 def test_rows_of_which_truncation_leaves_nothing_are_refused(chat_model: tuple[Any, Any]) -> None:
@@ -287,7 +305,9 @@ def test_rows_of_which_truncation_leaves_nothing_are_refused(chat_model: tuple[A
 
 @pytest.fixture(scope="session")
 def skill_of_smollm2(smollm2: Source, tokenizer: Any) -> dict[str, Estimate]:
-    return old_skill(load_causal_lm(smollm2, torch.float32), tokenizer)
+    """In the number format that this machine multiplies fastest: the bounds below leave room for its rounding."""
+    dtype = hardware.pick_dtype("auto", torch.device("cpu")).dtype
+    return old_skill(load_causal_lm(smollm2, dtype), tokenizer)
 
 
 @pytest.mark.slow
