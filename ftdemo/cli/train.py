@@ -18,7 +18,7 @@ from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.training import distributed
 
 if TYPE_CHECKING:
-    from ftdemo.events import Event, Finished, Sampled
+    from ftdemo.events import Event, Finished, Sampled, Started
     from ftdemo.recipe import Recipe
     from ftdemo.runs.run import Run
 
@@ -128,17 +128,18 @@ def _draw(events: Iterator[Event], out: Path) -> None:
         _print_finished(finished, samples, out, console.print)
 
 
-def _print_started(event: Any, echo: Callable[[str], None]) -> None:
+def _print_started(event: Started, echo: Callable[[str], None]) -> None:
     share = event.trainable_parameters / event.total_parameters
     trained = f"{event.trained_tokens:,} trained tokens per epoch, " if event.trained_tokens else ""
     echo(f"{event.examples} examples, {trained}{event.total_steps} steps")
     echo(f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters are trained ({share:.1%})")
     echo(f"{event.device}, {event.dtype}, {event.attention} attention")
+    if "lr" in event.reasons:
+        echo(f"learning rate {event.lr:g}, {event.reasons['lr']}")
     if event.dropped_rows:
         echo(f"[yellow]max_length leaves nothing to train in examples {first_few(event.dropped_rows)}: dropped[/]")
     if event.truncated_rows:
         echo(f"[yellow]max_length cuts examples {first_few(event.truncated_rows)}[/]")
-
     if event.baselines:
         known = ", ".join(f"{name} {nats:.2f}" for name, nats in event.baselines.items())
         echo(f"for comparison, losses in nats per token: {known}")

@@ -94,6 +94,7 @@ def test_train_of_an_adapter_shows_how_little_moves(lora_recipe: Recipe, tmp_pat
     done = shell("train", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
     assert (done.exit_code, done.stderr) == (0, "")
     assert "18,944 of 133,952 parameters are trained (14.1%)" in done.stdout
+    assert "learning rate 0.01, set in the recipe" in done.stdout
     assert "before:" in done.stdout
     assert "after:" in done.stdout
 
