@@ -203,7 +203,7 @@ def _split(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
     rows = [seen.row for seen in examine(cleaned)]
     if not all(isinstance(row, Row) for row in rows):
         raise DataError(f"{plan.data}: conversations are expected.", 'Give rows like {"prompt": …, "completion": …}.')
-    texts = (("\n".join(turn.content for turn in row.turns), "") for row in rows if isinstance(row, Row))
+    texts = ((row.text, "") for row in rows if isinstance(row, Row))
     held = max(1, round(plan.heldout * len(rows)))
     chosen = choose_heldout(texts, held=held, seed=plan.seed)
     if not chosen or len(chosen) == len(rows):

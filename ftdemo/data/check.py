@@ -222,7 +222,7 @@ class _RowChecks:
         before = [finding.count for finding in left_out]
         length = self._length(row)
         self._compare(row)
-        if found := next(find_pii(_text(row)), None):
+        if found := next(find_pii(row.text), None):
             self.findings["personal"].add(row.number, f"{found.kind} {found.masked}")
         counts = zip(left_out, before, strict=True)
         return length, next((finding.says for finding, count in counts if finding.count > count), "")
@@ -261,7 +261,7 @@ class _RowChecks:
             example = encode(row, self._tokenizer, train_on="completion", max_length=2**30)
         except DataError as error:
             self.findings["control_tokens"].add(row.number, error.what)
-            return len(self._tokenizer(_text(row), verbose=False)["input_ids"])
+            return len(self._tokenizer(row.text, verbose=False)["input_ids"])
         if not any(example.completion_mask[: self._max_length]):
             self.findings["nothing_left"].add(row.number)
         elif len(example) > self._max_length:
@@ -321,11 +321,6 @@ def _findings_about_all(report: Report) -> Iterator[Finding]:
                 f"of {report.good:,} with the label {label!r}: a model that always gives it would be right that often"
             )
             yield Finding("one_sided_labels", says, "terms/evaluation-set/", most)
-
-
-def _text(row: AnyRow) -> str:
-    """The text of a row as it is."""
-    return "\n".join(turn.content for turn in row.turns) if isinstance(row, Row) else row.text
 
 
 def _prompt_and_answer(row: AnyRow) -> tuple[str, str]:

@@ -44,6 +44,11 @@ class Row:
         return [turn.as_message() for turn in self.turns]
 
     @property
+    def text(self) -> str:
+        """The contents of all turns, a line end between them."""
+        return "\n".join(turn.content for turn in self.turns)
+
+    @property
     def prompt(self) -> tuple[Turn, ...]:
         """The turns before the last assistant turn."""
         return self.turns[: self._last_assistant()]

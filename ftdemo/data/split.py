@@ -263,20 +263,11 @@ def _memory(row: AnyRow) -> int:
 def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
     rows = _hold(lambda: stream_rows(path))
     held = min(_MAX_HELDOUT, max(1, round(len(rows) * _HELDOUT_SHARE))) if len(rows) >= MIN_ROWS_TO_SPLIT else 0
-    chosen = choose_heldout(map(_text_and_label, rows), held=held, seed=seed) if held else frozenset()
+    labelled = ((row.text, row.label if isinstance(row, Labelled) else "") for row in rows)
+    chosen = choose_heldout(labelled, held=held, seed=seed) if held else frozenset()
 
     def part(*, heldout: bool) -> Iterator[AnyRow]:
         return (row for place, row in enumerate(rows) if (place in chosen) == heldout)
 
     train = StreamedRows(lambda: part(heldout=False), min(len(rows) - len(chosen), examples or len(rows)))
     return Splits(tuple(train) if isinstance(rows, tuple) else train, tuple(part(heldout=True)) if held else ())
-
-
-def _text_and_label(row: AnyRow) -> tuple[str, str]:
-    match row:
-        case Row():
-            return "\n".join(turn.content for turn in row.turns), ""
-        case Labelled():
-            return row.text, row.label
-        case Text():
-            return row.text, ""
