@@ -70,3 +70,9 @@ def test_a_command_loads_no_other_commands_module() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, timeout=120)
     loaded = {name for name in done.stdout.split() if name.startswith("ftdemo.cli.")}
     assert loaded == {"ftdemo.cli.main", "ftdemo.cli.terminal", "ftdemo.cli.chat"}
+
+
+def test_a_list_of_commands_needs_no_recipe() -> None:
+    code = "import sys; from ftdemo.cli.main import main; main(['-h'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, timeout=120)
+    assert not {"ftdemo.recipe", "pydantic", "yaml"} & set(done.stdout.split())
