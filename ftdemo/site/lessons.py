@@ -33,6 +33,11 @@ MODEL_FILES = (
 """What a page needs of it: the first three to train, the others for those who keep what was trained."""
 _USUAL = {"model": MODEL, "packing": True, "dtype": "float32", "device": "cpu"}
 """Of all lessons. Rows are packed, so that all batches have one shape: a browser compiles each shape anew."""
+_READ_BY_PAGES = {
+    *("method", "seed", "max_length", "batch_tokens", "eval_every", "answer_tokens"),
+    *("lr", "schedule", "warmup", "weight_decay", "rank", "alpha", "lr_ratio"),
+}
+"""Keys of a recipe that the page's trainer reads; a key that it does not read may change without a new lesson."""
 
 
 class Lessons(Plugin):
@@ -110,7 +115,7 @@ def _content(settings: dict[str, Any], learner: Learner) -> dict[str, Any]:
     from ftdemo.training.loop import plan_heldout, plan_run
 
     return settings | {
-        "recipe": learner.recipe.model_dump(mode="json"),
+        "recipe": learner.recipe.model_dump(mode="json", include=_READ_BY_PAGES),
         "chat": isinstance(learner.splits.heldout[0], Row),
         "prompts": [prompt_of(row, learner.tokenizer)[1] for row in _prompted(learner)],
         "train": token_rows(learner.train),
