@@ -16,7 +16,7 @@ TOP_DOWN = [
 ]
 """A package imports only from those that come after it."""
 FACE = "ftdemo"
-"""Has the version, which every package may use, and imports the methods, so that a recipe knows them."""
+"""Has the version, which every package may use."""
 
 
 def module_of(path: Path) -> str:
