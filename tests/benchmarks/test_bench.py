@@ -28,6 +28,7 @@ def small(name: str) -> Work:
     return replace(work, recipe=work.recipe.with_settings(TINY | {"dtype": "float32", "eval_every": 1}))
 
 
+@pytest.mark.slow
 def test_trainer_takes_the_same_batches_and_learns_the_same() -> None:
     work = small("pretrain-1m")
     us, them = ours.train(work), peers.trainer(work)
