@@ -243,24 +243,18 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_yaml(cls, path: Path) -> Recipe:
-        """Read a recipe.
+        """Read a recipe; with a key `from`, the named recipe that it changes.
 
         Raises:
             RecipeError: If the file cannot be read, is no YAML mapping, or holds an unknown key or a wrong value.
         """
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RecipeError(f"{path}: {error.strerror or error}.", "Check the path and its permissions.") from None
-        except UnicodeDecodeError:
-            raise RecipeError(f"{path}: not a text file in UTF-8.", "A recipe is a YAML file.") from None
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            where = getattr(error, "problem_mark", None)
-            line = f"{path}:{where.line + 1}" if where else str(path)
-            raise RecipeError(f"{line}: not valid YAML.", "Each line should read `key: value`.") from None
-        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-            raise RecipeError(f"{path}: a recipe is a mapping.", "Write one `key: value` a line, `rank: 8` say.")
-        return cls(**values)
+        values = _read_mapping(path)
+        if (start := values.pop("from", None)) is None:
+            return cls(**values)
+        if not isinstance(start, str) or not (_FOLDER / f"{start}.yaml").is_file():
+            known = ", ".join(NAMED)
+            raise RecipeError(f"{path}: `from` is {start!r}, which is no recipe of ftdemo.", f"Name one of: {known}.")
+        return _read_named(start).with_settings(values)
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> Recipe:
@@ -278,6 +272,22 @@ class Recipe(BaseModel):
             scalar = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
             lines.append(f"{name + ': ' + scalar:<28}  # {type(self).model_fields[name].description}")
         return "\n".join(lines) + "\n"
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror or error}.", "Check the path and its permissions.") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: not a text file in UTF-8.", "A recipe is a YAML file.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f"{path}:{where.line + 1}" if where else str(path)
+        raise RecipeError(f"{line}: not valid YAML.", "Each line should read `key: value`.") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise RecipeError(f"{path}: a recipe is a mapping.", "Write one `key: value` a line, `rank: 8` say.")
+    return values
 
 
 def _explain(error: ValidationError) -> RecipeError:

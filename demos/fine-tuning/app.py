@@ -12,11 +12,11 @@ from ftdemo.ui import compute, theme
 from ftdemo.ui.job_queue import StopFile
 from ftdemo.ui.layout import Layout, open_page
 from ftdemo.ui.run_view import RunView
-from ftdemo.ui.training_demo import ANSWER_RECIPES, TrainingDemo
+from ftdemo.ui.training_demo import TrainingDemo
 from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
 TITLE = "Fine-tuning: make a specialist of a generalist, and see what it costs"
-DEMO = TrainingDemo("fine-tuning", ANSWER_RECIPES)
+DEMO = TrainingDemo("fine-tuning")
 _INTRO = """
 # Fine-tuning, live
 

@@ -20,12 +20,14 @@ from ftdemo.ui.demo import ANSWERS
 from ftdemo.ui.job_queue import StopFile
 from ftdemo.ui.layout import Layout, open_page
 from ftdemo.ui.run_view import RunView, spectrum_chart
-from ftdemo.ui.training_demo import MODEL_LABELS, Finish, TrainingDemo
+from ftdemo.ui.training_demo import Finish, TrainingDemo
 from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
 TITLE = "LoRA: teach a model a voice by training two percent of it"
-DEMO = TrainingDemo("lora", {model: named("lora", model) for model in MODEL_LABELS})
-_LEARNING_RATES = [f"{lr:g}" for lr in sorted({1e-3, 2e-3, 4e-3, 1e-2, 2e-2, *(r.lr for r in DEMO.recipes.values())})]
+DEMO = TrainingDemo("lora")
+_LEARNING_RATES = [
+    f"{lr:g}" for lr in sorted({1e-3, 2e-3, 4e-3, 1e-2, 2e-2, *(r.peak_lr for r in DEMO.recipes.values())})
+]
 """As words, which is how a choice is written for agents."""
 _BASE, _EARLIER, _LATEST = "the base alone", "the adapter before", "the latest adapter"
 _INTRO = """

@@ -8,20 +8,18 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo.recipe import named
+from ftdemo.recipe import NAMED
 from ftdemo.ui import theme
 from ftdemo.ui.layout import Layout, open_page
 from ftdemo.ui.training_demo import TrainingDemo
 from ftdemo.ui.user_data import TEXTS_FILE, UserData, recipe_settings
 
 TITLE = "Pre-training: watch a model learn to write, from nothing"
-DEMO = TrainingDemo("pre-training", {"new": named("scratch", "new")})
+DEMO = TrainingDemo("pre-training", {"new": NAMED["pre-training"]})
 _SIZES = {"0.2 million": (64, 3), "0.5 million": (96, 4), "0.9 million": (128, 4)}
 """About how many weights a new model has, by its width and its layers."""
-_LEARNING_RATE = 5e-3
-"""With Muon, which needs about half the tokens of AdamW here. See the recipe of the house's own models."""
-_EVALUATIONS = 6
-"""How often the model continues the openings while it trains."""
+_USUAL = DEMO.recipes["new"]
+_USUAL_SIZE = next(size for size, shape in _SIZES.items() if shape == (_USUAL.width, _USUAL.layers))
 _SMALL_VOCABULARY, _LITTLE_TEXT = 320, 20_000
 """A text of fewer bytes has not enough different pieces for more tokens; 256 of them are the bytes."""
 _INTRO = """
@@ -40,9 +38,15 @@ def build() -> gr.Blocks:
         layout = Layout(DEMO, _INTRO)
         model = gr.State("new")
         with layout.controls():
-            size = gr.Radio(list(_SIZES), value="0.5 million", label="Weights of the model", elem_id="size")
+            size = gr.Radio(list(_SIZES), value=_USUAL_SIZE, label="Weights of the model", elem_id="size")
             examples = gr.Slider(
-                200, 4000, 1600, step=200, label="Texts", info="How many are read, each once.", elem_id="texts"
+                200,
+                4000,
+                _USUAL.examples,
+                step=200,
+                label="Texts",
+                info="How many are read, each once.",
+                elem_id="texts",
             )
             mine = UserData(TEXTS_FILE)
         layout.place_results(
@@ -84,10 +88,11 @@ async def train(
 
 def _settings(size: str, examples: int, file: str | None, text: str) -> dict[str, Any]:
     width, layers = _SIZES[size]
-    settings: dict[str, Any] = {"width": width, "layers": layers, "optimizer": "muon", "lr": _LEARNING_RATE}
+    settings: dict[str, Any] = {"width": width, "layers": layers}
     mine = recipe_settings(file, text, examples)
     if "data" not in mine:
-        return settings | mine | {"sample_every": examples // 6 // _EVALUATIONS}
+        texts_per_sample = (_USUAL.examples or 0) / (_USUAL.sample_every or 1)
+        return settings | mine | {"sample_every": max(1, round(examples / texts_per_sample))}
     if Path(mine["data"]).stat().st_size < _LITTLE_TEXT:
         settings["vocabulary"] = _SMALL_VOCABULARY
     return settings | mine | {"epochs": 10, "sample_every": 20}

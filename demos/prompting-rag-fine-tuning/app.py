@@ -8,9 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo.comparison.approaches import TUNED, Approach, Reply, Task, apply_changes, tasks, tuning_recipe
+from ftdemo.comparison.approaches import TUNED, Approach, Reply, Task, apply_changes, tasks
 from ftdemo.data import Row, load_splits
 from ftdemo.errors import FtdemoError, UsageError
+from ftdemo.recipe import NAMED
 from ftdemo.runs.run import Run
 from ftdemo.ui import compute, limits, panels, theme
 from ftdemo.ui.demo import ANSWERS, FOLLOWS, NO_TUNED_MODEL
@@ -21,17 +22,15 @@ from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 TITLE = "Prompting, RAG or fine-tuning: one question, four ways"
 _MODEL = "smollm2"
 _TASKS = tasks()
-_QUESTIONS = 10
-_SHORTER = {"facts": {"examples": 56}, "form": {"examples": 120}}
+_FORM = NAMED["prompting-rag-fine-tuning"]
+_SHORTER = {"examples": 56, "sample_prompts": _FORM.sample_prompts, "batch_tokens": _FORM.batch_tokens}
 """In a minute a model learns some facts, not a hundred: those about lamps."""
 DEMO = TrainingDemo(
     "prompting-rag-fine-tuning",
-    {
-        name: tuning_recipe(task, _MODEL, {**_SHORTER[name], "sample_prompts": _QUESTIONS, "batch_tokens": 384})
-        for name, task in _TASKS.items()
-    },
+    {"facts": NAMED["facts"].with_settings(_SHORTER), "form": _FORM},
     page="prompting-rag-or-fine-tuning",
 )
+_examples = DEMO.default_examples
 _CHOICES = [("facts about a shop", "facts"), ("orders as strict JSON", "form")]
 _APPROACHES: dict[Approach, str] = {
     "zero-shot": "Prompting: an instruction",
@@ -65,7 +64,13 @@ def build() -> gr.Blocks:
         with layout.controls():
             task = gr.Radio(_CHOICES, value=first, label="What is wanted", elem_id="task")
             examples = gr.Slider(
-                8, 200, _examples(first), step=8, label="Examples", info="How many to learn from.", elem_id="examples"
+                8,
+                200,
+                _examples(first),
+                step=8,
+                label="Examples",
+                info="How many to learn from.",
+                elem_id="examples",
             )
             mine = UserData(PAIRS_FILE)
         gr.Markdown(_ASK)
@@ -221,17 +226,13 @@ def _settings(examples: int, file: str | None, text: str) -> dict[str, Any]:
     return recipe_settings(file, text, examples)
 
 
-def _examples(task: str) -> int:
-    return int(_SHORTER[task]["examples"])
-
-
 def _questions(name: str) -> list[str]:
     """Some questions that no run trains on; those first whose answers may change, and which a short run learns."""
     heldout = load_splits(_TASKS[name].data, seed=0, examples=1).heldout
     questions = [row.prompt[-1].content for row in heldout[: _examples(name) // _ROWS_PER_FACT] if isinstance(row, Row)]
     may_change = {change.row.prompt[-1].content for change in _TASKS[name].changes}
     questions.reverse()
-    return sorted(questions, key=lambda question: question not in may_change)[:_QUESTIONS]
+    return sorted(questions, key=lambda question: question not in may_change)[: _FORM.sample_prompts]
 
 
 def _notes(name: str, changed: bool = False) -> str:

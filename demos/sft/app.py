@@ -11,11 +11,11 @@ from ftdemo.errors import FtdemoError
 from ftdemo.training.inspection import inspect_recipe
 from ftdemo.ui import panels, theme
 from ftdemo.ui.layout import Layout, open_page
-from ftdemo.ui.training_demo import ANSWER_RECIPES, TrainingDemo
+from ftdemo.ui.training_demo import TrainingDemo
 from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
 TITLE = "SFT: teach a model to answer, and see which tokens count"
-DEMO = TrainingDemo("sft", ANSWER_RECIPES)
+DEMO = TrainingDemo("sft")
 _INTRO = """
 # Supervised fine-tuning, live
 

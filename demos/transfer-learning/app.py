@@ -13,7 +13,7 @@ from ftdemo import charts
 from ftdemo.data import load_splits
 from ftdemo.errors import FtdemoError
 from ftdemo.events import Sampled, Step
-from ftdemo.recipe import Recipe
+from ftdemo.recipe import NAMED, Recipe
 from ftdemo.runs.run import Run
 from ftdemo.ui import compute, limits, panels, theme
 from ftdemo.ui.demo import ANSWERS, FOLLOWS, Demo
@@ -31,22 +31,15 @@ from ftdemo.ui.sessions import STOPPED_EARLY
 from ftdemo.ui.user_data import LABELS_FILE, UserData, recipe_settings
 
 TITLE = "Transfer learning: what a pre-trained model is worth, label by label"
-_STEPS = 30
-_USUAL: dict[str, Any] = {
-    "data": "shop-mail",
-    "epochs": 1000,
-    "max_steps": _STEPS,
-    "batch_tokens": 1024,
-    "eval_every": None,
-    "sample_prompts": 120,
-}
+_USUAL = NAMED["transfer-learning"]
+_STEPS = _USUAL.max_steps
 RECIPES = {
-    "from scratch": Recipe(method="classify", model="minilm", weights="random", lr=5e-4, **_USUAL),
-    "linear probe": Recipe(method="probe", **_USUAL),
-    "fine-tuned": Recipe(method="classify", **_USUAL),
+    "from scratch": _USUAL.with_settings({"weights": "random", "lr": 5e-4}),
+    "linear probe": _USUAL.with_settings({"method": "probe"}),
+    "fine-tuned": _USUAL,
 }
 _COUNTS = (24, 96, 360)
-_FIRST_COUNT = 96
+_FIRST_COUNT = _USUAL.examples or _COUNTS[0]
 _WORTH_A_CURVE = 24
 _INTRO = f"""
 # Transfer learning, live

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,8 +53,8 @@ class Task:
     documents: tuple[str, ...] = ()
     """Passages to search. Without any, retrieval finds solved examples instead."""
     changes: tuple[Changed, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Changes to the tuning recipe."""
+    recipe: str = "lora"
+    """The named recipe that tunes a model for it."""
 
 
 def tasks() -> dict[str, Task]:
@@ -66,9 +66,9 @@ def tasks() -> dict[str, Task]:
             "shop-facts",
             "Answer the customer's question about our shop in one short sentence.",
             *_documents_of(facts),
-            {"epochs": 10, "batch_tokens": 512, "rank": 16, "answer_tokens": 32},
+            recipe="facts",
         ),
-        "form": Task("form", "shop-orders", ORDER, settings={"epochs": 2, "batch_tokens": 512, "answer_tokens": 48}),
+        "form": Task("form", "shop-orders", ORDER, recipe="form"),
     }
 
 
@@ -108,7 +108,7 @@ def apply_changes(task: Task) -> Task:
 def tuning_recipe(task: Task, model: str, settings: Mapping[str, Any]) -> Recipe:
     """The recipe that tunes a model for a task."""
     usual = {"data": task.data, "model": model, "examples": None}
-    return named("lora", model).with_settings(usual | dict(task.settings) | dict(settings))
+    return named(task.recipe, model).with_settings(usual | dict(settings))
 
 
 @dataclass(frozen=True)

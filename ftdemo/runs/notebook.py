@@ -7,20 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo.errors import ServerError, UsageError, writing
-from ftdemo.recipe import Recipe, named
+from ftdemo.recipe import NAMED, Recipe
 
 REPOSITORY = "https://github.com/ftdemo/ftdemo"
-_USUAL = {
-    "fine-tuning": named("full", "tiny"),
-    "lora": named("lora", "tiny"),
-    "sft": named("full", "tiny").with_settings({"train_stop": True}),
-    "pre-training": named("scratch", "new").with_settings({"examples": 1600, "width": 96, "sample_every": 60}),
-    "transfer-learning": named("classify", "minilm").with_settings({"examples": 96, "epochs": 10}),
-    "prompting-rag-fine-tuning": named("lora", "smollm2").with_settings(
-        {"data": "shop-orders", "examples": 64, "epochs": 2, "answer_tokens": 48}
-    ),
-}
-"""What each demo's notebook trains."""
+_DEMOS = ("fine-tuning", "lora", "sft", "pre-training", "transfer-learning", "prompting-rag-fine-tuning")
+"""The demos that have a notebook. It trains by the recipe named like the demo."""
 _INSTALL = """\
 # Where ftdemo is not installed, as on a hosted notebook, this fetches it. It takes a minute.
 import importlib.util
@@ -123,10 +114,10 @@ def write_notebook(name: str, out: Path) -> Path:
         ServerError: If the library for notebooks is not installed.
         StorageError: If the file cannot be written.
     """
-    if name not in _USUAL:
-        raise UsageError(f"No demo called {name} has a notebook.", f"There is: {', '.join(_USUAL)}.")
+    if name not in _DEMOS:
+        raise UsageError(f"No demo called {name} has a notebook.", f"There is: {', '.join(_DEMOS)}.")
     with writing(out, "Name another with --out."):
-        out.write_text(of_recipe(_USUAL[name], name), encoding="utf-8")
+        out.write_text(of_recipe(NAMED[name], name), encoding="utf-8")
     return out
 
 

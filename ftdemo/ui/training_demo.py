@@ -13,6 +13,7 @@ from ftdemo.data import load_splits
 from ftdemo.errors import FtdemoError
 from ftdemo.estimate.forecast import memory_here
 from ftdemo.events import Finished, Sampled, Step
+from ftdemo.models.catalog import CATALOG
 from ftdemo.recipe import Recipe, named
 from ftdemo.runs.run import Run
 from ftdemo.training.hardware import pick_device
@@ -22,12 +23,9 @@ from ftdemo.ui.job_queue import StopFile
 from ftdemo.ui.run_view import RunView, shell_command
 from ftdemo.ui.sessions import STOPPED_EARLY, Outputs
 
-_MODELS = {"tiny": "tiny, 3 million weights: seconds", "smollm2": "SmolLM2, 135 million: about a minute"}
-_LARGER = {
-    "HuggingFaceTB/SmolLM2-360M-Instruct": "SmolLM2, 360 million, from the Hub",
-    "HuggingFaceTB/SmolLM2-1.7B-Instruct": "SmolLM2, 1.7 billion, from the Hub",
-}
-"""Where there is a GPU: Apache-2.0, and with a chat template that ends each turn with the stop token."""
+_MODELS = {name: CATALOG[name].label for name in ("tiny", "smollm2")}
+_LARGER = {model.name: model.label for model in CATALOG.values() if model.source == "hub"}
+"""Where there is a GPU."""
 
 
 def models_for(device: str) -> dict[str, str]:
@@ -36,10 +34,6 @@ def models_for(device: str) -> dict[str, str]:
 
 
 MODEL_LABELS = models_for(pick_device("auto").type)
-ANSWER_RECIPES = {model: named("full" if model == "tiny" else "lora", model) for model in MODEL_LABELS}
-"""The recipe that teaches each model to answer, in demos that are not about the method."""
-
-
 Finish = Callable[[Run, RunView, StopFile], Iterator[str]]
 """What a demo does with a finished run: it adds to the view, and yields a sentence on what it is doing."""
 
@@ -47,17 +41,18 @@ Finish = Callable[[Run, RunView, StopFile], Iterator[str]]
 class TrainingDemo(Demo):
     """A demo of one run at a time, with a model that the visitor chooses."""
 
-    def __init__(self, slug: str, recipes: Mapping[str, Recipe], *, page: str = "") -> None:
+    def __init__(self, slug: str, recipes: Mapping[str, Recipe] | None = None, *, page: str = "") -> None:
         """Open a demo.
 
         Args:
             slug: The demo's name.
-            recipes: The recipe of each model, or of each other choice, the first one first.
+            recipes: The recipe of each choice, the first one first. Otherwise the choice is the model, and each
+                model's recipe is the one named like the demo.
             page: The term that it shows, if its page has another name.
         """
         super().__init__(slug, outputs=7, page=page)
-        self.recipes = dict(recipes)
-        self.first = next(iter(recipes))
+        self.recipes = dict(recipes or {model: named(slug, model) for model in MODEL_LABELS})
+        self.first = next(iter(self.recipes))
         self._finish_seconds: dict[tuple[str, Finish | None], float] = {}
 
     async def train(

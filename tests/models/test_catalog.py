@@ -9,7 +9,7 @@ import pytest
 
 from ftdemo.estimate.parameters import parameter_counts
 from ftdemo.models import load
-from ftdemo.models.catalog import CATALOG, NEW, known_learning_rate, usual_learning_rate
+from ftdemo.models.catalog import CATALOG, known_learning_rate, usual_learning_rate
 from ftdemo.recipe import METHODS, Recipe
 from ftdemo.training.prepare import prepare
 
@@ -23,7 +23,7 @@ def test_a_row_has_its_models_size(name: str) -> None:
 
 
 def test_every_row_but_that_of_a_new_model_can_be_found() -> None:
-    assert set(load.available()) == set(CATALOG) - {NEW}
+    assert set(load.available()) == {model.name for model in CATALOG.values() if model.source in ("bundled", "package")}
 
 
 @pytest.mark.parametrize("parameters", [1_235_814_400, 8_030_261_248, 70_553_706_496])
@@ -46,6 +46,11 @@ def test_a_known_model_keeps_the_rate_of_our_own_runs() -> None:
     assert known is not None
     assert "smollm2" in known.reason
     assert known_learning_rate("owner/name", "lora", 1.0) is None
+
+
+def test_a_model_of_the_catalogue_without_runs_of_ours_begins_at_the_rate_of_its_size() -> None:
+    recipe = Recipe(model="HuggingFaceTB/SmolLM2-1.7B-Instruct")
+    assert recipe.lr == usual_learning_rate(1_711_376_384, "lora", 1.0).value == HIGHEST_USUAL
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
