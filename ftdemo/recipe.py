@@ -6,10 +6,8 @@ A recipe may not hold anything that only decides how a run is shown or where it 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,85 +16,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from ftdemo.errors import RecipeError, describe_problem
+from ftdemo.methods import METHODS, Method
 from ftdemo.models.catalog import BUNDLED_MODELS, NEW, known_learning_rate
 
-
-@dataclass(frozen=True)
-class Method:
-    """One way of training: everything that tells it from the others, so that no other module asks for its name.
-
-    It is made in a module of its own under `ftdemo.training.methods` and registered there, once.
-    """
-
-    name: str
-    summary: str
-    """What it does, in a line for help texts."""
-    load: Callable[[Any], Any]
-    """Loads the model to start from, in the number format that the method wants: see `training.methods.start`."""
-    prepare: Callable[[Any, Recipe], Any]
-    """Decides which weights of the loaded model are trained, and adds those that are new."""
-    loss: Callable[[Any, Any, Any], Any]
-    """Sum of the loss over a batch's targets, in nats, from model, batch and learner."""
-    count_parameters: Callable[[Any, str | Sequence[str], int], int] | None
-    """Trained parameters, from the model without weights, targets and rank; none where the data decides too."""
-    describe: Callable[[Recipe], str]
-    """What is trained, as a model card says it."""
-    title: str
-    """The title of a model card, with the base's `{name}`."""
-    is_low_rank: bool = False
-    """Whether an adapter is trained next to frozen weights, and only the adapter is saved."""
-    is_classifier: bool = False
-    """Whether the model sorts texts, instead of continuing them."""
-    starts_new: bool = False
-    """Whether it makes the model and its tokenizer, instead of starting from one that exists."""
-    frozen_format: str = ""
-    """The format of the frozen weights, where it is not that of the matrix products."""
-    optimizers: tuple[str, ...] = ("adamw",)
-    keys: frozenset[str] = frozenset()
-    """Keys of a recipe that only some methods read, and this one does."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Values that suit this method better than the recipe's own defaults."""
-    data_of_bundled: str = ""
-    """The built-in data set to show it on with a bundled model, which knows no world but its own."""
-    rate_family: str = "full"
-    """Whose learning rates it goes by: ``full`` or ``lora``."""
-    rate_factor: float = 1.0
-    """How many times the family's learning rate it wants."""
-
-
-class _Methods(Mapping[str, Method]):
-    """The methods that are registered, by name.
-
-    Their modules import this one, and much else. So they are imported when the first method is looked up.
-    """
-
-    def __init__(self) -> None:
-        self.registered: dict[str, Method] = {}
-
-    def _all(self) -> dict[str, Method]:
-        import_module("ftdemo.training.methods")
-        return self.registered
-
-    def __getitem__(self, name: str) -> Method:
-        return self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-
-METHODS = _Methods()
 _SOME_READ = ("rank", "alpha", "rank_stabilized", "lr_ratio", "targets", "width", "layers", "vocabulary")
 """Keys that a method has to list among its own to read them."""
 _LONGER_ANSWERS = {"story-requests": 400, "ship-logs": 224}
 """How long the answers of a data set become, in tokens of the models that they are for."""
-
-
-def register(*methods: Method) -> None:
-    """Make methods known by their names."""
-    METHODS.registered.update((method.name, method) for method in methods)
 
 
 def _method_of(values: Mapping[str, Any]) -> Method:

@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "ftdemo"
 TOP_DOWN = [
     *("cli", "serving", "site", "ui", "experiments", "estimate", "comparison", "runs", "evaluation", "training"),
-    *("recipe", "models", "data", "charts", "events", "errors"),
+    *("recipe", "methods", "models", "data", "charts", "events", "errors"),
 ]
 """A package imports only from those that come after it."""
 FACE = "ftdemo"

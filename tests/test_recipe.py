@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from ftdemo.errors import RecipeError
-from ftdemo.recipe import METHODS, NAMED, Recipe, named
+from ftdemo.methods import METHODS
+from ftdemo.recipe import NAMED, Recipe, named
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def _takes_names(kinds: set[Any]) -> bool:
 
 
 def _metavar(key: str, kinds: set[Any]) -> str:
-    from ftdemo.recipe import METHODS
+    from ftdemo.methods import METHODS
 
     if key == "method":  # its type is text: methods are registered, so that adding one changes no type
         return f"[{'|'.join(METHODS)}]"

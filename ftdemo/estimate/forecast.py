@@ -13,8 +13,9 @@ from ftdemo.errors import FtdemoError, UsageError
 from ftdemo.estimate import memory, throughput
 from ftdemo.estimate.memory import ACCELERATORS, UTILIZATION, Memory, Size
 from ftdemo.estimate.parameters import Counts, countable_methods, parameter_counts
+from ftdemo.methods import METHODS
 from ftdemo.models import load as models
-from ftdemo.recipe import METHODS, Recipe
+from ftdemo.recipe import Recipe
 from ftdemo.training import hardware
 
 _CHARACTERS_PER_TOKEN = 4

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftdemo.errors import RecipeError
+from ftdemo.methods import METHODS
 from ftdemo.models.shapes import without_weights
-from ftdemo.recipe import METHODS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -15,8 +15,8 @@ from ftdemo.data.tokenize import Example, Examples, encode_all
 from ftdemo.errors import DataError
 from ftdemo.evaluation.generate import MAX_NEW_TOKENS, answer_rows
 from ftdemo.events import Answer, Sampled
+from ftdemo.methods.losses import logits_only_at
 from ftdemo.models.layers import precision
-from ftdemo.training.methods.losses import logits_only_at
 
 if TYPE_CHECKING:
     import numpy

@@ -14,10 +14,11 @@ from ftdemo.data import BUILT_IN
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import REPLY_TOKENS
 from ftdemo.events import Event, Sampled
+from ftdemo.methods import METHODS
+from ftdemo.methods.start import Base
 from ftdemo.models import load as models
 from ftdemo.models.layers import use_fused_adapters
-from ftdemo.recipe import METHODS, Recipe
-from ftdemo.training.methods.start import Base
+from ftdemo.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch

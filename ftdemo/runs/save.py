@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ftdemo import __version__
 from ftdemo.data import BUILT_IN
 from ftdemo.evaluation.evaluate import with_interval
+from ftdemo.methods import METHODS
 from ftdemo.models.catalog import BUNDLED_MODELS
-from ftdemo.recipe import METHODS, Recipe
+from ftdemo.recipe import Recipe
 from ftdemo.runs.run import Run
 from ftdemo.training import distributed
 from ftdemo.training.learner import Learner

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import Splits
 from ftdemo.data.tokenize import Examples
+from ftdemo.methods import METHODS, Method
 from ftdemo.models.layers import precision
 from ftdemo.models.load import Source
-from ftdemo.recipe import METHODS, Method, Recipe
+from ftdemo.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch

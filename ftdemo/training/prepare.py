@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ftdemo.data import BUILT_IN, Labelled, Row, Splits, load_splits
 from ftdemo.data.tokenize import Examples, encode_all
 from ftdemo.errors import DataError, RecipeError
+from ftdemo.methods import METHODS
+from ftdemo.methods.start import Base
 from ftdemo.models import load, new
 from ftdemo.models.catalog import NEW, LearningRate, known_learning_rate, usual_learning_rate
 from ftdemo.models.layers import count_parameters
-from ftdemo.recipe import METHODS, Recipe
+from ftdemo.recipe import Recipe
 from ftdemo.training.hardware import pick_device, pick_dtype
 from ftdemo.training.learner import Learner
-from ftdemo.training.methods.start import Base
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,7 @@ def prepare(recipe: Recipe) -> Learner:
     examples = tokenize(rows, recipe)
     number_format = pick_dtype(recipe.dtype, device)
     base = Base(recipe, examples.source, examples.tokenizer, number_format.dtype, device, rows.labels)
-    model, attention = load_model(base, examples.train)
+    model, attention = load_model(recipe, base, examples.train)
     rate = _learning_rate(recipe, model)
     recipe = recipe if recipe.lr else recipe.with_settings({"lr": rate.value})
     adapted = METHODS[recipe.method].prepare(model, recipe).to(device)
@@ -65,14 +66,14 @@ def prepare(recipe: Recipe) -> Learner:
 
 
 @dataclass(frozen=True)
-class Rows:
+class LoadedRows:
     """The rows of a recipe's data, and the classes they belong to, where they have labels."""
 
     splits: Splits
     labels: tuple[str, ...]
 
 
-def load_rows(recipe: Recipe) -> Rows:
+def load_rows(recipe: Recipe) -> LoadedRows:
     """Read the recipe's data and split it.
 
     Raises:
@@ -80,12 +81,12 @@ def load_rows(recipe: Recipe) -> Rows:
     """
     splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
     _refuse_other_rows(splits, recipe)
-    return Rows(splits, _labels(splits) if recipe.is_classifier else ())
+    return LoadedRows(splits, _labels(splits) if recipe.is_classifier else ())
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Rows as a model reads them."""
+    """LoadedRows as a model reads them."""
 
     source: load.Source
     tokenizer: PreTrainedTokenizerBase
@@ -93,7 +94,7 @@ class Tokenized:
     heldout: Examples
 
 
-def tokenize(rows: Rows, recipe: Recipe) -> Tokenized:
+def tokenize(rows: LoadedRows, recipe: Recipe) -> Tokenized:
     """Encode the rows for the recipe's model; a new model's tokenizer is trained on them first.
 
     Raises:
@@ -111,7 +112,7 @@ def tokenize(rows: Rows, recipe: Recipe) -> Tokenized:
     )
 
 
-def load_model(base: Base, examples: Examples) -> tuple[Any, str]:
+def load_model(recipe: Recipe, base: Base, examples: Examples) -> tuple[Any, str]:
     """The model that the method starts from, with the kernels that are fastest for these examples.
 
     Returns:
@@ -121,10 +122,10 @@ def load_model(base: Base, examples: Examples) -> tuple[Any, str]:
 
     from ftdemo.models import kernels
 
-    torch.manual_seed(base.recipe.seed)  # new weights and new adapters are drawn after this, in this order
-    model = METHODS[base.recipe.method].load(base)
-    _refuse_packing_beyond_window(model, base.recipe)
-    attention = _pick_attention(model, examples, base.recipe, base.device)
+    torch.manual_seed(recipe.seed)  # new weights and new adapters are drawn after this, in this order
+    model = METHODS[recipe.method].load(base)
+    _refuse_packing_beyond_window(model, recipe)
+    attention = _pick_attention(model, examples, recipe, base.device)
     model.set_attn_implementation(attention)
     if model.config.model_type in kernels.VERIFIED_MODELS:
         kernels.use_fused_norms(model)
@@ -200,7 +201,7 @@ def _evaluated(splits: Splits, recipe: Recipe) -> Sequence[Any]:
 def encode_rows(
     rows: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, labels: tuple[str, ...] = ()
 ) -> Examples:
-    """Rows as examples, with those tokens trained that a recipe says. See `encode_all`."""
+    """LoadedRows as examples, with those tokens trained that a recipe says. See `encode_all`."""
     return encode_all(
         rows,
         tokenizer,

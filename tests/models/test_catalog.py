@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from ftdemo.estimate.parameters import parameter_counts
+from ftdemo.methods import METHODS
 from ftdemo.models import load
 from ftdemo.models.catalog import CATALOG, known_learning_rate, usual_learning_rate
-from ftdemo.recipe import METHODS, Recipe
+from ftdemo.recipe import Recipe
 from ftdemo.training.prepare import prepare
 
 HIGHEST_USUAL = 2e-4

@@ -12,14 +12,14 @@ from conftest import QUICK, steps, write_rows
 
 from ftdemo.data.batches import collate
 from ftdemo.errors import DataError, ModelError, RecipeError
+from ftdemo.methods.classifiers import head_only
+from ftdemo.methods.full import all_weights
+from ftdemo.methods.lora import add_lora
 from ftdemo.models.layers import adapted_layers, count_parameters
 from ftdemo.models.load import Source, load_causal_lm, resolve
 from ftdemo.recipe import Recipe
 from ftdemo.training.learner import Learner
 from ftdemo.training.loop import assemble, evaluate_heldout, train
-from ftdemo.training.methods.classifiers import head_only
-from ftdemo.training.methods.full import all_weights
-from ftdemo.training.methods.lora import add_lora
 from ftdemo.training.prepare import prepare
 
 needs_bitsandbytes = pytest.mark.skipif(

@@ -11,8 +11,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from ftdemo.estimate.parameters import parameter_counts
+from ftdemo.methods import METHODS
 from ftdemo.models import load
-from ftdemo.recipe import METHODS, NAMED, Recipe
+from ftdemo.recipe import NAMED, Recipe
 from ftdemo.runs.publish import last_logits
 from ftdemo.runs.run import Run
 from ftdemo.runs.save import model_card

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ftdemo.methods.losses import next_token_loss
+from ftdemo.methods.method import Method, MethodSettings
+from ftdemo.methods.start import in_float32, switch_dropout_off
 from ftdemo.models.shapes import count_all
-from ftdemo.recipe import Method, Recipe
-from ftdemo.training.methods.losses import next_token_loss
-from ftdemo.training.methods.start import in_float32, switch_dropout_off
 
 
-def all_weights(model: Any, _recipe: Recipe) -> Any:
+def all_weights(model: Any, _recipe: MethodSettings) -> Any:
     """Every weight is trained. Dropout is off, so that runs can be compared."""
     switch_dropout_off(model)
     return model.requires_grad_(True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from ftdemo.errors import RecipeError
+from ftdemo.methods.losses import next_token_loss
+from ftdemo.methods.method import Method, MethodSettings
+from ftdemo.methods.start import frozen
 from ftdemo.models.layers import adapted_layers, use_fused_adapters
 from ftdemo.models.shapes import count_lora
-from ftdemo.recipe import Method, Recipe
-from ftdemo.training.methods.losses import next_token_loss
-from ftdemo.training.methods.start import frozen
 
-KEYS = frozenset({"rank", "alpha", "rank_stabilized", "lr_ratio", "targets"})
+LORA_KEYS = frozenset({"rank", "alpha", "rank_stabilized", "lr_ratio", "targets"})
 """What a recipe decides of a LoRA adapter."""
 
 
-def add_lora(model: Any, recipe: Recipe, *, use_dora: bool = False) -> Any:
+def add_lora(model: Any, recipe: MethodSettings, *, use_dora: bool = False) -> Any:
     """Freeze the model and put a low-rank update next to each targeted matrix.
 
     A matrix W (d_out x d_in) then acts as W + s B A, with B (d_out x rank) zero at the start and A (rank x d_in)
@@ -47,12 +47,12 @@ def add_lora(model: Any, recipe: Recipe, *, use_dora: bool = False) -> Any:
     return adapted
 
 
-def peft_targets(recipe: Recipe) -> str | list[str]:
+def peft_targets(recipe: MethodSettings) -> str | list[str]:
     """The recipe's targets as PEFT reads them."""
     return recipe.targets if isinstance(recipe.targets, str) else list(recipe.targets)
 
 
-def with_adapter(model: Any, config: Any, recipe: Recipe) -> Any:
+def with_adapter(model: Any, config: Any, recipe: MethodSettings) -> Any:
     """The model, frozen, with the adapter of PEFT's that a configuration describes.
 
     Raises:
@@ -80,7 +80,7 @@ LORA = Method(
     describe=lambda recipe: f"A rank-{recipe.rank} LoRA adapter (alpha {recipe.alpha:g})",
     title="LoRA adapter for {name}",
     is_low_rank=True,
-    keys=KEYS,
+    keys=LORA_KEYS,
     data_of_bundled="ship-logs",
     rate_family="lora",
 )

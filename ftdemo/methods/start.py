@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+    from ftdemo.methods.method import MethodSettings
     from ftdemo.models.load import Source
-    from ftdemo.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Base:
     """A model that is to be loaded."""
 
-    recipe: Recipe
+    recipe: MethodSettings
     source: Source
     tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype

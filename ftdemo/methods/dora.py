@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from ftdemo.methods.lora import LORA, add_lora
 from ftdemo.models.shapes import count_dora
-from ftdemo.training.methods.lora import LORA, add_lora
 
 DORA = replace(
     LORA,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ftdemo.training.methods.lora import LORA
-from ftdemo.training.methods.start import Base
+from ftdemo.methods.lora import LORA
+from ftdemo.methods.start import Base
 
 
 def in_four_bits(base: Base) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ftdemo.models.layers import hook_head_input
 
@@ -11,10 +11,20 @@ if TYPE_CHECKING:
     import torch
 
     from ftdemo.data.batches import Batch
-    from ftdemo.training.learner import Learner
 
 
-def next_token_loss(model: Any, batch: Batch, learner: Learner) -> torch.Tensor:
+class LossContext(Protocol):
+    """What a loss reads of the learner whose model it is."""
+
+    @property
+    def model(self) -> Any:
+        """The model without what a launcher wraps around it."""
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """The number format of a forward pass."""
+
+
+def next_token_loss(model: Any, batch: Batch, learner: LossContext) -> torch.Tensor:
     """Cross-entropy of the tokens at the batch's loss positions."""
     from ftdemo.models.kernels import cross_entropy_sum
 
@@ -25,7 +35,7 @@ def next_token_loss(model: Any, batch: Batch, learner: Learner) -> torch.Tensor:
         return cross_entropy_sum(model(**inputs, use_cache=False).logits, batch.targets)
 
 
-def label_loss(model: Any, batch: Batch, learner: Learner) -> torch.Tensor:
+def label_loss(model: Any, batch: Batch, learner: LossContext) -> torch.Tensor:
     """Cross-entropy of the texts' labels."""
     from ftdemo.models.kernels import cross_entropy_sum
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ftdemo.methods.lora import peft_targets, with_adapter
+from ftdemo.methods.losses import next_token_loss
+from ftdemo.methods.method import Method, MethodSettings
+from ftdemo.methods.start import frozen
 from ftdemo.models.shapes import targeted_matrices
-from ftdemo.recipe import Method, Recipe
-from ftdemo.training.methods.lora import peft_targets, with_adapter
-from ftdemo.training.methods.losses import next_token_loss
-from ftdemo.training.methods.start import frozen
 
 
-def add_vera(model: Any, recipe: Recipe) -> Any:
+def add_vera(model: Any, recipe: MethodSettings) -> Any:
     """Freeze the model and put a VeRA adapter next to each targeted matrix.
 
     A matrix W (d_out x d_in) then acts as W + diag(b) B diag(d) A, where B (d_out x rank) and A (rank x d_in) are

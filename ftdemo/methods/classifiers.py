@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ftdemo.errors import ModelError
-from ftdemo.recipe import Method, Recipe
-from ftdemo.training.methods.full import all_weights
-from ftdemo.training.methods.losses import label_loss
-from ftdemo.training.methods.start import Base, switch_dropout_off
+from ftdemo.methods.full import all_weights
+from ftdemo.methods.losses import label_loss
+from ftdemo.methods.method import Method, MethodSettings
+from ftdemo.methods.start import Base, switch_dropout_off
 
 
 def with_new_head(base: Base) -> Any:
@@ -20,7 +20,7 @@ def with_new_head(base: Base) -> Any:
     return make(base.source, base.labels, base.tokenizer)
 
 
-def head_only(model: Any, _recipe: Recipe) -> Any:
+def head_only(model: Any, _recipe: MethodSettings) -> Any:
     """A linear probe: the features stay as they are, and one linear layer on top of them learns (Alain & Bengio 2016).
 
     Raises:
@@ -36,7 +36,7 @@ def head_only(model: Any, _recipe: Recipe) -> Any:
 
 
 def _classifier(
-    name: str, lr: float, prepare: Callable[[Any, Recipe], Any], *, summary: str, title: str, trains: str
+    name: str, lr: float, prepare: Callable[[Any, MethodSettings], Any], *, summary: str, title: str, trains: str
 ) -> Method:
     return Method(
         name=name,

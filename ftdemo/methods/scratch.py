@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ftdemo.methods.full import all_weights
+from ftdemo.methods.losses import next_token_loss
+from ftdemo.methods.method import Method
+from ftdemo.methods.start import Base
 from ftdemo.models.catalog import NEW
-from ftdemo.recipe import Method
-from ftdemo.training.methods.full import all_weights
-from ftdemo.training.methods.losses import next_token_loss
-from ftdemo.training.methods.start import Base
 
 
 def random_weights(base: Base) -> Any:
