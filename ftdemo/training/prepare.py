@@ -86,7 +86,7 @@ def load_rows(recipe: Recipe) -> LoadedRows:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """LoadedRows as a model reads them."""
+    """Rows as a model reads them."""
 
     source: load.Source
     tokenizer: PreTrainedTokenizerBase
@@ -201,7 +201,7 @@ def _evaluated(splits: Splits, recipe: Recipe) -> Sequence[Any]:
 def encode_rows(
     rows: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, labels: tuple[str, ...] = ()
 ) -> Examples:
-    """LoadedRows as examples, with those tokens trained that a recipe says. See `encode_all`."""
+    """Rows as examples, with those tokens trained that a recipe says. See `encode_all`."""
     return encode_all(
         rows,
         tokenizer,
