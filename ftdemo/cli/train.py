@@ -34,7 +34,7 @@ def train_command(
 ) -> None:
     """Train a model by a named recipe or a recipe file.
 
-    The named recipes are full, lora, dora, qlora, vera, scratch, probe and classify. Each key of a recipe is an option:
+    A method's name is a recipe's name (see `--method`), and so is a demo's. Each key of a recipe is an option:
     `ftdemo train lora --rank 16`. The model is evaluated before and after training, and the run is saved. Ctrl-C stops
     after the current step and saves the run, and `--resume RUN` continues it.
     """
