@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ftdemo import recipe
 from ftdemo.errors import RecipeError
 from ftdemo.methods import METHODS
-from ftdemo import recipe
 from ftdemo.recipe import NAMED, Recipe, named
 
 
