@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 7860
-WORKERS ?= 2
+WORKERS ?= 3
 PROSE  := $(wildcard *.md docs/*.md docs/*/*.md)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt

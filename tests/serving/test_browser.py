@@ -594,6 +594,7 @@ def test_the_four_ways_demo_tunes_a_model_that_answers_in_the_form_it_learned(se
     assert watched.strangers == []
 
 
+@pytest.mark.slow
 def test_the_transfer_demo_draws_three_ways_and_sorts_a_message_by_each(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/demos/transfer-learning/")
@@ -639,14 +640,14 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
 
 
 def test_a_run_survives_a_reload_and_another_tab_does_not_see_it(server: Server, watched: Watched) -> None:
-    page = ready(watched, server, examples=400, demo="sft")
+    page = ready(watched, server, examples=160, demo="sft")
     page.get_by_label("requests and answers").check()
     page.get_by_role("button", name="Train").click()
     wait_for_status(page, re.compile(r"Step \d+ of"))
     page.reload()
     wait_for_status(page, re.compile(r"Step \d+ of"))
     assert page.get_by_label("requests and answers").is_checked()
-    assert page.get_by_label(re.compile("number input for Examples")).input_value() == "400"
+    assert page.get_by_label(re.compile("number input for Examples")).input_value() == "160"
     other = page.context.new_page()
     other.goto(f"{server.url}/demos/sft/")
     wait_for_status(other, "Ready")

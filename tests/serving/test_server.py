@@ -74,7 +74,7 @@ def test_the_demo_trains_through_its_api(client: Any, tmp_path: Path, model: str
 
 
 def test_each_step_is_seen_as_it_happens(client: Any) -> None:
-    job = submit(client, "tiny", 4, 1e-2, 64)
+    job = submit(client, "tiny", 4, 1e-2, 24)
     statuses = [output[0] for output in job]
     assert len({status for status in statuses if re.search(r"Step \d+ of", status)}) >= 3
 
@@ -112,10 +112,10 @@ def test_adapters_are_switched_on_one_base_and_merging_changes_hardly_a_logit(se
     from gradio_client import Client
 
     client = Client(f"{server.url}/demos/lora/", verbose=False)
-    key = submit(client, "tiny", 4, 1e-2, 64).result(timeout=RUN_SECONDS)[-1]
+    key = submit(client, "tiny", 4, 1e-2, 24).result(timeout=RUN_SECONDS)[-1]
     with pytest.raises(Exception, match="one adapter only"):
         client.predict("How was the voyage?", "the adapter before", key, api_name="/ask_lora")
-    submit(client, "tiny", 16, 1e-2, 120, key).result(timeout=RUN_SECONDS)
+    submit(client, "tiny", 16, 1e-2, 40, key).result(timeout=RUN_SECONDS)
     asked = {
         which: client.predict("How was the voyage to Merrin?", which, key, api_name="/ask_lora")
         for which in ("the base alone", "the adapter before", "the latest adapter", "the base alone")
