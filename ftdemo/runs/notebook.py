@@ -25,7 +25,7 @@ from ftdemo.recipe import Recipe
 recipe = Recipe(**{settings})
 print(recipe.to_yaml())
 """
-_LOOK = """\
+_INSPECT = """\
 from html import escape
 
 from IPython.display import HTML
@@ -36,7 +36,7 @@ seen = inspect_recipe(recipe.with_settings({"examples": min(recipe.examples or 4
 pieces = [f"<mark>{escape(text)}</mark>" if trained else escape(text) for text, trained in seen.spans(seen.examples[0])]
 HTML(f"<pre style='white-space: pre-wrap'>{''.join(pieces)}</pre>")
 """
-_LOOK_AT_LABELS = """\
+_SHOW_LABELS = """\
 from ftdemo.data import load_splits
 
 splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
@@ -76,14 +76,14 @@ from ftdemo.data import Turn
 from ftdemo.evaluation.generate import stream_reply
 
 model, tokenizer = run.load_model()
-for piece in stream_reply(model, tokenizer, [Turn("user", {said})]):
+for piece in stream_reply(model, tokenizer, [Turn("user", {question})]):
     print(piece, end="")
 """
 _GO_ON = """\
 from ftdemo.evaluation.generate import stream_continuation
 
 model, tokenizer = run.load_model()
-for piece in stream_continuation(model, tokenizer, {said}):
+for piece in stream_continuation(model, tokenizer, {question}):
     print(piece, end="")
 """
 _SORT = """\
@@ -91,10 +91,10 @@ from ftdemo.data import Labelled
 from ftdemo.evaluation.evaluate import classify
 
 model, tokenizer = run.load_model()
-(answer,) = classify(model, tokenizer, [Labelled(1, {said}, run.labels[0])], run.labels)
+(answer,) = classify(model, tokenizer, [Labelled(1, {question}, run.labels[0])], run.labels)
 print(answer.text)
 """
-_SAID = {
+_QUESTIONS = {
     "lora": "How was the voyage to Merrin?",
     "pre-training": "One windy Tuesday Nell the cooper was mending",
     "transfer-learning": "Where is my parcel? It was due on Friday.",
@@ -146,9 +146,9 @@ def of_recipe(recipe: Recipe, name: str) -> str:
 def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
     settings = json.dumps(recipe.model_dump(exclude_unset=True), indent=4)
     settings = settings.replace(": true", ": True").replace(": false", ": False").replace(": null", ": None")
-    said = json.dumps(_SAID.get(name, "Write a story about a weaver and a chest."))
+    question = json.dumps(_QUESTIONS.get(name, "Write a story about a weaver and a chest."))
     talk = _SORT if recipe.is_classifier else _GO_ON if recipe.starts_new else _TALK
-    look = _LOOK_AT_LABELS if recipe.is_classifier else _LOOK
+    inspect_cell = _SHOW_LABELS if recipe.is_classifier else _INSPECT
     mine = "a file of your own" if recipe.is_classifier or recipe.starts_new else "your own pairs"
     return [
         ("text", f"# {name.replace('-', ' ').capitalize()}, step by step\n\nThe same engine as the page and the demo."),
@@ -156,11 +156,11 @@ def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
         ("text", f"## The recipe\n\nAll that decides the run. To learn from {mine}, set `data` to its path."),
         ("code", _RECIPE.format(settings=settings)),
         ("text", "## The data, as the model meets it\n\nWhere tokens are marked, only these have a loss."),
-        ("code", look),
+        ("code", inspect_cell),
         ("text", "## Train\n\nStop it when you like: interrupt the kernel, and what was trained is kept."),
         ("code", _TRAIN),
         ("text", "## Before and after\n\nOn prompts that no training has seen."),
         ("code", _COMPARE),
         ("text", "## Try it yourself"),
-        ("code", talk.format(said=said)),
+        ("code", talk.format(question=question)),
     ]

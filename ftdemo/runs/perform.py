@@ -88,8 +88,8 @@ def _with_one_dtype(recipe: Recipe) -> Recipe:
     distributed.join(device)
     if distributed.world_size() == 1 or recipe.dtype != "auto":
         return recipe
-    measured = hardware.pick_dtype("auto", device).name if distributed.is_main() else None
-    return recipe.with_settings({"dtype": distributed.broadcast(measured)})
+    chosen = hardware.pick_dtype("auto", device).name if distributed.is_main() else None
+    return recipe.with_settings({"dtype": distributed.broadcast(chosen)})
 
 
 def _recorded(

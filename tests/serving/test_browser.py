@@ -536,7 +536,9 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
     wait_for_status(page, "bad.jsonl:41")
     assert "Traceback" not in page.locator("#status").inner_text()
     page.locator("#own-file").get_by_label("Clear").click()
-    upload.set_input_files(str(chats))
+    page.locator("#own-report", has_text="bad.jsonl").wait_for(state="hidden", timeout=RUN_SECONDS * 1000)
+    page.locator("#own-file").get_by_text("bad.jsonl").wait_for(state="hidden", timeout=RUN_SECONDS * 1000)
+    upload.set_input_files(str(chats))  # only now, or clearing the first file would take the second with it
     page.get_by_text(chats.name).first.wait_for(timeout=RUN_SECONDS * 1000)
     train.click()
     wait_for_status(page, "of its old questions", after_error=True)

@@ -310,6 +310,7 @@ def test_no_usage_analytics_are_sent() -> None:
     assert not gradio.analytics.analytics_enabled()
 
 
+@pytest.mark.slow
 def test_on_zero_gpu_all_that_computes_does_so_in_the_process_that_has_the_gpu(tmp_path: Path) -> None:
     from gradio_client import Client
 
