@@ -58,5 +58,5 @@ VERA = Method(
     defaults={"rank": 256},
     data_of_bundled="ship-logs",
     rate_family="lora",
-    rate_factor=10.0,  # the paper's learning rates are about ten times those of its LoRA runs (its table 8)
+    rate_factor=10.0,  # its vectors are few and start small; no run of ours has tried other factors
 )

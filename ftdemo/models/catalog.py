@@ -121,7 +121,10 @@ def known_learning_rate(model: str, family: str, factor: float) -> LearningRate 
         return None
     if family not in row.learning_rates:
         return usual_learning_rate(row.parameters, family, factor)
-    return LearningRate(row.learning_rates[family] * factor, f"what did well in our own runs on {model}")
+    times = "" if factor == 1 else f"{factor:g} times "
+    return LearningRate(
+        row.learning_rates[family] * factor, f"{times}what did well for {family} in our runs on {model}"
+    )
 
 
 def usual_learning_rate(parameters: int, family: str, factor: float) -> LearningRate:
