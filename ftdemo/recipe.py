@@ -237,6 +237,7 @@ def _refuse_impossible(recipe: Recipe) -> None:
     """
     method, name = METHODS[recipe.method], recipe.method
     unread = next((key for key in _changed(recipe, *_SOME_READ) if key not in method.keys), "")
+    resized = next(iter(_changed(recipe, "width", "layers", "vocabulary")), "")
     readers = ", ".join(each.name for each in METHODS.values() if unread in each.keys)
     rules = [
         (
@@ -261,9 +262,8 @@ def _refuse_impossible(recipe: Recipe) -> None:
             "Set `optimizer: adamw`, or `method` to full or scratch.",
         ),
         (
-            bool(_changed(recipe, "width", "layers", "vocabulary")) and recipe.model != NEW,
-            f"`{next(iter(_changed(recipe, 'width', 'layers', 'vocabulary')), '')}` is set, but `model` is "
-            f"{recipe.model}, whose size is given.",
+            bool(resized) and recipe.model != NEW,
+            f"`{resized}` is set, but `model` is {recipe.model}, whose size is given.",
             "Leave it out, or set `model: new` and `method: scratch`.",
         ),
         (

@@ -119,9 +119,9 @@ class Run:
         from peft import PeftModel
 
         source = models.resolve(base or self.recipe.model)
-        self._refuse_other_base(source)
-        method = METHODS[self.recipe.method]
         tokenizer = models.load_tokenizer(source)
+        self._refuse_other_base(source, tokenizer)
+        method = METHODS[self.recipe.method]
         model = method.load(Base(self.recipe, source, tokenizer, dtype or self._dtype, torch.device("cpu")))
         if dtype is not None and method.frozen_format:
             model = models.unpacked(model, dtype)
@@ -129,10 +129,10 @@ class Run:
         use_fused_adapters(adapted)
         return adapted.eval()
 
-    def _refuse_other_base(self, source: models.Source) -> None:
+    def _refuse_other_base(self, source: models.Source, tokenizer: Any) -> None:
         trained_on = self.record["model"]
         vocabulary = trained_on.get("vocabulary")  # records of version 1 have none
-        if vocabulary and vocabulary != models.vocabulary_hash(models.load_tokenizer(source)):
+        if vocabulary and vocabulary != models.vocabulary_hash(tokenizer):
             raise UsageError(
                 f"{self.folder}: the adapter was trained on {trained_on['name']}, whose vocabulary is not that of "
                 f"{source.name} in {source.path}.",
