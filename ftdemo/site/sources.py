@@ -60,6 +60,7 @@ def _reference(entry: Mapping[str, str]) -> dict[str, str]:
         "title": plain["title"],
         "place": plain.get("booktitle") or plain.get("journal") or plain.get("howpublished") or "arXiv",
         "eprint": plain.get("eprint", ""),
+        "url": plain.get("url", ""),
     }
 
 

@@ -490,6 +490,18 @@ def test_a_source_is_listed_with_people_year_title_and_link(project: Project) ->
     assert link.get("href") == "https://arxiv.org/abs/2106.09685"
 
 
+def test_a_source_with_an_address_links_to_it(project: Project) -> None:
+    address = "https://maker.example/harbour?lang=en&page=2"
+    entry = (
+        "@misc{hu2021lora, author={Maker}, title={Harbours}, year={2024}, "
+        f"howpublished={{Maker's pages}}, url={{{address}}}}}\n"
+    )
+    (project.docs / "references.bib").write_text(entry, encoding="utf-8")
+    (item,) = ElementTree.fromstring(_text(project, "sources/a.md"))
+    assert "".join(item.itertext()) == "Maker (2024). Harbours. Maker's pages."
+    assert [link.get("href") for link in item.iter("a")] == [address]
+
+
 def test_the_demos_link_leads_where_the_demos_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FTDEMO_DEMOS_URL", raising=False)
     assert 'href="https://demos.example/lora"' in _text(project, "demos/lora.md")
