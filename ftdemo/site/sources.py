@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -61,7 +62,13 @@ def _reference(entry: Mapping[str, str]) -> dict[str, str]:
         "place": plain.get("booktitle") or plain.get("journal") or plain.get("howpublished") or "arXiv",
         "eprint": plain.get("eprint", ""),
         "url": plain.get("url", ""),
+        "checked": _month(plain["urldate"]) if "urldate" in plain else "",
     }
+
+
+def _month(date: str) -> str:
+    """The month of an ISO date, such as November 2026."""
+    return f"{dt.date.fromisoformat(date):%B %Y}"
 
 
 def _natural(name: str) -> str:

@@ -22,6 +22,7 @@ from ftdemo.site.experiment_pages import ExperimentPages
 from ftdemo.site.number_tags import update_numbers
 from ftdemo.site.project import Project
 from ftdemo.site.quotes import code_block
+from ftdemo.site.sources import source_list
 
 PAGE = """\
 ---
@@ -500,6 +501,13 @@ def test_a_source_with_an_address_links_to_it(project: Project) -> None:
     (item,) = ElementTree.fromstring(_text(project, "sources/a.md"))
     assert "".join(item.itertext()) == "Maker (2024). Harbours. Maker's pages."
     assert [link.get("href") for link in item.iter("a")] == [address]
+
+
+def test_a_source_that_can_age_says_in_which_month_it_was_checked() -> None:
+    entry = {"ID": "a2026", "author": "Host", "title": "Prices", "howpublished": "List", "year": "2026"}
+    entry |= {"url": "https://host.example/", "urldate": "2026-11-28"}
+    (item,) = ElementTree.fromstring(source_list([entry["ID"]], {entry["ID"]: entry}, Path("a.md")))
+    assert "".join(item.itertext()) == "Host (2026). Prices. List. Checked November 2026."
 
 
 def test_the_demos_link_leads_where_the_demos_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
