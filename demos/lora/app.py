@@ -110,7 +110,7 @@ async def train(
     Args:
         model: tiny, which takes seconds, or smollm2, a real chat model.
         rank: Rank of the update, 1 to 64.
-        lr: Peak learning rate, 0.004 say.
+        lr: Peak learning rate: 0.006 suits tiny, 0.004 SmolLM2.
         examples: How many of the built-in examples to learn from.
         compare: Whether all weights are fine-tuned too, from the same start, and both are compared.
         file: A file of your own examples to learn from in their place.

@@ -74,7 +74,7 @@ const FIELDS = [
   ["batch_tokens", "Tokens a batch", { value: 4096, min: 16, max: 1048576 }],
   ["device", "Accelerator", Object.keys(ACCELERATORS)],
   ["utilization", "Of 100 of its peak, how much is reached", { value: 30, min: 1, max: 100 }],
-  ["per_million", "Price of a million training tokens", { value: 25, min: 0, max: 10000 }],
+  ["per_million", "Price per million training tokens, dollars", { value: 0.5, min: 0, max: 10000, step: "any" }],
 ];
 
 /** What a reader's values come to. */
@@ -151,7 +151,7 @@ class FtCalculator extends HTMLElement {
       [`At most at once; ${values.device} has ${ACCELERATORS[values.device][1] / 1e9} GB`, `${gigabytes(found.held.total)}, ${fits}`],
       ["Operations", found.count.toExponential(1)],
       [`Time on ${values.device}`, duration(found.seconds)],
-      ["What a host would charge", found.price.toFixed(2)],
+      ["A host's price, dollars", found.price.toFixed(2)],
     ];
     const list = document.createElement("dl");
     for (const [name, value] of rows) {
