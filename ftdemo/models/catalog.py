@@ -96,9 +96,10 @@ _STARTING_POINTS = ((20e6, 6e-3, 1e-3), (1e9, 4e-4, 4e-5), (10e9, 2e-4, 2e-5), (
 
 Below 20 million parameters, what did well on `tiny`. From 1 to 70 billion, 1e-4 to 2e-4 are usual for LoRA: Unsloth's
 guide begins at 2e-4, PEFT's method comparison trains Llama-3.2-3B at 1e-4. Tinker's sweep on one data set, at a batch
-of 128, found 1e-4 to 1e-3 best, mostly 3e-4 or more, so these are careful. Full fine-tuning wants about a tenth (Schulman et al. 2025, and
-Tinker's fixed factor of 10). In between, the same rates, grown with one over the square root of the width: from the
-3,072 of a model of 3 billion parameters to the 576 to 960 of SmolLM2 with 135 to 360 million. Checked November 2026.
+of 128, found 1e-4 to 1e-3 best, mostly 3e-4 or more, so these are careful. Full fine-tuning wants about a tenth
+(Schulman et al. 2025, and Tinker's fixed factor of 10). In between, the same rates, grown with one over the square root
+of the width: from the 3,072 of a model of 3 billion parameters to the 576 to 960 of SmolLM2 with 135 to 360 million.
+Checked November 2026.
 """
 
 
