@@ -24,6 +24,7 @@ _REPORT_SECONDS = 60
 @click.option("--all", "everything", is_flag=True, help="Run every experiment.")
 @click.option("--quick", is_flag=True, help="Run the quick form: one seed and shorter runs.")
 @click.option("--check", is_flag=True, help="Repeat the quick form and report changed verdicts.")
+@click.option("--decide", is_flag=True, help="Decide the claims again from the recorded runs; train nothing.")
 @click.option(
     "--keep",
     type=click.Path(path_type=Path),
@@ -37,7 +38,13 @@ _REPORT_SECONDS = 60
     help="Folder of the experiments.",
 )
 def record_command(
-    names: tuple[str, ...], everything: bool, quick: bool, check: bool, keep: Path | None, folder: Path
+    names: tuple[str, ...],
+    everything: bool,
+    quick: bool,
+    check: bool,
+    decide: bool,
+    keep: Path | None,
+    folder: Path,
 ) -> None:
     """Run experiments and write their records.
 
@@ -54,7 +61,9 @@ def record_command(
         raise UsageError(f"There is no experiment {unknown[0]} in {folder}.", f"There are: {', '.join(known)}.")
     changed = []
     for name in names or known:
-        if check:
+        if decide:
+            _decide_again(known[name])
+        elif check:
             changed += _check_experiment(known[name])
         else:
             _record_experiment(known[name], quick, keep)
@@ -75,6 +84,16 @@ def _record_experiment(found: Experiment, quick: bool, keep: Path | None) -> Non
                 runner.ship(found, runs / "whole")
         if found.spec.quick:
             _print_claims(_run(found, True, runs / "quick"), found.folder / experiment.QUICK)
+
+
+def _decide_again(found: Experiment) -> None:
+    """Write the verdicts that the recorded runs give now, after a claim or its bound has changed."""
+    from ftdemo.experiments import spec as experiment
+
+    for file in (experiment.RECORD, experiment.QUICK):
+        if record := found.record(file):
+            findings = experiment.decide(found.spec, record["runs"], quick=record["quick"])
+            _print_claims({**record, "claims": experiment.as_record(findings)}, found.folder / file)
 
 
 def _check_experiment(found: Experiment) -> list[str]:
@@ -125,9 +144,9 @@ def _run(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
 
 def _print_claims(record: dict[str, Any], path: Path) -> None:
     from ftdemo.experiments.runner import write_record
+    from ftdemo.experiments.spec import claim_in_words
 
     write_record(record, path)
     for claim in record["claims"]:
-        interval = f"{claim['value']:g} [{claim['low']:g}, {claim['high']:g}]"
-        click.echo(f"  {claim['verdict']:<13} {claim['says']} {interval}, {claim['bound']}; {claim['statistic']}")
+        click.echo(f"  {claim['verdict']:<13} {claim['says']} {claim_in_words(claim)}, {claim['bound']}")
     click.echo(f"Written: {path}, {record['seconds']:.0f} s")

@@ -10,6 +10,7 @@ from typing import Any
 from ftdemo import charts
 from ftdemo.comparison.approaches import Approach
 from ftdemo.evaluation.evaluate import Estimate, bootstrap, with_interval
+from ftdemo.evaluation.outcomes import Outcomes
 from ftdemo.events import Answer
 
 _POOR = 0.5
@@ -25,8 +26,8 @@ class Measured:
     approach: Approach
     quality: Estimate
     scores: dict[str, Estimate]
-    each: tuple[float, ...]
-    """The quality of each answer."""
+    outcomes: dict[str, Outcomes]
+    """How each question came out: by ``quality``, by each score, in ``prompt_tokens``, and once facts have changed."""
     seconds: float
     """For an answer by itself: the median of some."""
     prompt_tokens: float
@@ -82,7 +83,7 @@ def _is_worse(one: Measured, best: Measured) -> bool:
 
     if one is best:
         return False
-    difference = numpy.array(one.each) - numpy.array(best.each)
+    difference = numpy.array(one.outcomes["quality"].values) - numpy.array(best.outcomes["quality"].values)
     return bootstrap(difference, lambda sample: float(sample.mean())).high < 0
 
 

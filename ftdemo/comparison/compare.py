@@ -29,6 +29,7 @@ from ftdemo.data import Row, constraints, load_splits
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.evaluate import estimates, main_score, score
 from ftdemo.evaluation.generate import answer_rows
+from ftdemo.evaluation.outcomes import Outcomes, score_outcomes
 from ftdemo.evaluation.retrieval import make_search
 from ftdemo.events import Answer, Event
 from ftdemo.models import load as models
@@ -38,6 +39,8 @@ from ftdemo.runs.run import Run
 
 _TIMED = 5
 """Answers that are timed one at a time."""
+_OWN_FORM = ("approach", "outcomes", "answers")
+"""What a comparison's plain values hold in another form, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ class Comparison:
         """Plain values, each approach by its name, with its first answers."""
         approaches = {
             measured.approach: {
-                **{key: value for key, value in asdict(measured).items() if key not in ("approach", "each", "answers")},
+                **{
+                    key: value
+                    for key, value in asdict(measured).items()
+                    if key not in ("approach", "outcomes", "answers")
+                },
                 "answers": [asdict(answer) for answer in measured.answers[:answers]],
             }
             for measured in self.measured
@@ -179,24 +186,24 @@ def _measure(
     prompts = [benchmark.prompts.build(approach, row, search) for row in benchmark.rows]
     refuse_too_long(approach, prompts, model, tokenizer, max_new_tokens)
     answers = answer_rows(model, tokenizer, prompts, max_new_tokens=max_new_tokens)
-    scores = [score(answer, row, benchmark.task.data) for answer, row in zip(answers, benchmark.rows, strict=True)]
     found = estimates(answers, benchmark.rows, benchmark.task.data)
-    up_to_date, out_of_date = (
-        _score_after_changes(approach, model, tokenizer, benchmark) if benchmark.task.changes else (None, None)
-    )
+    read = [tokens_read(tokenizer, prompt) for prompt in prompts]
+    scores = score_outcomes(answers, benchmark.rows, benchmark.task.data)
+    changed = _outcomes_after_changes(approach, model, tokenizer, benchmark) if benchmark.task.changes else {}
+    outcomes = {f"scores.{name}": one for name, one in scores.items()} | changed
+    outcomes |= {"quality": scores[benchmark.quality_is], "prompt_tokens": Outcomes.of(benchmark.rows, read)}
     return Measured(
         approach=approach,
         quality=found[benchmark.quality_is],
         scores=found,
-        each=tuple(each[benchmark.quality_is] for each in scores),
+        outcomes=outcomes,
         seconds=_median_latency(model, tokenizer, prompts, max_new_tokens),
-        prompt_tokens=statistics.fmean(tokens_read(tokenizer, prompt) for prompt in prompts),
+        prompt_tokens=statistics.fmean(read),
         answer_tokens=statistics.fmean(tokens_written(tokenizer, answer) for answer in answers),
         setup_seconds=setup,
         stored_bytes=stored,
         found=_share_found(prompts, benchmark.rows) if search and benchmark.task.documents else None,
-        up_to_date=up_to_date,
-        out_of_date=out_of_date,
+        **{name: statistics.fmean(one.values) for name, one in changed.items()},
         answers=answers,
     )
 
@@ -223,8 +230,10 @@ def _share_found(prompts: Sequence[Row], rows: Sequence[Row]) -> float | None:
     )
 
 
-def _score_after_changes(approach: Approach, model: Any, tokenizer: Any, benchmark: _Benchmark) -> tuple[float, float]:
-    """The share of questions about changed facts that are answered as things are now, and the share as they were.
+def _outcomes_after_changes(
+    approach: Approach, model: Any, tokenizer: Any, benchmark: _Benchmark
+) -> dict[str, Outcomes]:
+    """Which questions about changed facts are answered as things are now, and which as they were.
 
     Documents are corrected, because that takes a minute; nothing is trained again.
     """
@@ -234,15 +243,15 @@ def _score_after_changes(approach: Approach, model: Any, tokenizer: Any, benchma
     rows = [change.row for change in changes]
     questions = [prompts.build(approach, row, search) for row in rows]
     answers = answer_rows(model, tokenizer, questions, max_new_tokens=benchmark.recipe.answer_tokens)
-    current = [_satisfies(answer.text, row) for answer, row in zip(answers, rows, strict=True)]
-    before = {row.prompt[-1].content: row for row in benchmark.rows}
+    former = {row.prompt[-1].content: row for row in benchmark.rows}
     known = [
-        (answer, before[row.prompt[-1].content])
+        (row, _satisfies(answer.text, former[row.prompt[-1].content]))
         for answer, row in zip(answers, rows, strict=True)
-        if row.prompt[-1].content in before
+        if row.prompt[-1].content in former
     ]
-    former = [_satisfies(answer.text, row) for answer, row in known]
-    return statistics.fmean(current), statistics.fmean(former) if former else 0.0
+    current = [_satisfies(answer.text, row) for answer, row in zip(answers, rows, strict=True)]
+    found = {"up_to_date": Outcomes.of(rows, current)}
+    return found | ({"out_of_date": Outcomes.of(*zip(*known, strict=True))} if known else {})
 
 
 def _satisfies(text: str, row: Row) -> float:

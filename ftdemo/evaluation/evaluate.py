@@ -291,26 +291,39 @@ def old_skill(model: Any, tokenizer: PreTrainedTokenizerBase, corpus: str | None
     Args:
         model: A causal language model, with or without an adapter.
         tokenizer: The model's own.
+        corpus: See `old_skill_rows`.
+    """
+    return skill_estimates(*old_skill_rows(model, tokenizer, corpus))
+
+
+def old_skill_rows(
+    model: Any, tokenizer: PreTrainedTokenizerBase, corpus: str | None = None
+) -> tuple[list[tuple[float, int]], list[float]]:
+    """What `old_skill` is measured on: the loss and the number of tokens of each text, and which answers are correct.
+
+    Args:
+        model: A causal language model, with or without an adapter.
+        tokenizer: The model's own.
         corpus: The generated data set that it was pre-trained on, if any: that set's held-out texts and questions are
             then used. Any other model gets texts and questions of general knowledge. It answers a question correctly
             if, of the choices, the correct one is the most likely continuation.
     """
-    import numpy
-
     model.eval()
     if corpus:
         splits = load_splits(corpus, seed=0, examples=1)
-        texts = encode_all(splits.heldout, tokenizer)
         questions = [trial for trial in splits.trials if "answered" in trial.score("")][:_CORPUS_QUESTIONS]
         answers = answer_rows(model, tokenizer, questions)
         correct = [trial.score(answer.text)["answered"] for trial, answer in zip(questions, answers, strict=True)]
-    else:
-        texts = encode_all(stream_rows(GENERAL_KNOWLEDGE / "text.jsonl"), tokenizer)
-        correct = _answer_multiple_choice(model, tokenizer)
-    return {
-        "loss": bootstrap(numpy.array(row_losses(model, tokenizer, texts)), ratio),
-        "accuracy": bootstrap(numpy.array(correct), _mean),
-    }
+        return row_losses(model, tokenizer, encode_all(splits.heldout, tokenizer)), correct
+    texts = encode_all(stream_rows(GENERAL_KNOWLEDGE / "text.jsonl"), tokenizer)
+    return row_losses(model, tokenizer, texts), _answer_multiple_choice(model, tokenizer)
+
+
+def skill_estimates(losses: Sequence[tuple[float, int]], correct: Sequence[float]) -> dict[str, Estimate]:
+    """The loss and the accuracy of the rows that `old_skill_rows` gives, each with its interval."""
+    import numpy
+
+    return {"loss": bootstrap(numpy.array(losses), ratio), "accuracy": bootstrap(numpy.array(correct), _mean)}
 
 
 def _answer_multiple_choice(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[float]:

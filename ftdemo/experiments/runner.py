@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from typing import Any
 from ftdemo.comparison import advice, approaches, compare
 from ftdemo.data.variants import write_variant
 from ftdemo.errors import UsageError
+from ftdemo.evaluation.outcomes import Outcomes
 from ftdemo.events import Evaluated, Event, Sampled, Started, Step
 from ftdemo.experiments import spec as experiment
 from ftdemo.experiments.spec import Arm, Experiment, Spec
@@ -32,7 +33,7 @@ _FEWER_POINTS = 30
 _ANSWERS_KEPT = 3
 _LONGEST_ANSWER = 900
 """Characters of an answer that a record keeps."""
-_MAX_BYTES = 200 * 1024
+_MAX_BYTES = 300 * 1024
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def write_record(record: dict[str, Any], path: Path) -> None:
 
 
 def _as_record(found: Experiment, runs: dict[str, Any], *, quick: bool) -> dict[str, Any]:
-    claims = experiment.outcomes(found.spec, runs, quick=quick)
+    claims = experiment.decide(found.spec, runs, quick=quick)
     device = hardware.pick_device("auto")
     return {
         "version": 1,
@@ -141,7 +142,9 @@ def _run_arm(
     arm = spec.arms[name]
     out = folder / f"{name}-{seed}"
     if arm.adapter:
-        yield _evaluate_on_other_base(folder / f"{arm.adapter}-{seed}", folder / f"{arm.start}-{seed}")
+        run = Run.load(folder / f"{arm.adapter}-{seed}")
+        values, outcomes = run_metrics.evaluate_on_other_base(run, folder / f"{arm.start}-{seed}")
+        yield values | _outcomes_record(outcomes)
         return
     recipe = _recipe_of(spec, name, seed, quick=quick, folder=folder)
     if arm.compare:
@@ -154,7 +157,9 @@ def _run_arm(
     run = Run.load(out)
     shown = name == spec.shown and seed == spec.seeds[0]
     training = _training_record(events, recipe, points=_CURVE_POINTS if shown else _FEWER_POINTS)
-    kept = training | _evaluation_record(run) | run_metrics.measure_run(spec.measure, run, memory)
+    values, outcomes = run_metrics.measure_run(spec.measure, run, memory)
+    kept = training | _evaluation_record(run) | values
+    kept |= _outcomes_record(run_metrics.run_outcomes(run, memory) | outcomes)
     if shown:
         kept["samples"] = _samples(events)
     yield kept
@@ -169,7 +174,10 @@ def _run_comparison(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dic
         task, out, model=recipe.model, seed=recipe.seed, rows=arm.questions, settings=settings
     ):
         if isinstance(event, compare.Comparison):
-            yield _rounded(event.as_dict())
+            outcomes = {
+                f"ways.{one.approach}.{path}": found for one in event.measured for path, found in one.outcomes.items()
+            }
+            yield _rounded(event.as_dict()) | _outcomes_record(outcomes)
         elif not isinstance(event, advice.Measured):
             yield event
 
@@ -206,10 +214,9 @@ def _recipe_of(spec: Spec, name: str, seed: int, *, quick: bool, folder: Path) -
     return recipe
 
 
-def _evaluate_on_other_base(adapter: Path, base: Path) -> dict[str, Any]:
-    """The scores of an adapter on another base than the one it was trained on."""
-    run = Run.load(adapter)
-    return run_metrics.evaluate_on_other_base(run, base)
+def _outcomes_record(outcomes: Mapping[str, Outcomes]) -> dict[str, Any]:
+    """How each question came out, by the path of the number that the questions add up to."""
+    return {"outcomes": {path: one.as_record() for path, one in outcomes.items()}}
 
 
 def _training_record(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, Any]:

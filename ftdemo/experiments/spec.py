@@ -1,15 +1,14 @@
-"""Experiments: what is compared, what is claimed of it, and the record in which both come out. Nothing is trained here.
+"""Experiments: what is compared, what is claimed of it, and the record with the results. Nothing is trained here.
 
 An experiment is a folder with ``experiment.yaml`` and, once it was carried out, ``record.json``. A claim is data: a
-number of the record and a bound. Whether it holds is decided by an interval, never by the number alone.
+number of the record and a bound. Its verdict is decided by an interval, never by the number alone.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +18,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ftdemo.errors import DataError, FtdemoError, RecipeError, first_problem
+from ftdemo.evaluation.evaluate import with_interval
+from ftdemo.experiments.intervals import summarise
 from ftdemo.recipe import Recipe
 
 SPEC, RECORD, QUICK = "experiment.yaml", "record.json", "quick.json"
-Verdict = Literal["holds", "does not hold", "not shown"]
-Interval = tuple[float, float, float]
-"""A number, and the lower and the upper end of its 95% interval."""
-_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""Student's t (1908), two-sided 95%, by the number of runs."""
+Verdict = Literal["confirmed", "refuted", "inconclusive"]
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -59,13 +56,13 @@ class Claim(BaseModel):
     model_config = _FROZEN
 
     id: str
-    says: str = Field(description="what is claimed, as a sentence")
+    says: str = Field(description="what is claimed, as a sentence that can be understood alone")
     value: str
     minus: str | None = None
     over: str | None = None
     at_least: float | None = None
     at_most: float | None = None
-    quick: bool = Field(False, description="whether the quick form decides it too")
+    quick: bool = Field(False, description="whether it is about the quick form, and decided by that alone")
 
     @property
     def bound(self) -> str:
@@ -74,12 +71,12 @@ class Claim(BaseModel):
         return " and ".join(f"{word} {number:g}" for word, number in parts if number is not None)
 
     def verdict(self, low: float, high: float) -> Verdict:
-        """Whether the whole interval keeps to the bound, breaks it, or does neither."""
+        """Confirmed if the whole interval keeps to the bound, refuted if all of it breaks the bound."""
         least = -math.inf if self.at_least is None else self.at_least
         most = math.inf if self.at_most is None else self.at_most
         if least <= low and high <= most:
-            return "holds"
-        return "does not hold" if high < least or low > most else "not shown"
+            return "confirmed"
+        return "refuted" if high < least or low > most else "inconclusive"
 
 
 class Chart(BaseModel):
@@ -131,14 +128,16 @@ class Spec(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a claim came out."""
+class Finding:
+    """A claim and its verdict."""
 
     id: str
     says: str
     value: float
     low: float
     high: float
+    runs: tuple[float, ...]
+    """The number of each run, where no interval is shown: see `intervals.Summary`."""
     bound: str
     statistic: str
     verdict: Verdict
@@ -188,79 +187,48 @@ def find_experiments(folder: Path) -> dict[str, Experiment]:
     return {path.parent.name: Experiment(path.parent) for path in found}
 
 
-def outcomes(spec: Spec, runs: dict[str, Any], *, quick: bool = False) -> list[Outcome]:
-    """How the claims of an experiment come out, given its runs; of the quick form those that it decides.
+def decide(spec: Spec, runs: dict[str, Any], *, quick: bool = False) -> list[Finding]:
+    """The verdicts on an experiment's claims, given its runs: those on the quick form, or all others.
 
     Raises:
         DataError: If a claim names a number that is not there.
     """
-    return [_decide(claim, runs) for claim in spec.claims if claim.quick or not quick]
+    return [_decide(claim, runs) for claim in spec.claims if claim.quick == quick]
 
 
-def look_up(runs: dict[str, Any], key: str) -> list[Any]:
-    """The numbers that ``arm:path`` names, one a seed; or the one that ``arm/seed:path`` names.
-
-    Raises:
-        DataError: If there is no such number.
-    """
-    place, _, path = key.partition(":")
-    arm, _, seed = place.partition("/")
-    chosen = [run for run in runs.values() if run["arm"] == arm and (not seed or str(run["seed"]) == seed)]
-    try:
-        values = [_walk(run, path) for run in chosen]
-    except (KeyError, TypeError, IndexError):
-        values = []
-    if not values:
-        raise DataError(f"No recorded number `{key}`.", "Write it `arm:path.to.number` or `arm/seed:path.to.number`.")
-    return values
+def as_record(findings: list[Finding]) -> list[dict[str, Any]]:
+    """Findings as plain values, with five digits."""
+    return [{key: _rounded(value) for key, value in asdict(finding).items()} for finding in findings]
 
 
-def number(value: Any) -> float:
-    """A recorded number; of an estimate, its value."""
-    return float(value["value"] if isinstance(value, dict) else value)
+def claim_in_words(recorded: Mapping[str, Any]) -> str:
+    """What was measured for a recorded claim: its number, the interval and what that counts; or each run's number."""
+    if recorded["runs"]:
+        return f"{recorded['statistic']}: {', '.join(f'{value:.3g}' for value in recorded['runs'])}"
+    if recorded["low"] == recorded["value"] == recorded["high"]:
+        return f"{recorded['value']:.3g} ({recorded['statistic']})"
+    return f"{with_interval(recorded, '.3g')}, {recorded['statistic']}"
 
 
-def over_seeds(values: list[float]) -> Interval:
-    """The mean of some runs' numbers and its 95% t interval; of a single run, the number alone."""
-    mean = statistics.fmean(values)
-    if len(values) == 1:
-        return mean, mean, mean
-    half = _T[min(len(values), max(_T))] * statistics.stdev(values) / math.sqrt(len(values))
-    return mean, mean - half, mean + half
+def _decide(claim: Claim, runs: dict[str, Any]) -> Finding:
+    found = summarise(runs, claim.value, claim.minus, claim.over)
+    return Finding(
+        claim.id,
+        claim.says,
+        found.value,
+        found.low,
+        found.high,
+        found.runs,
+        claim.bound,
+        found.statistic,
+        claim.verdict(found.low, found.high),
+    )
 
 
-def as_record(found: list[Outcome]) -> list[dict[str, Any]]:
-    """Outcomes as plain values, rounded to what they are worth."""
-    return [
-        {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in asdict(outcome).items()}
-        for outcome in found
-    ]
-
-
-def _decide(claim: Claim, runs: dict[str, Any]) -> Outcome:
-    (value, low, high), statistic = _interval(claim, runs)
-    return Outcome(claim.id, claim.says, value, low, high, claim.bound, statistic, claim.verdict(low, high))
-
-
-def _interval(claim: Claim, runs: dict[str, Any]) -> tuple[Interval, str]:
-    values = look_up(runs, claim.value)
-    if len(values) == 1 and isinstance(values[0], dict) and not (claim.minus or claim.over):
-        estimate = values[0]
-        return (estimate["value"], estimate["low"], estimate["high"]), f"bootstrap over {estimate['rows']} rows"
-    numbers = [number(value) for value in values]
-    if claim.minus:
-        numbers = [a - number(b) for a, b in zip(numbers, look_up(runs, claim.minus), strict=True)]
-    if claim.over:
-        numbers = [a / number(b) for a, b in zip(numbers, look_up(runs, claim.over), strict=True)]
-    single = "one run" if len(numbers) == 1 else f"t interval over {len(numbers)} seeds"
-    return over_seeds(numbers), single
-
-
-def _walk(value: Any, path: str) -> Any:
-    for name in path.split("."):
-        value = value[int(name)] if isinstance(value, list) else value[name]
-    number(value)  # it has to be one
-    return value
+def _rounded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _refuse_unknown_arms(spec: Spec, path: Path) -> None:

@@ -1,53 +1,107 @@
 """What an experiment measures of a run besides its own scores: old skill, the update's spectrum, trials with intervals.
 
-A measurement takes a finished run and gives plain values, by name, for the experiment's record.
+A measurement takes a finished run and gives plain values, by name, for the experiment's record, and the outcome of each
+question behind them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ftdemo.data import load_splits
-from ftdemo.evaluation.evaluate import answer_and_score, bootstrap, estimates, old_skill, ratio
+from ftdemo.data import AnyRow, load_splits
+from ftdemo.data.tokenize import encode_all
+from ftdemo.evaluation.evaluate import (
+    answer_and_score,
+    bootstrap,
+    estimates,
+    old_skill_rows,
+    ratio,
+    row_losses,
+    skill_estimates,
+)
 from ftdemo.evaluation.generate import answer_rows
+from ftdemo.evaluation.outcomes import Outcomes, score_outcomes
 from ftdemo.models import load as models
 from ftdemo.models.layers import adapted_layers
 from ftdemo.runs.run import Run
 
 Memo = dict[Any, Any]
 """What was measured of a base, so that it is measured once for all runs on it."""
+Metrics = tuple[dict[str, Any], dict[str, Outcomes]]
+"""Measured values, and behind some of them the outcome of each question, by the value's path."""
 _VALUES_KEPT = 48
 _RANKS = (1, 2, 4, 8, 16, 32)
 
 
-def measure_run(names: tuple[str, ...], run: Run, memory: Memo) -> dict[str, Any]:
+def measure_run(names: tuple[str, ...], run: Run, memory: Memo) -> Metrics:
     """The named measurements of a run."""
-    return {name: MEASURES[name](run, memory) for name in names}
+    values: dict[str, Any] = {}
+    outcomes: dict[str, Outcomes] = {}
+    for name in names:
+        values[name], found = MEASURES[name](run, memory)
+        outcomes |= {f"{name}.{path}": one for path, one in found.items()}
+    return values, outcomes
+
+
+def run_outcomes(run: Run, memory: Memo) -> dict[str, Outcomes]:
+    """How each held-out question and row came out before and after a run's training, by the path of its number."""
+    recipe = run.recipe
+    splits = load_splits(recipe.data, seed=recipe.seed, examples=1)
+    found: dict[str, Outcomes] = {}
+    for when, sample in zip(("before", "after"), run.samples(), strict=True):
+        if sample and sample.answers:
+            scores = score_outcomes(sample.answers, splits.prompts[: len(sample.answers)], recipe.data)
+            found |= {f"scores.{when}.{name}": one for name, one in scores.items()}
+    if splits.heldout:
+        found["heldout_loss.after"] = _loss_outcomes(run, *run.load_model(), splits.heldout)
+        key = ("held-out loss", run.record["model"]["sha256"], found["heldout_loss.after"].on)
+        if key not in memory and (base := run.load_base()):
+            memory[key] = _loss_outcomes(run, *base, splits.heldout)
+        if key in memory:
+            found["heldout_loss.before"] = memory[key]
+    return found
+
+
+def _loss_outcomes(run: Run, model: Any, tokenizer: Any, rows: Sequence[AnyRow]) -> Outcomes:
+    recipe = run.recipe
+    encoded = encode_all(rows, tokenizer, train_on=recipe.train_on, max_length=recipe.max_length, labels=run.labels)
+    losses = row_losses(model, tokenizer, encoded)
+    return Outcomes.of_losses([*rows, recipe.train_on, recipe.max_length], losses)
 
 
 def skill_kept(run: Run, memory: Memo) -> dict[str, Any]:
     """The old skill before and after training, and by which factor its loss rose; nothing of what began at random."""
+    return _skill_kept(run, memory)[0]
+
+
+def _skill_kept(run: Run, memory: Memo) -> Metrics:
     base = run.load_base()
     if base is None:
-        return {}
-    model, tokenizer = run.load_model()
-    after = old_skill(model, tokenizer, run.corpus)
+        return {}, {}
+    rows = {"after": old_skill_rows(*run.load_model(), run.corpus)}
     key = ("old skill", run.record["model"]["sha256"])
     if key not in memory:
-        memory[key] = old_skill(*base, run.corpus)
-    before = memory[key]
-    return {
-        "before": {name: round(estimate.value, 5) for name, estimate in before.items()},
-        "after": {name: round(estimate.value, 5) for name, estimate in after.items()},
-        "loss_factor": round(after["loss"].value / before["loss"].value, 5),
-        "accuracy_change": round(after["accuracy"].value - before["accuracy"].value, 5),
+        memory[key] = old_skill_rows(*base, run.corpus)
+    rows["before"] = memory[key]
+    found = {when: skill_estimates(*rows[when]) for when in ("before", "after")}
+    outcomes = {}
+    for when, (losses, correct) in rows.items():
+        outcomes[f"{when}.loss"] = Outcomes.of_losses([run.corpus, "texts"], losses)
+        outcomes[f"{when}.accuracy"] = Outcomes.of([run.corpus, "questions"], correct)
+    values: dict[str, Any] = {
+        when: {name: round(estimate.value, 5) for name, estimate in estimates.items()}
+        for when, estimates in found.items()
     }
+    before, after = found["before"], found["after"]
+    values["loss_factor"] = round(after["loss"].value / before["loss"].value, 5)
+    values["accuracy_change"] = round(after["accuracy"].value - before["accuracy"].value, 5)
+    return values, outcomes
 
 
-def trials(run: Run, _memory: Memo) -> dict[str, Any]:
+def trials(run: Run, _memory: Memo) -> Metrics:
     """All scores of a model that goes on with texts, each with its interval; and how much more names drift than in
     the data: who is named once only, as a share of the same in the corpus's own texts."""
     import numpy
@@ -59,10 +113,10 @@ def trials(run: Run, _memory: Memo) -> dict[str, Any]:
     found = {name: asdict(estimate) for name, estimate in estimates(answers, prompts, data).items()}
     scores = [trial.score(answer.text) for trial, answer in zip(prompts, answers, strict=True)]
     pairs = [(score["named_once"], score["named_once_in_data"]) for score in scores if "named_once" in score]
-    return found | {"name_drift": asdict(bootstrap(numpy.array(pairs), ratio))}
+    return found | {"name_drift": asdict(bootstrap(numpy.array(pairs), ratio))}, {}
 
 
-def spectrum(run: Run, _memory: Memo) -> dict[str, Any]:
+def spectrum(run: Run, _memory: Memo) -> Metrics:
     """The singular values of what training added to each matrix, averaged over the matrices that are alike.
 
     Returns:
@@ -74,7 +128,7 @@ def spectrum(run: Run, _memory: Memo) -> dict[str, Any]:
 
     base = run.load_base()
     if base is None:
-        return {}
+        return {}, {}
     kinds: dict[str, list[torch.Tensor]] = {}
     for name, values in _singular_values(run, base[0]).items():
         kinds.setdefault(name.split(".")[-1], []).append(values)
@@ -87,10 +141,10 @@ def spectrum(run: Run, _memory: Memo) -> dict[str, Any]:
             "share_at_rank": {str(rank): round(float(energy[rank - 1]), 4) for rank in _RANKS if rank <= len(energy)},
         }
     every = [found[kind]["share_at_rank"]["8"] for kind in found]
-    return {"matrices": found, "share_at_rank_8": round(sum(every) / len(every), 4)}
+    return {"matrices": found, "share_at_rank_8": round(sum(every) / len(every), 4)}, {}
 
 
-def evaluate_on_other_base(run: Run, base: Path) -> dict[str, Any]:
+def evaluate_on_other_base(run: Run, base: Path) -> Metrics:
     """The scores of an adapter on another base than its own, and of that base alone."""
     import torch
     from peft import PeftModel
@@ -104,7 +158,12 @@ def evaluate_on_other_base(run: Run, base: Path) -> dict[str, Any]:
     after = answer_and_score(model, tokenizer, rows, **settings)
     with model.disable_adapter():
         before = answer_and_score(model, tokenizer, rows, **settings)
-    return {"scores": {"before": before.scores, "after": after.scores}}
+    outcomes = {
+        f"scores.{when}.{name}": one
+        for when, sample in (("before", before), ("after", after))
+        for name, one in score_outcomes(sample.answers, rows, recipe.data).items()
+    }
+    return {"scores": {"before": before.scores, "after": after.scores}}, outcomes
 
 
 def _singular_values(run: Run, base: Any) -> dict[str, Any]:
@@ -132,8 +191,8 @@ def _singular_values(run: Run, base: Any) -> dict[str, Any]:
     return found
 
 
-MEASURES: dict[str, Callable[[Run, Memo], dict[str, Any]]] = {
-    "old_skill": skill_kept,
+MEASURES: dict[str, Callable[[Run, Memo], Metrics]] = {
+    "old_skill": _skill_kept,
     "trials": trials,
     "spectrum": spectrum,
 }

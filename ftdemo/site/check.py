@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftdemo.errors import DataError
+from ftdemo.site.claim_tags import claim_problems
 from ftdemo.site.glossary import POINTERS, RELATIONS, Glossary, Term, body, line_of, load_settings, load_terms
 from ftdemo.site.links import Linker
 from ftdemo.site.number_tags import NUMBER, update_numbers
@@ -201,6 +202,8 @@ def _page_problems(page: Path, project: Project, plugins: Sequence[Plugin], link
         if _TODO.search(line):
             yield Problem(name, number, "a TODO is left. Write what belongs there.")
         yield from _number_problems(name, number, line, plugins)
+    for number, what in claim_problems(text, plugins):
+        yield Problem(name, number, what)
     for quoted in QUOTED.findall(text):
         if untested(project.package, quoted, project.root / "tests"):
             yield Problem(name, 1, f"no test imports the module of {quoted}. Quote code that is tested.")

@@ -15,12 +15,12 @@ from ftdemo import charts
 from ftdemo.charts import Point
 from ftdemo.comparison.advice import approach_table
 from ftdemo.errors import DataError
-from ftdemo.evaluation.evaluate import with_interval
-from ftdemo.experiments.spec import Chart, Experiment, find_experiments, look_up, number, over_seeds
+from ftdemo.experiments.intervals import look_up, number, summarise
+from ftdemo.experiments.spec import Chart, Experiment, claim_in_words, find_experiments
 from ftdemo.site.plugins import Plugin
 from ftdemo.site.rendering import render_template
 
-_VERDICTS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "not shown": "– not shown"}
+_VERDICTS = {"confirmed": "✓ confirmed", "refuted": "✗ refuted", "inconclusive": "– inconclusive"}
 
 _Record = dict[str, Any]
 """What ``record.json`` of an experiment holds."""
@@ -67,6 +67,12 @@ class ExperimentPages(Plugin):
         except (KeyError, StopIteration, TypeError, ValueError, DataError):
             return None
 
+    def verdict(self, key: str) -> str | None:
+        """The verdict on the claim ``experiment:id``."""
+        name, _, claim_id = key.partition(":")
+        claims = self.records[name]["claims"] if name in self.records else []
+        return next((str(claim["verdict"]) for claim in claims if claim["id"] == claim_id), None)
+
     def runs(self) -> Mapping[str, str]:
         """Every experiment, with the day on which it last ran."""
         return {name: self.records[name]["created"][:10] if name in self.records else "" for name in self.experiments}
@@ -108,8 +114,8 @@ def overview(experiments: Mapping[str, Experiment], records: Mapping[str, _Recor
 
 
 def _summary(experiments: Mapping[str, Experiment], records: Mapping[str, _Record]) -> str:
-    """One line per experiment: how many of its claims hold, and how long it takes to repeat."""
-    lines = ["| experiment | claims | hold | do not | not shown | to repeat |", "| --- |" + " ---: |" * 5]
+    """One line per experiment: its verdicts, and how long it takes to repeat."""
+    lines = ["| Experiment | Claims | Confirmed | Refuted | Inconclusive | Time to repeat |", "| --- |" + " ---: |" * 5]
     for name, record in records.items():
         verdicts = Counter(claim["verdict"] for claim in record["claims"])
         counts = " | ".join(str(verdicts[verdict]) for verdict in _VERDICTS)
@@ -122,21 +128,12 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _point(runs: dict[str, Any], arm: str, chart: Chart) -> Point:
-    each = [number(value) for value in look_up(runs, f"{arm}:{chart.y}")]
-    return Point(chart.x.get(arm, 0.0), *over_seeds(each), tuple(each))
-
-
-def _named_point(runs: dict[str, Any], key: str) -> Point:
-    """The mean over seeds. Its interval is the wider of two: over seeds, and over the rows of each run."""
-    found = look_up(runs, key)
-    each = [number(value) for value in found]
-    mean, low, high = over_seeds(each)
-    over_rows = [value for value in found if isinstance(value, dict)]
-    if over_rows:
-        low = min(low, statistics.fmean(value["low"] for value in over_rows))
-        high = max(high, statistics.fmean(value["high"] for value in over_rows))
-    return Point(0.0, mean, low, high, tuple(each))
+def _point(runs: dict[str, Any], key: str, x: float = 0.0) -> Point:
+    """A number with its interval; without one where only runs are known, which the chart shows each."""
+    found = summarise(runs, key)
+    each = tuple(number(value) for value in look_up(runs, key))
+    low, high = (found.value, found.value) if found.runs else (found.low, found.high)
+    return Point(x, found.value, low, high, each)
 
 
 def _chart(chart: Chart, record: _Record) -> Markup:
@@ -145,14 +142,14 @@ def _chart(chart: Chart, record: _Record) -> Markup:
     arms = list(dict.fromkeys(run["arm"] for run in runs.values()))
     if chart.lines:
         series = {
-            name: sorted((_point(runs, arm, chart) for arm in members), key=lambda point: point.x)
+            name: sorted((_point(runs, f"{arm}:{chart.y}", chart.x[arm]) for arm in members), key=lambda point: point.x)
             for name, members in chart.lines.items()
         }
         svg = charts.lines_chart(series, chart.title, x_label=chart.label, log=chart.log, y_min=chart.lowest)
         rows = [[name, f"{point.x:g}", *_spread(point)] for name, line in series.items() for point in line]
         return _figure(svg, record, _table(["", chart.label, "mean", "95% interval", "runs"], rows))
-    points = {name: _named_point(runs, key) for name, key in chart.points.items()}
-    points = points or {arm: _point(runs, arm, chart) for arm in chart.x or arms}
+    keys = dict(chart.points) or {arm: f"{arm}:{chart.y}" for arm in chart.x or arms}
+    points = {name: _point(runs, key) for name, key in keys.items()}
     svg = charts.arms_chart(points, chart.title, chart.label, lowest=chart.lowest)
     rows = [[arm, *_spread(point)] for arm, point in points.items()]
     return _figure(svg, record, _table(["", "mean", "95% interval", "runs"], rows))
@@ -160,7 +157,8 @@ def _chart(chart: Chart, record: _Record) -> Markup:
 
 def _spread(point: Point) -> list[str]:
     each = ", ".join(f"{value:.3g}" for value in point.each)
-    return [f"{point.y:.3g}", f"{point.low:.3g} to {point.high:.3g}", each]
+    interval = f"{point.low:.3g} to {point.high:.3g}" if point.low < point.high else ""
+    return [f"{point.y:.3g}", interval, each]
 
 
 def _figure(svg: str, record: _Record, table: Markup) -> Markup:
@@ -207,17 +205,12 @@ def _answers(samples: list[dict[str, Any]]) -> str:
 
 
 def _claims(record: _Record) -> str:
-    """What was claimed, and whether it holds."""
+    """What was claimed, what was measured, and the verdict."""
     rows = [
-        [
-            claim["says"],
-            with_interval(claim, ".3g"),
-            claim["bound"],
-            _VERDICTS[claim["verdict"]],
-        ]
+        [claim["says"], claim_in_words(claim), claim["bound"], _VERDICTS[claim["verdict"]]]
         for claim in record["claims"]
     ]
-    return _table(["Claim", "Measured (95% interval)", "Bound", "So it"], rows) + "\n"
+    return _table(["Claim", "Measured (95% interval)", "Bound", "Verdict"], rows) + "\n"
 
 
 def _approaches(arm: str, record: _Record) -> str:

@@ -12,6 +12,7 @@ from mkdocs.exceptions import PluginError
 from ftdemo import __version__
 from ftdemo.errors import FtdemoError
 from ftdemo.site.check import check_site
+from ftdemo.site.claim_tags import show_claims
 from ftdemo.site.derive import derive
 from ftdemo.site.project import Project
 
@@ -26,11 +27,14 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Let the search find a term by all of its names: it weighs tags most, and no page shows them."""
+    """Let the search find a term by all of its names, and mark statements about results with their verdicts.
+
+    The search weighs tags most, and no page shows them.
+    """
     if "term" in page.meta:
         names = (page.meta["term"], page.meta.get("full_name"), *page.meta.get("aliases", ()))
         page.meta["tags"] = [name for name in names if name]
-    return markdown
+    return show_claims(markdown)
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:

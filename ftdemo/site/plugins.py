@@ -35,6 +35,10 @@ class Plugin:
         """The value of ``<data value="key">`` on a page; None if this plug-in does not have it."""
         return None
 
+    def verdict(self, key: str) -> str | None:
+        """The verdict on the claim ``<claim id="key">`` of a page; None if this plug-in does not have it."""
+        return None
+
     def runs(self) -> Mapping[str, str]:
         """Names that a page may list under `runs`, with the day on which each last ran; empty if it never did."""
         return {}

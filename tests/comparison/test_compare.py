@@ -17,6 +17,7 @@ from ftdemo.comparison.compare import Comparison, run_comparison
 from ftdemo.data import Row, Turn
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.evaluate import Estimate, estimates, score
+from ftdemo.evaluation.outcomes import Outcomes
 from ftdemo.events import Answer, Step
 from ftdemo.runs.run import Run
 
@@ -78,8 +79,9 @@ def test_all_approaches_are_measured_in_their_order_and_the_tuned_model_is_kept(
 def test_each_approach_asks_the_same_questions_and_quality_is_what_the_rows_ask_for(comparison: Comparison) -> None:
     assert (comparison.rows, comparison.quality_is) == (10, "constraints")
     for one in comparison.measured:
-        assert one.quality.rows == len(one.each) == len(one.answers) == 10
-        assert one.quality.value == pytest.approx(sum(one.each) / 10)
+        each = one.outcomes["quality"].values
+        assert one.quality.rows == len(each) == len(one.answers) == 10
+        assert one.quality.value == pytest.approx(sum(each) / 10)
 
 
 def test_only_tuning_teaches_the_small_model_the_prices(comparison: Comparison) -> None:
@@ -110,7 +112,7 @@ def test_the_passages_that_are_found_reach_the_prompt(comparison: Comparison) ->
 
 def test_a_tuned_model_goes_on_giving_the_fact_as_it_was(comparison: Comparison) -> None:
     tuned = result(comparison, "fine-tuning")
-    assert (tuned.up_to_date, tuned.out_of_date) == (0.0, tuned.each[0])
+    assert (tuned.up_to_date, tuned.out_of_date) == (0.0, tuned.outcomes["quality"].values[0])
 
 
 def test_the_advice_names_what_reached_most(comparison: Comparison) -> None:
@@ -240,7 +242,8 @@ def measured(name: Approach, each: Sequence[float], **more: Any) -> Measured:
         "stored_bytes": 0,
         "found": None,
     }
-    return Measured(name, Estimate(mean, mean, mean, len(each)), {}, tuple(each), **{**values, **more})
+    outcomes = {"quality": Outcomes.of(range(len(each)), each)}
+    return Measured(name, Estimate(mean, mean, mean, len(each)), {}, outcomes, **{**values, **more})
 
 
 def test_of_approaches_that_cannot_be_told_apart_the_one_of_least_effort_is_advised() -> None:

@@ -14,7 +14,7 @@ from conftest import STARTED
 from ftdemo import charts
 from ftdemo.cli.main import main
 from ftdemo.errors import DataError
-from ftdemo.experiments.spec import Spec, as_record, outcomes
+from ftdemo.experiments.spec import Spec, as_record, decide
 from ftdemo.site import mathml
 from ftdemo.site.check import check_site, fill
 from ftdemo.site.derive import derive
@@ -124,7 +124,7 @@ def _record(*formats: float) -> dict[str, Any]:
         "versions": {"ftdemo": "0.1.0", "python": "3.11", "torch": "2.8", "transformers": "5.10", "peft": "0.19"},
         "hardware": {"device": "cpu", "device_name": "a small & slow one", "cores": 2},
         "seconds": 240.0,
-        "claims": as_record(outcomes(Spec(**SPEC), runs)),
+        "claims": as_record(decide(Spec(**SPEC), runs)),
         "runs": runs,
     }
 
@@ -426,8 +426,8 @@ def test_a_picture_brings_its_numbers_as_a_table(project: Project) -> None:
 
 def test_the_table_of_claims_says_how_each_came_out(project: Project) -> None:
     _head, row = _cells(_text(project, "runs/x/claims.md"))
-    # of two runs, 0.9 and 0.96, the t interval is 0.93 ± 12.7 · 0.03
-    assert row == ["It learns <the> form.", "0.93 (0.549 to 1.31)", "at least 0.8", "– not shown"]
+    # runs without questions are shown; two of them decide little, by Student's t: 0.93 ± 12.7 · 0.03
+    assert row == ["It learns <the> form.", "two runs: 0.9, 0.96", "at least 0.8", "– inconclusive"]
 
 
 def test_the_overview_counts_the_claims_of_each_experiment_and_says_how_to_repeat_it(project: Project) -> None:
