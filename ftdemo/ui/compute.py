@@ -180,7 +180,7 @@ def _measure_forgetting(folder: str, known: run_metrics.Memo) -> tuple[dict[str,
 @on_accelerator()
 def update_spectrum(folder: str) -> dict[str, Any]:
     """The singular values of what a run added to the weights: see `run_metrics.spectrum`."""
-    return run_metrics.spectrum(Run.load(Path(folder)), {})
+    return run_metrics.spectrum(Run.load(Path(folder)), {})[0]
 
 
 @on_accelerator()
