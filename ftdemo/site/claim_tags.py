@@ -17,7 +17,7 @@ _CLAIM = re.compile(r'<claim id="(?P<id>[^"]+)" verdict="(?P<verdict>[^"]*)">(?P
 _FENCED = re.compile(r"^ *(`{3,})[^\n]*\n.*?^ *\1", re.DOTALL | re.MULTILINE)
 _SECTION = re.compile(r"^## ", re.MULTILINE)
 _BOLD = re.compile(r"\*\*(?=\S)(?P<text>[^*]+?)(?<=\S)\*\*(?P<after>[.!?]?)")
-_TITLE = re.compile(r'^(?:#{2,} +(?P<heading>.*)|[!?]{3}\+? \w+ "(?P<admonition>.*)")$', re.MULTILINE)
+_TITLE = re.compile(r'^(?:#{2,} +(?P<heading>.*)|[!?]{3}\+? (?!question)\w+ "(?P<admonition>.*)")$', re.MULTILINE)
 _SHOWS_RESULTS = re.compile(r'--8<-- "runs/|<data value=')
 _WORDS_IN_SENTENCE = 3
 
