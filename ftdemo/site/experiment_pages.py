@@ -107,6 +107,7 @@ def overview(experiments: Mapping[str, Experiment], records: Mapping[str, _Recor
         spec = experiments[name].spec
         runs = len(record["runs"])
         cost = f"{runs} run{'s' * (runs > 1)}, {_minutes(record['seconds'])}"
+        cost += f", in {_number_format(record)}" if _number_format(record) else ""
         sections.append(f"## {spec.title} {{ #{name} }}\n\n{spec.question} {cost}: `ftdemo record {name}`\n")
         sections.append(_claims(record))
         sections.append("".join(_chart(chart, record) for chart in spec.charts))
@@ -163,7 +164,13 @@ def _spread(point: Point) -> list[str]:
 
 def _figure(svg: str, record: _Record, table: Markup) -> Markup:
     """A chart, when and where it was recorded, and its numbers as a table."""
-    return render_template("figure.html", svg=svg, record=record, table=table)
+    return render_template("figure.html", svg=svg, record=record, table=table, number_format=_number_format(record))
+
+
+def _number_format(record: _Record) -> str:
+    """The number format in which the runs multiplied: two records can differ in it, and so in their numbers."""
+    formats = {run["started"]["dtype"] for run in record["runs"].values() if "started" in run}
+    return " and ".join(sorted(formats))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

@@ -408,7 +408,7 @@ def test_a_figure_is_well_formed_and_says_when_and_where_it_was_recorded(name: s
     caption = figure.find("figcaption")
     assert caption is not None
     assert "".join(caption.itertext()) == (
-        "Recorded on 2026-11-21, 2 cores of a small & slow one. Repeat it: ftdemo record x"
+        "Recorded on 2026-11-21, 2 cores of a small & slow one, in float32. Repeat it: ftdemo record x"
     )
 
 
@@ -434,7 +434,7 @@ def test_the_overview_counts_the_claims_of_each_experiment_and_says_how_to_repea
     text = _text(project, "runs/overview.md")
     assert "| [One arm](#x) | 1 | 0 | 0 | 1 | 4 min |" in text
     assert "## One arm { #x }" in text
-    assert "2 runs, 4 min: `ftdemo record x`" in text
+    assert "2 runs, 4 min, in float32: `ftdemo record x`" in text
 
 
 def test_the_player_holds_a_picture_and_the_runs_data_and_no_markup_of_others(project: Project) -> None:
