@@ -22,8 +22,8 @@ class LoRALinear(nn.Module):
     Args:
         base: The layer to adapt. Its weights are frozen in place.
         rank: r, which is small beside d_in and d_out. The update trains r (d_in + d_out) weights.
-        alpha: Sets the scale of the update, alpha / r. Dividing by r makes a change of rank less likely to need another
-            learning rate (Hu et al. 2021, section 4.1).
+        alpha: Sets the scale of the update, alpha / r. If it stays the same while the rank changes, another learning
+            rate is less likely to be needed (Hu et al. 2021, section 4.1).
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
