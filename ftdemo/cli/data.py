@@ -108,6 +108,8 @@ def _print_report(report: Report) -> None:
             click.echo(f"{low:>9,} to {high:<9,} {'▇' * round(_BAR * examples / most)} {examples:,}")
     if report.labels:
         click.echo("\nLabels: " + ", ".join(f"{label} {count:,}" for label, count in islice(report.labels.items(), 20)))
+    if report.other_keys:
+        click.echo("\nKeys that nothing reads: " + ", ".join(f"{key} {n:,}" for key, n in report.other_keys.items()))
     for finding in report.findings:
         click.secho(f"\n{_counted(finding.count)}", bold=True, nl=False)
         click.echo(f", {finding.says}.")
@@ -165,6 +167,8 @@ def _print_counts(examples: Examples, recipe: Recipe) -> None:
     click.echo(f"{len(examples)} examples, {tokens:,} tokens, {examples.trained_tokens:,} of them trained")
     if examples.truncated:
         click.echo(f"max_length {recipe.max_length} cuts examples {first_few(tuple(examples.truncated))}")
+    for key, count in examples.unread_keys.items():
+        click.secho(f"the model does not read `{key}`, which {_counted(count)} of the data have", fg="yellow")
     if examples.dropped:
         dropped = first_few(tuple(examples.dropped))
         click.secho(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ftdemo.errors import UsageError, writing
+
+if TYPE_CHECKING:
+    from ftdemo.runs.heldout import Heldout
+    from ftdemo.runs.run import Run
 
 
 @click.command("evaluate")
@@ -22,25 +26,45 @@ def evaluate_command(run: Path, data: str | None, rows: int | None, base: str | 
 
     The table shows loss, scores and old skill, each with its 95% interval.
     """
-    from ftdemo.data import AnyRow, Trial, load_splits, stream_rows
     from ftdemo.evaluation.evaluate import evaluate_before_and_after, evaluations_as_dict
     from ftdemo.runs.run import Run
 
     loaded = Run.load(run)
     name = data or loaded.recipe.data
-    heldout: tuple[AnyRow, ...]
-    trials: tuple[Trial, ...] = ()
-    if data and Path(data).is_file():
-        heldout = tuple(stream_rows(Path(data)))
-    else:
-        splits = load_splits(name, seed=loaded.recipe.seed)
-        heldout, trials = splits.heldout, splits.trials
-    if not heldout:
+    found = _rows_to_evaluate(loaded, data)
+    if not found.rows:
         raise UsageError(f"{name} has no held-out examples, because it is too short.", "Name a file with `--data`.")
-    result = evaluations_as_dict(evaluate_before_and_after(loaded, heldout[:rows], trials[:rows], data=name, base=base))
+    result = evaluations_as_dict(
+        evaluate_before_and_after(loaded, found.rows[:rows], found.trials[:rows], data=name, base=base)
+    )
     if as_json:
         return click.echo(json.dumps(result, indent=2))
     _print_evaluation(result)
+
+
+def _rows_to_evaluate(run: Run, data: str | None) -> Heldout:
+    """The examples that a run held out, or those that the user names; what is not certain about them is printed."""
+    from ftdemo.data import load_splits, stream_rows
+    from ftdemo.runs.heldout import Heldout, find_heldout
+
+    trained_on = run.recipe.data
+    is_same = data is not None and Path(data).exists() and Path(trained_on).exists() and Path(data).samefile(trained_on)
+    if data and not is_same and data != trained_on:
+        if Path(data).is_file():
+            return Heldout(tuple(stream_rows(Path(data))))
+        splits = load_splits(data, seed=run.recipe.seed)
+        return Heldout(splits.heldout, splits.trials)
+    found = find_heldout(run)
+    if is_same and Path(trained_on).is_file():
+        click.echo(f"The run was trained on {trained_on}: the {len(found.rows)} examples it held out count.", err=True)
+    if found.missing:
+        held = len(found.rows) + found.missing
+        what = f"{trained_on} has changed: {found.missing} of the {held} examples that the run held out are missing."
+        click.echo(f"{what} The other {len(found.rows)} count.", err=True)
+    if not found.is_recorded:
+        what = "The run does not say which examples it held out, so they are chosen again by its seed."
+        click.echo(f"{what} If {trained_on} has changed, some of them were trained on.", err=True)
+    return found
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:

@@ -140,9 +140,15 @@ def _print_started(event: Started, echo: Callable[[str], None]) -> None:
         echo(f"[yellow]max_length leaves nothing to train in examples {first_few(event.dropped_rows)}: dropped[/]")
     if event.truncated_rows:
         echo(f"[yellow]max_length cuts examples {first_few(event.truncated_rows)}[/]")
+    for key, count in event.unread_keys.items():
+        echo(f"[yellow]the model does not read `{key}`, which {count:,} {_examples_have(count)}[/]")
     if event.baselines:
         known = ", ".join(f"{name} {nats:.2f}" for name, nats in event.baselines.items())
         echo(f"for comparison, losses in nats per token: {known}")
+
+
+def _examples_have(count: int) -> str:
+    return "example has" if count == 1 else "examples have"
 
 
 def _print_finished(finished: Finished, samples: list[Sampled], out: Path, echo: Callable[..., None]) -> None:

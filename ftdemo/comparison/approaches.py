@@ -150,7 +150,7 @@ class Prompts:
                 examples = [self.examples[place] for place in nearest]
         solved = [turn for example in examples for turn in example.turns if turn.role != "system"]
         turns = (*system, *solved, *earlier, question, Turn("assistant", row.reference))
-        return Row(row.number, turns, row.constraints)
+        return replace(row, turns=turns)
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,9 @@ def refuse_too_long(
 
 def tokens_read(tokenizer: PreTrainedTokenizerBase, row: Row) -> int:
     """Tokens of a prompt, as the chat template has it."""
-    return len(tokenizer.encode(render(row.prompt, tokenizer, to_be_answered=True), add_special_tokens=False))
+    return len(
+        tokenizer.encode(render(row.prompt, tokenizer, to_be_answered=True, tools=row.tools), add_special_tokens=False)
+    )
 
 
 def tokens_written(tokenizer: PreTrainedTokenizerBase, answer: Answer) -> int:

@@ -210,7 +210,8 @@ def _split(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
         raise DataError(f"{plan.data}: {len(rows)} rows cannot be parted.", "Give some hundred, no two of them alike.")
     folder = plan.out / "data"
     folder.mkdir(exist_ok=True)
-    lines = cleaned.read_text(encoding="utf-8").splitlines(keepends=True)
+    with cleaned.open(encoding="utf-8", newline="\n") as file:
+        lines = list(file)  # and not `splitlines`, which would also split a row at a line separator in its text
     for name, heldout in (("train", False), ("heldout", True)):
         part = [line for place, line in enumerate(lines) if (place in chosen) == heldout]
         (folder / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")

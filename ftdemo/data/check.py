@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
 from ftdemo.data.atomic import atomic_write
 from ftdemo.data.near_duplicates import MIN_OVERLAP, NearDuplicates
 from ftdemo.data.pii import find_pii
+from ftdemo.data.rows import KEYS, Turn
 from ftdemo.data.split import MIN_ROWS_TO_SPLIT, fingerprint, near_duplicate_key
-from ftdemo.data.tokenize import encode, refuse_control_tokens
+from ftdemo.data.tokenize import EmptyTurnError, encode, refuse_control_tokens, unread_keys
 from ftdemo.errors import DataError, StorageError, writing
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ _MOST_NAMED = 10
 _FEW_ROWS = 100
 _LARGE_SHARE = 0.8
 _PROGRESS_EVERY = 10_000
+_MISSING_LABELS = {"nan", "none", "null", "n/a", "na", "<na>", "nil", "undefined"}
+_NEVER_READ = "with `{key}`, which has no effect on training: the model reads the text alone"
+_NOT_RENDERED = "with `{key}`, which the chat template of {model} leaves out: the model never reads it"
+_OTHER_KEYS = 20
+"""How many keys that mean nothing to any trainer are listed."""
 _NAMES = {
     ("messages",): "`messages`, as OpenAI's rows have them",
     ("prompt", "completion"): "`prompt` and `completion`",
@@ -42,8 +48,13 @@ _NAMES = {
 
 
 _USER_DATA, _WINDOW, _CONTAMINATION = "guides/your-own-data/", "terms/context-window/", "terms/data-contamination/"
+_SETS = "terms/evaluation-set/"
 _FINDINGS = {
     "bad": ("unusable: training stops at the first of them", _USER_DATA),
+    "empty_calls": (
+        "with a turn of only `tool_calls`, which the chat template of {model} leaves out: training stops at the first",
+        f"{_USER_DATA}#keys-that-carry-meaning",
+    ),
     "control_tokens": ("containing a control token of the model, which would end a turn too early", "terms/token/"),
     "nothing_left": ("with nothing left to train within {max_length} tokens: dropped", _WINDOW),
     "cut": ("longer than {max_length} tokens: the end is cut, and with it the stop token", _WINDOW),
@@ -64,13 +75,21 @@ _FINDINGS = {
         "with another answer to the same prompt as an earlier one: chance decides which is learnt",
         _USER_DATA,
     ),
+    "assistant_begins": (
+        "beginning with an assistant turn, which answers nobody: it is read as context and not trained",
+        f"{_USER_DATA}#keys-that-carry-meaning",
+    ),
+    "missing_labels": (
+        "with a label by which programs mark a missing value: it is trained as a class of its own",
+        _USER_DATA,
+    ),
     "personal": (
         "with text that looks like personal data or a key: a model may repeat it",
         f"{_USER_DATA}#privacy",
     ),
 }
 """Faults of single rows, the most serious first: how each continues after the number of rows, and its page."""
-_LEFT_OUT = ("control_tokens", "nothing_left", "overlap", "duplicates")
+_LEFT_OUT = ("empty_calls", "control_tokens", "nothing_left", "overlap", "duplicates")
 """Faults for which a cleaned copy leaves out a row, besides the unusable ones."""
 
 
@@ -114,6 +133,8 @@ class Report:
     lengths: dict[int, int] = field(default_factory=dict)
     """Rows, by their number of tokens."""
     labels: dict[str, int] = field(default_factory=dict)
+    other_keys: dict[str, int] = field(default_factory=dict)
+    """Good rows, by the keys that they have and that nothing reads."""
     findings: list[Finding] = field(default_factory=list)
 
     def median_length(self) -> int:
@@ -174,10 +195,10 @@ def check_file(
         StorageError: If the copy's file exists already, or cannot be written.
     """
     report = Report(str(path), model, max_length)
-    checks = _RowChecks(tokenizer, max_length, _fingerprints(against, columns) if against else frozenset())
+    heldout = _Heldout.of(against, columns) if against else _Heldout()
+    checks = _RowChecks(tokenizer, model, max_length, heldout.fingerprints)
     shapes: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
-    labels: Counter[str] = Counter()
     with _copy(fix) as keep:
         for seen in examine(path, columns):
             report.rows += 1
@@ -191,30 +212,40 @@ def check_file(
                 shapes[_NAMES[seen.shape]] += 1
                 length, why = checks.check(seen.row)
                 lengths[length] += tokenizer is not None
-                if isinstance(seen.row, Labelled):
-                    labels[seen.row.label] += 1
+                checks.count_keys(seen.value)
             keep(seen, why)
             report.left_out += bool(why)
-    report.shapes, report.labels = dict(shapes), dict(labels.most_common())
+    report.shapes, report.labels = dict(shapes), dict(checks.labels.most_common())
     report.lengths = dict(lengths)
     report.tokens = sum(length * rows for length, rows in lengths.items())
+    report.other_keys = dict(checks.other_keys.most_common(_OTHER_KEYS))
     checks.add_similar()
-    report.findings = [each for each in (*checks.findings.values(), *_findings_about_all(report)) if each.count]
+    about_labels = _findings_about_labels(report.labels, checks.first_of_label, heldout.labels)
+    of_rows = (*checks.findings.values(), *checks.unread.values(), *about_labels)
+    report.findings = [each for each in (*of_rows, *_findings_about_all(report)) if each.count]
     return report
 
 
 class _RowChecks:
     """The checks of single rows, and the rows in which each found a fault, by its name."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, max_length: int, heldout: frozenset[int]) -> None:
-        self._tokenizer, self._max_length, self._heldout = tokenizer, max_length, heldout
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase | None, model: str, max_length: int, heldout: frozenset[int]
+    ) -> None:
+        self._tokenizer, self._model, self._max_length, self._heldout = tokenizer, model, max_length, heldout
         self._rows: set[int] = set()
         self._keys: set[int] = set()
         self._answers: dict[int, int] = {}
         self._texts = NearDuplicates()
         self.findings = {
-            name: Finding(name, says.format(max_length=max_length), page) for name, (says, page) in _FINDINGS.items()
+            name: Finding(name, says.format(max_length=max_length, model=model), page)
+            for name, (says, page) in _FINDINGS.items()
         }
+        self.unread: dict[str, Finding] = {}
+        """By key, the rows of which the model does not read it."""
+        self.other_keys: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.first_of_label: dict[str, int] = {}
 
     def check(self, row: AnyRow) -> tuple[int, str]:
         """Check a row. Its number of tokens is returned, and the reason why a cleaned copy leaves it out, if any."""
@@ -222,10 +253,31 @@ class _RowChecks:
         before = [finding.count for finding in left_out]
         length = self._length(row)
         self._compare(row)
+        self._check_keys(row)
         if found := next(find_pii(row.text), None):
             self.findings["personal"].add(row.number, f"{found.kind} {found.masked}")
         counts = zip(left_out, before, strict=True)
         return length, next((finding.says for finding, count in counts if finding.count > count), "")
+
+    def count_keys(self, value: dict[str, Any]) -> None:
+        """Count the keys of a good row that mean nothing to any trainer: a misspelt one may be among them."""
+        read = (*KEYS, "constraints", *self.unread)
+        self.other_keys.update(key for key in value if key not in read and value[key] not in (None, "", [], {}))
+
+    def _check_keys(self, row: AnyRow) -> None:
+        for key in unread_keys(row, self._tokenizer):
+            if key not in self.unread:
+                of_template = isinstance(row, Row) and key not in (name for name, _ in row.extra if name != "tools")
+                says = (_NOT_RENDERED if of_template else _NEVER_READ).format(key=key, model=self._model)
+                self.unread[key] = Finding(f"unread_{key}", says, f"{_USER_DATA}#keys-that-carry-meaning")
+            self.unread[key].add(row.number)
+        if isinstance(row, Row) and row.begins_with_assistant:
+            self.findings["assistant_begins"].add(row.number)
+        if isinstance(row, Labelled):
+            self.labels[row.label] += 1
+            self.first_of_label.setdefault(row.label, row.number)
+            if row.label.strip().casefold() in _MISSING_LABELS:
+                self.findings["missing_labels"].add(row.number, f"label {row.label!r}")
 
     def add_similar(self) -> None:
         """Find the rows that share most of their words with an earlier one, once all rows are known."""
@@ -259,6 +311,9 @@ class _RowChecks:
                     self.findings["cut"].add(row.number)
                 return length
             example = encode(row, self._tokenizer, train_on="completion", max_length=2**30)
+        except EmptyTurnError:
+            self.findings["empty_calls"].add(row.number)
+            return len(self._tokenizer(row.text, verbose=False)["input_ids"])
         except DataError as error:
             self.findings["control_tokens"].add(row.number, error.what)
             return len(self._tokenizer(row.text, verbose=False)["input_ids"])
@@ -323,18 +378,76 @@ def _findings_about_all(report: Report) -> Iterator[Finding]:
             yield Finding("one_sided_labels", says, "terms/evaluation-set/", most)
 
 
+def _findings_about_labels(
+    labels: Mapping[str, int], first_of_label: Mapping[str, int], heldout_labels: Iterable[str]
+) -> Iterator[Finding]:
+    """Findings about labels that are rare, nearly the same, or only among the rows to evaluate on."""
+    single = Finding("single_labels", "the only one with its label: it is trained on, and never evaluated on", _SETS)
+    alike = Finding(
+        "similar_labels", "the first with a label that is another only in its form: both are classes", _SETS
+    )
+    unknown = Finding("unknown_labels", "to evaluate on with a label that none of these has: evaluation stops", _SETS)
+    forms: dict[str, str] = {}
+    for label, number in first_of_label.items():
+        if labels[label] == 1 and len(labels) > 1:
+            single.add(number, f"label {label!r}")
+        other = forms.setdefault(_plain_label(label), label)
+        if other != label:
+            alike.add(number, f"labels {other!r} and {label!r}")
+    if labels:
+        for label in heldout_labels:
+            if label not in labels:
+                unknown.count += 1
+                unknown.examples.append(f"label {label!r}")
+    yield from (single, alike, unknown)
+
+
+def _plain_label(label: str) -> str:
+    """A label in lower case and with single spaces; a number as a number."""
+    plain = " ".join(label.casefold().split())
+    with suppress(ValueError):
+        plain = str(float(plain))
+    return plain
+
+
 def _prompt_and_answer(row: AnyRow) -> tuple[str, str]:
-    """Both in lower case and with single spaces; the prompt of a running text is empty."""
+    """Both in lower case and with single spaces; the prompt of a running text is empty.
+
+    All that carries meaning is in them, so that rows which differ in a system prompt, a tool or an image are not equal.
+    """
     match row:
         case Row():
-            prompt, answer = "\n".join(turn.content for turn in row.prompt), row.reference
+            prompt = "\n".join(map(_whole_turn, row.prompt)) + _as_text(row.extra)
+            answer = "\n".join(map(_whole_turn, row.turns[len(row.prompt) :])) + _as_text(dict(row.constraints))
         case Text():
-            prompt, answer = "", row.text
+            prompt, answer = "", row.text + _as_text(row.extra)
         case Labelled():
-            prompt, answer = row.text, row.label
+            prompt, answer = row.text + _as_text(row.extra), row.label
     return " ".join(prompt.casefold().split()), " ".join(answer.casefold().split())
 
 
-def _fingerprints(path: Path, columns: Mapping[str, str] | None) -> frozenset[int]:
-    rows = (seen.row for seen in examine(path, columns))
-    return frozenset(fingerprint("\n".join(_prompt_and_answer(row))) for row in rows if not isinstance(row, DataError))
+def _whole_turn(turn: Turn) -> str:
+    return f"{turn.content}{_as_text(turn.extra)}{'' if turn.train else ' (context only)'}"
+
+
+def _as_text(extra: Any) -> str:
+    return f" {json.dumps(extra, ensure_ascii=False, sort_keys=True, default=str)}" if extra else ""
+
+
+@dataclass(frozen=True)
+class _Heldout:
+    """Rows to evaluate on."""
+
+    fingerprints: frozenset[int] = frozenset()
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, path: Path, columns: Mapping[str, str] | None) -> _Heldout:
+        fingerprints: set[int] = set()
+        labels: dict[str, None] = {}
+        for seen in examine(path, columns):
+            if not isinstance(seen.row, DataError):
+                fingerprints.add(fingerprint("\n".join(_prompt_and_answer(seen.row))))
+            if isinstance(seen.row, Labelled):
+                labels[seen.row.label] = None
+        return cls(frozenset(fingerprints), tuple(labels))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from ftdemo.errors import DataError
@@ -95,9 +96,10 @@ def open_file(path: Path) -> Iterator[DecodedFile]:
     """Open a file to read it once.
 
     Raises:
-        DataError: If it cannot be read, or is in a format that is certainly not text.
+        DataError: If it is a pipe, cannot be read, or is in a format that is certainly not text.
     """
     try:
+        _refuse_pipe(path)
         with path.open("rb") as packed:
             binary = gzip.GzipFile(fileobj=packed) if packed.peek(2).startswith(PACKED) else packed
             start = binary.read(_START_BYTES)
@@ -111,3 +113,11 @@ def open_file(path: Path) -> Iterator[DecodedFile]:
     except OSError as error:
         what = f"{path} cannot be read: {error.strerror or error}."
         raise DataError(what, "Check the path and its permissions.") from None
+
+
+def _refuse_pipe(path: Path) -> None:
+    """Refuse what can be read only once, before it is opened: opening a pipe that nobody writes to waits for ever."""
+    mode = path.stat().st_mode
+    if not (S_ISREG(mode) or S_ISDIR(mode)):
+        what = f"{path} is a pipe or a device, which can be read only once. ftdemo reads examples more than once."
+        raise DataError(what, "Write them to a file first (`COMMAND > examples.jsonl`), and give that file.")

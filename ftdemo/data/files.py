@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo.data import hub
+from ftdemo.data.blank import is_blank
 from ftdemo.data.decode import DecodedFile, open_file
 from ftdemo.errors import DataError
 
@@ -37,6 +38,10 @@ _IF_TEXT = "if this is a plain text, let the file's name end in .txt"
 _REPAIR = "Correct it, or write one object per line."
 _BLANKS = re.compile(r"\s*")
 _JSON = json.JSONDecoder()
+_EXCEL = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
+"""The line by which Excel is told, before a table, what separates its cells."""
+_MAX_CELL = 2**20
+"""Characters of a cell: as many as bytes of a line. Python's own limit, 131,072, is below what people have."""
 _PARQUET_ROWS = 256
 """Rows of Parquet that are decoded at once."""
 
@@ -50,9 +55,11 @@ class Broken:
 
 def suffix_of(text: str) -> str:
     """The ending that a file with this text should have, for text that somebody pasted."""
-    first = text.lstrip().partition("\n")[0]
+    first, _, rest = text.lstrip().partition("\n")
     if first.startswith(("{", "[")):
         return ".jsonl"
+    if _EXCEL.fullmatch(first):
+        return ".csv" if _is_heading(rest.partition("\n")[0].split(_excel_separator(first)), {}) else ".txt"
     for suffix, separator in _TABLES.items():
         if _is_heading(first.split(separator), {}):
             return suffix
@@ -66,7 +73,8 @@ def values(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[tup
     cannot be parsed is `Broken`, and those after it follow. A folder gives the paragraphs of its text and Markdown
     files in the order of their names, numbered from the first to the last.
 
-    Only a list in JSON is held in memory while it is read, as one text; of all else, one row is held.
+    Only a list in JSON, or objects over several lines, are held in memory while they are read, as one text; of all
+    else, one row is held.
 
     Args:
         path: The file, or a folder of texts; or a data set on the Hub, ``owner/name``.
@@ -111,7 +119,9 @@ def _values(file: DecodedFile, columns: Mapping[str, str]) -> Iterator[tuple[int
         return _table(file, _separator(file.start_text, _TABLES[suffix], columns), columns)
     if suffix in _TEXTS:
         return _paragraphs(file)
-    return _json_list(file) if _is_json_list(file.start_text, suffix) else _json_lines(file, suffix)
+    if _is_json_list(file.start_text, suffix):
+        return _json_list(file)
+    return _json_objects(file) if _is_indented(file.start_text) else _json_lines(file, suffix)
 
 
 def _renamed(value: Any, columns: Mapping[str, str]) -> Any:
@@ -149,6 +159,35 @@ def _is_json_list(start: str, suffix: str) -> bool:
     return start.startswith("[") and (suffix == ".json" or not newline or isinstance(_from_json(first), Broken))
 
 
+def _is_indented(start: str) -> bool:
+    """Whether a file's first object goes over several lines, as a program or an editor indents it.
+
+    In a file of one object per line, whose first is broken, the second line is an object of its own, or breaks off.
+    """
+    first, *others = start.splitlines()[:3] or [""]
+    begins = first.startswith("{") and first.rstrip().endswith(("{", ",", "[", ":"))
+    return begins and bool(others) and not others[0].lstrip().startswith("{")
+
+
+def _json_objects(file: DecodedFile) -> Iterator[tuple[int, Any]]:
+    """The objects in a file where each goes over several lines, one after another."""
+    text = file.text()
+    place = _skip_blanks(text, 0)
+    line = 1 + text.count("\n", 0, place)
+    while place < len(text):
+        try:
+            value, end = _JSON.raw_decode(text, place)
+        except (ValueError, RecursionError) as error:
+            what = (
+                f"{file.path}:{getattr(error, 'lineno', line)}: here the object ends too early, or is not valid JSON."
+            )
+            raise DataError(what, _REPAIR) from None
+        yield line, value
+        following = _skip_blanks(text, end)
+        line += text.count("\n", place, following)
+        place = following
+
+
 def _json_list(file: DecodedFile) -> Iterator[tuple[int, Any]]:
     """The elements of a list in JSON. They are parsed one by one, because `json.loads` loses the lines they are on."""
     text = file.text()
@@ -184,9 +223,17 @@ def _is_heading(names: Iterable[str], columns: Mapping[str, str]) -> bool:
     return not _KNOWN_COLUMNS.isdisjoint(columns.get(name, name) for name in plain)
 
 
+def _excel_separator(line: str) -> str:
+    """What Excel's line before a table says that separates its cells; empty for any other line."""
+    found = _EXCEL.fullmatch(line)
+    return found[1] if found else ""
+
+
 def _separator(start: str, usual: str, columns: Mapping[str, str]) -> str:
     """The character between a table's cells: the first that gives the first line a known name."""
     first = start.partition("\n")[0]
+    if excel := _excel_separator(first):
+        return excel
     for sign in (usual, ",", ";", "\t"):
         with suppress(csv.Error):
             if _is_heading(next(csv.reader([first], delimiter=sign), []), columns):
@@ -195,30 +242,41 @@ def _separator(start: str, usual: str, columns: Mapping[str, str]) -> str:
 
 
 def _table(file: DecodedFile, separator: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Any]]:
-    table = csv.reader((line for _, line in file.lines()), delimiter=separator, strict=True)
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
+    skipped = 1 if _excel_separator(file.start_text.partition("\n")[0]) else 0
+    lines = (line for number, line in file.lines() if number > skipped)
+    table = csv.reader(lines, delimiter=separator, strict=True)
+    begins = heading = 1 + skipped
     try:
         names = [name.strip().lower() for name in next(table, [])]
         if not _is_heading(names, columns):
             found = ", ".join(names)[:200] or "none"
             known = ", ".join(sorted(_KNOWN_COLUMNS))
             raise DataError(
-                f"{file.path}:1: no column is called any of {known}; the first line has: {found}.", _COLUMNS
+                f"{file.path}:{heading}: no column is called any of {known}; the first line has: {found}.", _COLUMNS
             )
-        begins = table.line_num + 1
+        begins = table.line_num + heading
         for cells in table:
             if any(cell.strip() for cell in cells):
                 wrong = f"{len(cells)} cells, but {len(names)} columns" if len(cells) != len(names) else ""
                 yield begins, Broken(wrong) if wrong else dict(zip(names, cells, strict=True))
-            begins = table.line_num + 1
+            begins = table.line_num + heading
     except csv.Error as error:
-        what = f"{file.path}:{table.line_num}: the table cannot be read ({error})."
-        raise DataError(what, "Put cells that hold commas, quotes or line breaks in double quotes.") from None
+        raise _table_error(file.path, begins, table.line_num + skipped, error) from None
+
+
+def _table_error(path: Path, begins: int, line: int, error: csv.Error) -> DataError:
+    if "field limit" in str(error):
+        what = f"{path}:{begins}: a cell is longer than {_MAX_CELL:,} characters, or its double quote is never closed."
+        return DataError(what, "Close the quote, or shorten the cell.")
+    what = f"{path}:{line}: the table cannot be read ({error})."
+    return DataError(what, "Put cells that hold commas, quotes or line breaks in double quotes.")
 
 
 def _paragraphs(file: DecodedFile) -> Iterator[tuple[int, Any]]:
     begins, paragraph = 1, ""
     for number, line in file.lines():
-        if line.strip():
+        if not is_blank(line):
             begins = begins if paragraph else number
             paragraph += line
         elif paragraph:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from ftdemo.data import constraints
+from ftdemo.data.blank import is_blank
 from ftdemo.data.files import SHAPES, Broken, values
 from ftdemo.data.trial import Trial
 from ftdemo.errors import DataError
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+Extra = tuple[tuple[str, Any], ...]
+"""Keys of a row or turn that carry meaning beside its text, with their values."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -23,10 +28,14 @@ class Turn:
 
     role: Role
     content: str
+    train: bool = True
+    """False makes the turn context without a loss."""
+    extra: Extra = ()
+    """Its `tool_calls` or `reasoning_content`, say, which some chat templates render."""
 
-    def as_message(self) -> dict[str, str]:
+    def as_message(self) -> dict[str, Any]:
         """The turn as chat templates expect it."""
-        return {"role": self.role, "content": self.content}
+        return {"role": self.role, "content": self.content, **dict(self.extra)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +46,23 @@ class Row:
     turns: tuple[Turn, ...]
     constraints: constraints.Constraints = field(default_factory=dict)
     """What an answer has to fulfil, where the row names it: see `ftdemo.data.constraints`."""
+    extra: Extra = ()
+    """Its `tools`, which some chat templates render, and keys that no model reads, such as `images`."""
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[dict[str, Any]]:
         """All turns as chat templates expect them."""
         return [turn.as_message() for turn in self.turns]
+
+    @property
+    def tools(self) -> Sequence[dict[str, Any]]:
+        """The tools that the assistant may call, as chat templates expect them."""
+        return cast(Sequence[dict[str, Any]], dict(self.extra).get("tools", ()))
+
+    @property
+    def begins_with_assistant(self) -> bool:
+        """Whether the assistant speaks first. That turn answers nobody, so it is not trained."""
+        return next(turn.role for turn in self.turns if turn.role != "system") == "assistant"
 
     @property
     def text(self) -> str:
@@ -50,16 +71,16 @@ class Row:
 
     @property
     def prompt(self) -> tuple[Turn, ...]:
-        """The turns before the last assistant turn."""
+        """The turns before the last trained assistant turn."""
         return self.turns[: self._last_assistant()]
 
     @property
     def reference(self) -> str:
-        """The content of the last assistant turn."""
+        """The content of the last trained assistant turn."""
         return self.turns[self._last_assistant()].content
 
     def _last_assistant(self) -> int:
-        return max(index for index, turn in enumerate(self.turns) if turn.role == "assistant")
+        return max(index for index, turn in enumerate(self.turns) if turn.role == "assistant" and turn.train)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +89,8 @@ class Text:
 
     number: int
     text: str
+    extra: Extra = ()
+    """Keys that carry meaning and that no model reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +100,8 @@ class Labelled:
     number: int
     text: str
     label: str
+    extra: Extra = ()
+    """Keys that carry meaning and that no model reads."""
 
 
 AnyRow = Row | Text | Labelled
@@ -84,9 +109,29 @@ AnyPrompt = AnyRow | Trial
 """Anything that a model can be given to answer or to continue."""
 _CONVERSATIONS = (("messages",), ("prompt", "completion"), ("instruction", "output"), ("conversations",))
 """The keys by which conversations are recognised: OpenAI's, TRL's, Alpaca's, ShareGPT's. The first that fit count."""
-KEYS = (*(key for keys in _CONVERSATIONS for key in keys), "input", "text", "label")
+KEYS = (*(key for keys in _CONVERSATIONS for key in keys), "input", "system", "history", "tools", "text", "label")
 """All keys of a row that training reads."""
+_MEANINGFUL = (
+    *("system", "history", "tools", "label", "weight", "train", "chosen", "rejected", "documents"),
+    *("images", "image", "audios", "audio", "videos", "video"),
+    *("tool_calls", "functions", "function_call", "reasoning_content", "reasoning", "thinking"),
+)
+"""Keys that mean something to other trainers, in a row or in a turn. Those that are not read are reported."""
+_TURN_KEYS = (
+    *("tool_calls", "tool_call_id", "name", "function_call", "reasoning_content", "reasoning", "thinking"),
+    *("images", "image", "audio", "video"),
+)
+_LOSS_KEYS = ("weight", "train", "loss")
+"""Say whether a turn is trained: OpenAI's key, axolotl's, ms-swift's."""
+_PAIR: tuple[tuple[Role, str], ...] = (("user", "prompt"), ("assistant", "completion"))
+_MISSING: tuple[Any, ...] = (None, "", [], {})
 _ROLES = {"human": "user", "gpt": "assistant"}
+_BEFORE: dict[str, tuple[str, ...]] = {
+    "user": ("", "assistant"),
+    "assistant": ("", "user", "tool"),
+    "tool": ("assistant", "tool"),
+}
+"""Whose turn may come before whose; a conversation begins after an empty role."""
 _KINDS: dict[type, str] = {Row: "a conversation", Text: "a text", Labelled: "a text with a label"}
 
 
@@ -221,15 +266,38 @@ def _row(number: int, value: Any) -> AnyRow:
         raise ValueError(f"a JSON object is expected, this is {_json_kind(value)}")
     if "text" in value and not _shape(value):
         text = _content(value["text"], "text")
-        return Labelled(number, text, _label(value["label"])) if "label" in value else Text(number, text)
-    return Row(number, tuple(_turns(value)), constraints.validate_constraints(value.get("constraints", {})))
+        if "label" in value:
+            return Labelled(number, text, _label(value["label"]), _extra(value, _MEANINGFUL, but=("label",)))
+        return Text(number, text, _extra(value, _MEANINGFUL))
+    turns = _with_system(value, _turns(value))
+    read = ("system", "history") if isinstance(value.get("history"), list) else ("system",)
+    extra = _extra(value, _MEANINGFUL, but=(*read, "tools"))
+    tools = _objects(value.get("tools"), "tools")
+    return Row(
+        number,
+        tuple(turns),
+        constraints.validate_constraints(value.get("constraints", {})),
+        (("tools", tools), *extra) if tools else extra,
+    )
+
+
+def _extra(value: Mapping[str, Any], keys: Sequence[str], but: Sequence[str] = ()) -> Extra:
+    found = tuple((key, value[key]) for key in keys if key not in but and value.get(key) not in _MISSING)
+    if found and _SURROGATE.search(json.dumps(found, ensure_ascii=False, default=str)):
+        raise ValueError(f"{found[0][0]} holds half a surrogate pair, which is not text")
+    return found
 
 
 def _label(label: Any) -> str:
+    if isinstance(label, float) and math.isnan(label):
+        raise ValueError("label is NaN, which means that it is missing")
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)  # pandas writes whole numbers so, where a column has a gap
     if isinstance(label, int) and not isinstance(label, bool):
         return str(label)
     if not isinstance(label, str):
-        raise ValueError(f"label should be a word or a whole number, this is {_json_kind(label)}")
+        kind = label if isinstance(label, float) else _json_kind(label)
+        raise ValueError(f"label should be a word or a whole number, this is {kind}")
     return _content(label, "label")
 
 
@@ -249,9 +317,10 @@ def _turns(value: dict[str, Any]) -> list[Turn]:
             prompt = _content(value["instruction"], "instruction")
             if value.get("input"):
                 prompt += f"\n\n{_content(value['input'], 'input')}"
-            turns = [Turn("user", prompt), _turn("assistant", value["output"], "output")]
+            turns = [*_earlier(value), Turn("user", prompt), _turn("assistant", value["output"], "output")]
         case ("prompt", "completion"):
-            turns = [_turn("user", value["prompt"], "prompt"), _turn("assistant", value["completion"], "completion")]
+            question, answer = (_turn(role, value[key], key) for role, key in _PAIR)
+            turns = [*_earlier(value), question, answer]
         case _:
             found = ", ".join(f"`{key}`" for key in list(value)[:5]) or "none"
             raise ValueError(
@@ -260,7 +329,34 @@ def _turns(value: dict[str, Any]) -> list[Turn]:
             )
     if turns[-1].role != "assistant":
         raise ValueError("the last turn is not the assistant's, so there is nothing to learn from it")
+    if not any(turn.train for turn in turns if turn.role == "assistant"):
+        raise ValueError("no assistant turn that follows another turn is trained, so there is nothing to learn from it")
     return turns
+
+
+def _with_system(value: dict[str, Any], turns: list[Turn]) -> list[Turn]:
+    """The turns after the system prompt that a row has beside them."""
+    system = value.get("system")
+    if system is None or (isinstance(system, str) and is_blank(system)):
+        return turns
+    first = Turn("system", _content(system, "system"))
+    if turns[0].role != "system":
+        return [first, *turns]
+    if turns[0] != first:
+        raise ValueError("`system` is another text than the system turn: keep one of them")
+    return turns
+
+
+def _earlier(value: dict[str, Any]) -> Iterator[Turn]:
+    """The turns before the prompt, from Alpaca's `history`; each answer among them is trained, too."""
+    history = value.get("history")
+    if not isinstance(history, list):
+        return
+    for index, pair in enumerate(history, 1):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError('`history` should be a list of pairs such as [["question", "answer"]]')
+        yield Turn("user", _content(pair[0], f"the question of pair {index} in `history`"))
+        yield Turn("assistant", _content(pair[1], f"the answer of pair {index} in `history`"))
 
 
 def _from_messages(messages: Any, name: str, role: str, content: str) -> list[Turn]:
@@ -269,16 +365,73 @@ def _from_messages(messages: Any, name: str, role: str, content: str) -> list[Tu
         raise ValueError(f"`{name}` should be a list with at least one turn")
     turns = []
     for index, message in enumerate(messages, 1):
-        if not isinstance(message, dict) or role not in message or content not in message:
+        calls = _objects(message.get("tool_calls"), "tool_calls") if isinstance(message, dict) else []
+        if not isinstance(message, dict) or role not in message or not (content in message or calls):
             raise ValueError(f"turn {index} should have a `{role}` and a `{content}`")
-        speaker, text = _role(message[role], role), _joined(message[content])
-        turns.append(_turn(speaker, text, f"the {content} of turn {index}"))
+        speaker, text = _role(message[role], role), _joined(message.get(content))
+        may_be_empty = bool(calls) or speaker == "tool"
+        turn = _turn(speaker, "" if calls and text is None else text, f"the {content} of turn {index}", may_be_empty)
+        extra = _extra(message, _TURN_KEYS, but=("tool_calls",))
+        if calls:
+            extra = (("tool_calls", [_parsed_call(call) for call in calls]), *extra)
+        turns.append(replace(turn, train=_is_trained(message, index, turn.role), extra=extra))
+    _refuse_disorder(turns)
+    begins = 1 if turns[0].role == "system" else 0
+    if turns[begins:] and turns[begins].role == "assistant":  # it answers nobody
+        turns[begins] = replace(turns[begins], train=False)
+    return turns
+
+
+def _refuse_disorder(turns: Sequence[Turn]) -> None:
     if any(turn.role == "system" for turn in turns[1:]):
         raise ValueError("a `system` turn may only come first")
-    roles = [turn.role for turn in turns if turn.role != "system"]
-    if any(role != ("user", "assistant")[place % 2] for place, role in enumerate(roles)):
-        raise ValueError("turns should go user, assistant, user, assistant …")
-    return turns
+    before = ""
+    for turn in turns:
+        if turn.role != "system":
+            if before not in _BEFORE[turn.role]:
+                raise ValueError("turns should go user, assistant, user, assistant …")
+            before = turn.role
+
+
+def _is_trained(message: Mapping[str, Any], index: int, role: str) -> bool:
+    """Whether a turn is trained, as its `weight` or `train` says."""
+    wanted = {key: message[key] for key in _LOSS_KEYS if message.get(key) is not None}
+    for key, value in wanted.items():
+        if value not in (0, 1):
+            raise ValueError(f"the `{key}` of turn {index} should be 0 or 1, or true or false, this is {value!r}")
+        if value and role != "assistant":
+            raise ValueError(
+                f"`{key}` asks to train turn {index}, but only the assistant's turns are trained by choice"
+            )
+    return all(wanted.values())
+
+
+def _objects(value: Any, name: str) -> list[dict[str, Any]]:
+    """A list of objects, which may be written as a text of JSON; empty if there is none."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError(f"`{name}` should be a list of objects, this is a text that is not JSON") from None
+    if value in _MISSING:
+        return []
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise ValueError(f"`{name}` should be a list of objects, as OpenAI's API has them")
+    if _SURROGATE.search(json.dumps(value, ensure_ascii=False, default=str)):
+        raise ValueError(f"`{name}` holds half a surrogate pair, which is not text")
+    return value
+
+
+def _parsed_call(call: dict[str, Any]) -> dict[str, Any]:
+    """A tool call with its arguments as an object: OpenAI writes them as a text, which templates would quote again."""
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if not isinstance(arguments, str):
+        return call
+    try:
+        return {**call, "function": {**call["function"], "arguments": json.loads(arguments)}}
+    except (ValueError, RecursionError):
+        return call
 
 
 def _role(role: Any, key: str) -> Any:
@@ -295,16 +448,18 @@ def _joined(content: Any) -> Any:
     return "".join(strings) if len(strings) == len(content) else content
 
 
-def _turn(role: Any, content: Any, name: str) -> Turn:
-    if role not in ("system", "user", "assistant"):
-        raise ValueError(f"the role {role!r} is unknown: it should be system, user or assistant")
+def _turn(role: Any, content: Any, name: str, may_be_empty: bool = False) -> Turn:
+    if role not in ("system", "user", "assistant", "tool"):
+        raise ValueError(f"the role {role!r} is unknown: it should be system, user, assistant or tool")
+    if may_be_empty and isinstance(content, str) and is_blank(content):
+        return Turn(cast(Role, role), "")
     return Turn(cast(Role, role), _content(content, name))
 
 
 def _content(content: Any, name: str) -> str:
     if not isinstance(content, str):
         raise ValueError(f"{name} should be text, this is {_json_kind(content)}")
-    if not content.strip():
+    if is_blank(content):
         raise ValueError(f"{name} is empty")
     if _SURROGATE.search(content):
         raise ValueError(f"{name} holds half a surrogate pair, which is not text")

@@ -33,8 +33,10 @@ _HELD_BYTES = 2**28
 The rows are measured as they are read, because the size on disk says little: gzip and Parquet unpack to any multiple of
 it, and a row of 100 bytes takes about five times as much as a Python object.
 """
-_ROW_BYTES, _TEXT_BYTES = 200, 56
+_ROW_BYTES, _TEXT_BYTES = 208, 72
 """What CPython takes for a row and for each of its turns, besides the text (measured with tracemalloc)."""
+_EXTRA_FACTOR = 4
+"""Bytes of memory per character of the objects that a row may hold beside its texts, at most."""
 _TRIALS = 200
 """Half of them questions: an interval of 95% is then about 9 points to either side."""
 _HELDOUT_PAIRS = 100
@@ -103,6 +105,20 @@ def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
     return _split_file(path, seed, examples)
 
 
+def heldout_candidates(data: str, *, seed: int) -> Iterator[AnyRow]:
+    """The rows among which those are that a run on this data has held out: all rows of a file that ftdemo splits.
+
+    Raises:
+        DataError: If there is no such data, or a row cannot be read.
+    """
+    path = Path(data)
+    brings_heldout = data in BUILT_IN or (hub.has_heldout(data) if hub.is_id(data) else (path / _TRAIN).is_file())
+    if brings_heldout:
+        yield from load_splits(data, seed=seed, examples=1).heldout
+    else:
+        yield from stream_rows(path if hub.is_id(data) else _existing(data))
+
+
 def fingerprint(text: str) -> int:
     """A 64-bit hash of a text, the same in every process."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
@@ -118,11 +134,12 @@ def choose_heldout(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> 
 
     Rows that differ only in numbers, punctuation and capitals are held out together or not at all. If more rows than
     `held` are the same in this sense, they follow a pattern (sums, say), and only identical rows are kept together.
-    Each label is held out in proportion, as far as these groups allow.
+    Each label is held out in proportion, as far as these groups allow, and never all of its rows.
 
     Args:
         rows: The text of each row and its label, which is empty where there are none.
-        held: How many rows to hold out. There may be fewer if the groups of all others are too large.
+        held: How many rows to hold out. There may be fewer if the groups of all others are too large, or if most
+            labels have a single row.
         seed: Decides which.
     """
     keys, copies, labels = array("I"), array("I"), array("H")
@@ -133,6 +150,7 @@ def choose_heldout(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> 
         labels.append(names.setdefault(label, len(names)))
     near_duplicates, duplicates = _Groups(keys), _Groups(copies)
     remaining = _quotas(labels, held)
+    held = remaining.total()
     chosen: set[int] = set()
     for place in _candidates(len(keys), held, seed):
         group = near_duplicates.of(place, held) or duplicates.of(place, held)
@@ -168,12 +186,13 @@ class _Groups:
 
 
 def _quotas(labels: Sequence[int], held: int) -> Counter[int]:
-    """How many rows of each label to hold out: its share, with the largest remainders rounded up."""
+    """How many rows of each label to hold out: its share, with the largest remainders rounded up, but never all."""
     counts = Counter(labels)
     shares = {label: held * count / max(1, len(labels)) for label, count in counts.items()}
-    quotas = Counter({label: int(share) for label, share in shares.items()})
+    quotas = Counter({label: min(int(share), counts[label] - 1) for label, share in shares.items()})
     by_remainder = sorted(shares, key=lambda label: (int(shares[label]) - shares[label], label))
-    for label in by_remainder[: held - quotas.total()]:
+    with_more = [label for label in by_remainder if quotas[label] < counts[label] - 1]
+    for label in with_more[: held - quotas.total()]:
         quotas[label] += 1
     return quotas
 
@@ -256,8 +275,11 @@ def _hold(read: Callable[[], Iterator[AnyRow]]) -> Rows:
 
 def _memory(row: AnyRow) -> int:
     """About how many bytes of memory a row takes."""
-    texts = [turn.content for turn in row.turns] if isinstance(row, Row) else [row.text]
-    return _ROW_BYTES + sum(_TEXT_BYTES + sys.getsizeof(text) for text in texts)
+    turns = row.turns if isinstance(row, Row) else ()
+    texts = [turn.content for turn in turns] if turns else [row.text]
+    extras = [extra for extra in (row.extra, *(turn.extra for turn in turns)) if extra]
+    size = sum(_TEXT_BYTES + sys.getsizeof(text) for text in texts)
+    return _ROW_BYTES + size + sum(_EXTRA_FACTOR * len(repr(extra)) for extra in extras)
 
 
 def _split_file(path: Path, seed: int, examples: int | None) -> Splits:

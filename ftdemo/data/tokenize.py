@@ -6,9 +6,11 @@ as in SmolLM2, masking by id would leave the stop token untrained.
 
 from __future__ import annotations
 
+import json
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from ftdemo.data import AnyRow, Labelled, Row, Text, Turn
@@ -18,6 +20,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _NO_LABEL = -1
+_IDENTIFIERS = ("tool_call_id", "name")
+"""Keys of a turn that say who speaks or to which call; a template that leaves them out loses no content."""
+
+
+_NAMED_LABELS = 20
+
+
+class EmptyTurnError(DataError):
+    """An assistant turn of which the model's chat template renders nothing."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Examples(Sequence[Example]):
         text_bytes: Bytes of the texts, in UTF-8, that the tokens stand for.
         truncated: Rows (from 1) that `max_length` cuts.
         dropped: Rows of which it leaves nothing to train; they are not among the examples.
+        unread_keys: Keys that carry meaning and that the model does not read, with the number of their rows.
     """
 
     def __init__(self) -> None:
@@ -67,6 +79,7 @@ class Examples(Sequence[Example]):
         self.text_bytes = 0
         self.truncated = array("Q")
         self.dropped = array("Q")
+        self.unread_keys: Counter[str] = Counter()
 
     def add(self, example: Example) -> None:
         """Append an example, or note it as dropped if it has nothing to train."""
@@ -121,6 +134,7 @@ def encode_all(
     """
     examples = Examples()
     for row in rows:
+        examples.unread_keys.update(unread_keys(row, tokenizer))
         match row:
             case Row():
                 examples.add(encode(row, tokenizer, train_on=train_on, train_stop=train_stop, max_length=max_length))
@@ -139,28 +153,66 @@ def encode(
     """A conversation as token ids, with a mask of the tokens to train.
 
     With ``train_on="completion"`` these are the content of every assistant turn and the stop token that ends it; with
-    ``"all"`` they are all tokens but the first. Without `train_stop`, no stop token is trained.
+    ``"all"`` they are all tokens but the first. Turns that are context only are never among them. Without `train_stop`,
+    no stop token is trained.
 
     Raises:
-        DataError: If the row's text contains one of the template's control tokens.
+        DataError: If the row's text contains one of the template's control tokens, or a turn is empty once rendered.
         ModelError: If the tokenizer has no chat template, or one that does not end a turn with the stop token.
     """
-    for turn in row.turns:
-        refuse_control_tokens(row.number, turn.content, f"the {turn.role} turn", tokenizer)
-    text = render(row.turns, tokenizer)
+    _refuse_unusable_turns(row, tokenizer)
+    text = render(row.turns, tokenizer, tools=row.tools)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
-    spans = [(0, len(text))] if train_on == "all" else _assistant_spans(row, text, tokenizer)
-    trained = [False] * len(ids)
-    for start, end in spans:
-        for place, (a, b) in enumerate(places):
-            if start <= a and start < b <= end:  # a token that begins before the answer is part of the prompt
-                trained[place] = True
+    trained = [train_on == "all"] * len(ids)
+    for index, turn in enumerate(row.turns):
+        is_answer = turn.role == "assistant" and turn.train
+        if is_answer if train_on == "completion" else not turn.train:
+            start, end = _span(row, index, text, tokenizer)
+            for place, (a, b) in enumerate(places):
+                if start <= a and start < b <= end:  # a token that begins before the answer is part of the prompt
+                    trained[place] = is_answer
     if not train_stop:
         trained = [counts and token != tokenizer.eos_token_id for counts, token in zip(trained, ids, strict=True)]
     trained[0] = False
     kept = slice(0, max_length)
     return Example(row.number, tuple(ids[kept]), tuple(trained[kept]), truncated=len(ids) > max_length)
+
+
+def unread_keys(row: AnyRow, tokenizer: PreTrainedTokenizerBase | None) -> list[str]:
+    """The keys of a row that carry meaning and that the model does not read; without a tokenizer, that no model reads.
+
+    A chat template reads a key if the text is another without it.
+    """
+    rendered = [key for key, _ in row.extra if key != "tools"]
+    if not isinstance(row, Row):
+        return rendered
+    of_turns = dict.fromkeys(key for turn in row.turns for key, _ in turn.extra if key not in _IDENTIFIERS)
+    if tokenizer is None or not (of_turns or row.tools):
+        return rendered
+    text = render(row.turns, tokenizer, tools=row.tools)
+    if row.tools and render(row.turns, tokenizer) == text:
+        rendered.append("tools")
+    for key in of_turns:
+        without = [replace(turn, extra=tuple(pair for pair in turn.extra if pair[0] != key)) for turn in row.turns]
+        if render(without, tokenizer, tools=row.tools) == text:
+            rendered.append(key)
+    return rendered
+
+
+def _refuse_unusable_turns(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
+    for turn in row.turns:
+        refuse_control_tokens(row.number, turn.content, f"the {turn.role} turn", tokenizer)
+    if not row.extra and not any(turn.extra for turn in row.turns):
+        return
+    for where, value in [*row.extra, *(pair for turn in row.turns for pair in turn.extra)]:
+        refuse_control_tokens(row.number, json.dumps(value, ensure_ascii=False, default=str), f"`{where}`", tokenizer)
+    is_empty = any(turn.role == "assistant" and not turn.content for turn in row.turns)
+    if is_empty and "tool_calls" in unread_keys(row, tokenizer):
+        raise EmptyTurnError(
+            f"Row {row.number}: an assistant turn holds only `tool_calls`, which the model's chat template leaves out.",
+            "Use a model whose template renders tools, or write the call into the content.",
+        )
 
 
 def encode_text(row: Text, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> Iterator[Example]:
@@ -181,40 +233,45 @@ def encode_labelled(
     """A text as token ids, with the number of its label. Only the label has a loss, no token."""
     refuse_control_tokens(row.number, row.text, "the text", tokenizer)
     if row.label not in labels:
-        known = ", ".join(labels)
-        raise DataError(f"Row {row.number}: the label {row.label!r} is in no training row.", f"Known are: {known}.")
+        known = ", ".join(labels[:_NAMED_LABELS]) + (" …" if len(labels) > _NAMED_LABELS else "")
+        what = f"Row {row.number}: the label {row.label!r} is in no training row, so the model has no such class."
+        raise DataError(what, f"Train on rows with it, or leave the row out. The classes are: {known}.")
     full = len(tokenizer(row.text, verbose=False)["input_ids"])
     ids = tokenizer(row.text, truncation=True, max_length=max_length)["input_ids"]
     return Example(row.number, tuple(ids), (False,) * len(ids), full > max_length, labels.index(row.label))
 
 
-def render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, to_be_answered: bool = False) -> str:
+def render(
+    turns: Sequence[Turn],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    to_be_answered: bool = False,
+    tools: Sequence[dict[str, Any]] = (),
+) -> str:
     """The conversation as the text that the model reads. No other function applies a chat template."""
     if not tokenizer.chat_template:
         raise ModelError("The tokenizer has no chat template.", "Use an instruction-tuned model, which has one.")
     messages = [turn.as_message() for turn in turns]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=to_be_answered)
+    text = tokenizer.apply_chat_template(
+        messages, tools=list(tools) or None, tokenize=False, add_generation_prompt=to_be_answered
+    )
     return str(text)
 
 
-def _assistant_spans(row: Row, text: str, tokenizer: Any) -> list[tuple[int, int]]:
-    """For each assistant turn, where its content begins and its stop token ends in the text, in characters."""
-    spans = []
-    for index, turn in enumerate(row.turns):
-        if turn.role != "assistant":
-            continue
-        before = render(row.turns[:index], tokenizer, to_be_answered=True)
-        last = index + 1 == len(row.turns)
-        upto = text if last else render(row.turns[: index + 1], tokenizer)
-        stop = upto.rfind(tokenizer.eos_token)
-        if not (upto.startswith(before) and text.startswith(upto)) or stop < len(before):
-            raise ModelError(
-                f"Row {row.number}: the chat template does not end an assistant turn with the stop token "
-                f"{tokenizer.eos_token}, or changes what was said before.",
-                "The model would not learn to stop. Use a model whose template closes each turn with its stop token.",
-            )
-        spans.append((len(before), stop + len(tokenizer.eos_token)))
-    return spans
+def _span(row: Row, index: int, text: str, tokenizer: Any) -> tuple[int, int]:
+    """Where a turn begins and ends in the text, in characters; of an assistant turn, its content and stop token."""
+    turn, is_last = row.turns[index], index + 1 == len(row.turns)
+    is_answer = turn.role == "assistant"
+    before = render(row.turns[:index], tokenizer, to_be_answered=is_answer, tools=row.tools) if index else ""
+    upto = text if is_last else render(row.turns[: index + 1], tokenizer, tools=row.tools)
+    stop = upto.rfind(tokenizer.eos_token) if is_answer else len(upto)
+    if not (upto.startswith(before) and text.startswith(upto)) or stop < len(before):
+        raise ModelError(
+            f"Row {row.number}: the chat template does not end an assistant turn with the stop token "
+            f"{tokenizer.eos_token}, or changes what was said before.",
+            "The model would not learn to stop. Use a model whose template closes each turn with its stop token.",
+        )
+    return len(before), stop + len(tokenizer.eos_token) if is_answer else stop
 
 
 def refuse_control_tokens(number: int, text: str, where: str, tokenizer: Any) -> None:

@@ -56,7 +56,8 @@ def answer_rows(
 def prompt_of(row: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
     """The text that the model reads, the part of it to display, and the continuation in the data."""
     if isinstance(row, Row):
-        return render(row.prompt, tokenizer, to_be_answered=True), row.prompt[-1].content, row.reference
+        text = render(row.prompt, tokenizer, to_be_answered=True, tools=row.tools)
+        return text, row.prompt[-1].content, row.reference
     if isinstance(row, Trial):
         return row.opening, row.opening, row.reference
     opening = " ".join(row.text.split(" ")[:_OPENING_WORDS])

@@ -219,6 +219,10 @@ def _outcomes_record(outcomes: Mapping[str, Outcomes]) -> dict[str, Any]:
     return {"outcomes": {path: one.as_record() for path, one in outcomes.items()}}
 
 
+_OF_ROWS = ("dropped_rows", "truncated_rows", "unread_keys")
+"""What `Started` says of single rows."""
+
+
 def _training_record(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, Any]:
     """The training in numbers: its loss curve and its costs."""
     started = next(event for event in events if isinstance(event, Started))
@@ -229,9 +233,7 @@ def _training_record(events: list[Event], recipe: Recipe, *, points: int) -> dic
     last = steps[-1]
     return {
         "recipe": recipe.model_dump(mode="json", exclude_defaults=True, exclude={"data"}),
-        "started": {
-            key: value for key, value in asdict(started).items() if key not in ("dropped_rows", "truncated_rows")
-        },
+        "started": {key: value for key, value in asdict(started).items() if key not in _OF_ROWS},
         "curve": [[step.step, _short(step.loss)] for step in kept],
         "heldout": heldout,
         "steps": last.step,

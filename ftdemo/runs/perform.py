@@ -22,6 +22,7 @@ from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
 from ftdemo.runs import save
+from ftdemo.runs.heldout import refuse_changed_rows
 from ftdemo.runs.run import RECORD, Run, versions
 from ftdemo.training import checkpoint, distributed, hardware
 from ftdemo.training.early_stop import TrainingState
@@ -77,6 +78,8 @@ def perform(
     _require_space(out)
     with distributed.explaining_lost_peers(out):
         learner = prepare(_with_one_dtype(recipe))
+        if resume:
+            refuse_changed_rows(resume, learner.row_hashes)
         progress = checkpoint.load_checkpoint(learner, resume.folder) if resume else TrainingState()
         recorder = _Recorder(learner, progress, out, resume)
         yield from _recorded(learner, progress, baseline, stop or threading.Event(), recorder)
@@ -285,6 +288,7 @@ class _Recorder:
             "recipe": learner.recipe.model_dump(mode="json"),
             "model": source,
             "labels": list(learner.labels),
+            "rows": learner.row_hashes.as_dict(),
             "dtype": str(learner.dtype).removeprefix("torch."),
             "versions": versions(),
             "hardware": hardware.describe(learner.device),

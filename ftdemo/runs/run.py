@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftdemo import __version__, events
 from ftdemo.data import BUILT_IN
+from ftdemo.data.row_hashes import RowHashes
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import REPLY_TOKENS
 from ftdemo.events import Event, Sampled
@@ -59,6 +60,12 @@ class Run:
     def events(self) -> list[Event]:
         """The run's events, in order."""
         return [events.from_dict(event) for event in self.record["events"]]
+
+    @property
+    def row_hashes(self) -> RowHashes | None:
+        """Which rows were trained on and held out. Runs of version 0.1 do not say."""
+        rows = self.record.get("rows")
+        return RowHashes.from_dict(rows) if rows else None
 
     def samples(self) -> tuple[Sampled | None, Sampled | None]:
         """The answers before the first and after the last step, where they were recorded."""

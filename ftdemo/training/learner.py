@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import Splits
+from ftdemo.data.row_hashes import RowHashes
 from ftdemo.data.tokenize import Examples
 from ftdemo.methods import METHODS, Method
 from ftdemo.models.layers import precision
@@ -29,6 +30,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     tokenizer: PreTrainedTokenizerBase
     splits: Splits
+    row_hashes: RowHashes
     train: Examples
     heldout: Examples
     labels: tuple[str, ...]

@@ -256,6 +256,7 @@ def _started(learner: Learner, total_steps: int) -> Started:
         heldout_examples=len(learner.heldout),
         dropped_rows=tuple(examples.dropped[:_NAMED_ROWS]),
         truncated_rows=tuple(examples.truncated[:_NAMED_ROWS]),
+        unread_keys=dict(examples.unread_keys),
         trained_tokens=examples.trained_tokens,
         total_steps=total_steps,
         trainable_parameters=trainable,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.data import BUILT_IN, Labelled, Row, Splits, load_splits
+from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Splits, load_splits
+from ftdemo.data.row_hashes import RowHashes, TrainingRows
 from ftdemo.data.tokenize import Examples, encode_all
 from ftdemo.errors import DataError, RecipeError
 from ftdemo.methods import METHODS
@@ -55,6 +56,7 @@ def prepare(recipe: Recipe) -> Learner:
         optimizer=make_optimizer(adapted, recipe),
         tokenizer=examples.tokenizer,
         splits=rows.splits,
+        row_hashes=examples.row_hashes,
         train=examples.train,
         heldout=examples.heldout,
         labels=rows.labels,
@@ -81,7 +83,7 @@ def load_rows(recipe: Recipe) -> LoadedRows:
     """
     splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
     _refuse_other_rows(splits, recipe)
-    return LoadedRows(splits, _labels(splits) if recipe.is_classifier else ())
+    return LoadedRows(splits, _labels(splits, recipe) if recipe.is_classifier else ())
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Tokenized:
     tokenizer: PreTrainedTokenizerBase
     train: Examples
     heldout: Examples
+    row_hashes: RowHashes
 
 
 def tokenize(rows: LoadedRows, recipe: Recipe) -> Tokenized:
@@ -101,15 +104,15 @@ def tokenize(rows: LoadedRows, recipe: Recipe) -> Tokenized:
         FtdemoError: If there is no such model, or no row has a trained token within `max_length`.
     """
     source, tokenizer = source_and_tokenizer(recipe, rows.splits)
-    train = encode_rows(rows.splits.train, tokenizer, recipe, rows.labels)
+    trained = TrainingRows()
+    train = encode_rows(trained.passing(rows.splits.train), tokenizer, recipe, rows.labels)
     if not train:
         raise DataError(
             f"{recipe.data}: no row has a trained token within its first {recipe.max_length} tokens.",
             "Raise `max_length`, or shorten the prompts.",
         )
-    return Tokenized(
-        source, tokenizer, train, encode_rows(_evaluated(rows.splits, recipe), tokenizer, recipe, rows.labels)
-    )
+    heldout = encode_rows(_evaluated(rows.splits, recipe), tokenizer, recipe, rows.labels)
+    return Tokenized(source, tokenizer, train, heldout, trained.with_heldout(rows.splits.heldout))
 
 
 def load_model(recipe: Recipe, base: Base, examples: Examples) -> tuple[Any, str]:
@@ -178,18 +181,27 @@ def _refuse_packing_beyond_window(model: Any, recipe: Recipe) -> None:
         raise RecipeError(what, f"Set `max_length` to {window} or less, or `packing: false`.")
 
 
-def _labels(splits: Splits) -> tuple[str, ...]:
+def _labels(splits: Splits, recipe: Recipe) -> tuple[str, ...]:
+    """The classes: the labels of the training rows, and of the held-out rows whose class `examples` leaves out."""
+    trained = _labels_of(splits.train)
+    if len(trained) < 2:
+        what = f"All training rows have the label {trained.pop()!r}."
+        remedy = "Raise `examples`, or shuffle the file." if recipe.examples else "Give rows with another label, too."
+        raise DataError(what, f"A classifier needs two classes or more. {remedy}")
+    unseen = _labels_of(splits.heldout) - trained
+    if unseen and recipe.examples:
+        trained |= unseen & _labels_of(load_splits(recipe.data, seed=recipe.seed).train)
+    return tuple(sorted(trained))
+
+
+def _labels_of(rows: Iterable[AnyRow]) -> set[str]:
     labels: set[str] = set()
-    for row in splits.train:
+    for row in rows:
         if isinstance(row, Labelled):
             labels.add(row.label)
         if len(labels) > _MAX_LABELS:
             raise DataError(f"There are more than {_MAX_LABELS} labels.", "Is `label` really a class, or free text?")
-    if len(labels) < 2:
-        raise DataError(
-            f"All training rows have the label {labels.pop()!r}.", "A classifier needs two classes or more."
-        )
-    return tuple(sorted(labels))
+    return labels
 
 
 def _evaluated(splits: Splits, recipe: Recipe) -> Sequence[Any]:

@@ -43,6 +43,28 @@ def test_what_parts_a_tables_cells_is_found_out(tmp_path: Path, name: str, sign:
     assert row.reference == f"Aye{sign} it is."
 
 
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;\r"])
+def test_the_line_by_which_excel_names_the_separator_is_no_heading(tmp_path: Path, line: str) -> None:
+    text = f"{line}\nprompt;completion\nOpen?;Aye, it is.\nShut?\n"
+    path = written(tmp_path, "pairs.csv", text)
+    assert next(read_values(path)) == (3, {"prompt": "Open?", "completion": "Aye, it is."})
+    assert faults(path) == ([f"{path}:4: 1 cells, but 2 columns."], 1)
+
+
+def test_a_cell_of_a_table_may_be_as_long_as_a_line(tmp_path: Path) -> None:
+    long = "far " * 50_000
+    (row,) = read_rows(written(tmp_path, "texts.csv", f'text\n"{long}"\n'))
+    assert isinstance(row, Text)
+    assert row.text == long
+    endless = "\n".join(["text", "Near.", '"far', *["far " * 100_000] * 4])
+    with pytest.raises(DataError, match=r"texts\.csv:3: a cell is longer than 1,048,576 characters, or its double"):
+        read_rows(written(tmp_path, "texts.csv", endless))
+
+
+def test_a_line_of_zero_width_characters_ends_a_paragraph(tmp_path: Path) -> None:
+    assert read_rows(written(tmp_path, "book.txt", "One.\n\u200b\nTwo.\n")) == [Text(1, "One."), Text(3, "Two.")]
+
+
 def test_a_table_with_tabs_gives_labelled_texts(tmp_path: Path) -> None:
     path = written(tmp_path, "labels.tsv", "text\tlabel\nIt broke, again.\trepair\n")
     assert read_rows(path) == [Labelled(2, "It broke, again.", "repair")]
@@ -89,6 +111,8 @@ def test_faults_are_gathered_row_by_row(tmp_path: Path) -> None:
         ('\n{"text": "a"}', ".jsonl"),
         ("prompt,completion\na,b", ".csv"),
         ("text\tlabel\na\tb", ".tsv"),
+        ("sep=;\nprompt;completion\na;b", ".csv"),
+        ("sep=;\nOnce upon a time", ".txt"),
         ("Once upon a time, in a text, there was", ".txt"),
     ],
 )
@@ -176,6 +200,26 @@ def test_a_list_of_rows_is_told_by_its_content_and_names_the_line_of_each(tmp_pa
     lines = written(tmp_path, "lines.json", f"{json.dumps(PAIR)}\n{json.dumps(PAIR)}\n")
     assert [row.number for row in read_rows(lines)] == [1, 2]
     assert list(read_values(written(tmp_path, "none.json", " [ ] "))) == []
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows"])
+@pytest.mark.parametrize("indent", [1, 4, "\t"])
+def test_objects_over_several_lines_are_rows(tmp_path: Path, name: str, indent: int | str) -> None:
+    text = json.dumps({"messages": CHAT}, indent=indent)
+    (row,) = read_rows(written(tmp_path, name, text))
+    assert isinstance(row, Row)
+    assert (row.number, row.turns) == (1, OPEN)
+    lines = text.count("\n") + 1
+    two = read_rows(written(tmp_path, name, f"\n{text}\n{text}\n"))
+    assert [row.number for row in two] == [2, 2 + lines]
+
+
+def test_a_broken_first_line_is_no_object_over_several_lines(tmp_path: Path) -> None:
+    path = written(tmp_path, "rows.jsonl", f'{{"prompt": "a",\n{json.dumps(PAIR)}\n')
+    assert faults(path)[1] == 1
+    broken = json.dumps(PAIR, indent=1).removesuffix("}")
+    with pytest.raises(DataError, match=r"rows\.json:4: here the object ends too early"):
+        read_rows(written(tmp_path, "rows.json", broken))
 
 
 @pytest.mark.parametrize(

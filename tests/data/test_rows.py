@@ -87,7 +87,9 @@ def test_a_text_is_a_row_of_its_own_kind(file: Path) -> None:
     assert read_rows(_write(file, ['{"text": " Fog.\\n"}'])) == [Text(1, " Fog.\n")]
 
 
-@pytest.mark.parametrize(("label", "read"), [('"refund"', "refund"), ("7", "7"), ("0", "0"), ("-1", "-1")])
+@pytest.mark.parametrize(
+    ("label", "read"), [('"refund"', "refund"), ("7", "7"), ("0", "0"), ("-1", "-1"), ("1.0", "1")]
+)
 def test_a_text_with_a_label_has_it_as_text(label: str, read: str, file: Path) -> None:
     assert read_rows(_write(file, [f'{{"text": "Fog.", "label": {label}}}'])) == [Labelled(1, "Fog.", read)]
 
@@ -95,6 +97,82 @@ def test_a_text_with_a_label_has_it_as_text(label: str, read: str, file: Path) -
 def test_messages_are_a_conversation_whatever_else_the_row_holds(file: Path) -> None:
     row = json.loads(_messages(("user", "a"), ("assistant", "b"))) | {"text": "c", "label": "d"}
     assert _chats(_write(file, [json.dumps(row)]))[0].reference == "b"
+
+
+ASKED, ANSWERED = Turn("user", "a"), Turn("assistant", "b")
+
+
+@pytest.mark.parametrize("beside", [{"prompt": "a", "completion": "b"}, {"instruction": "a", "output": "b"}])
+def test_a_system_prompt_and_a_history_beside_a_pair_come_before_it(beside: dict[str, Any], file: Path) -> None:
+    row = beside | {"system": "Be brief.", "history": [["c", "d"]]}
+    assert _chats(_write(file, [json.dumps(row)]))[0].turns == (
+        Turn("system", "Be brief."),
+        Turn("user", "c"),
+        Turn("assistant", "d"),
+        ASKED,
+        ANSWERED,
+    )
+
+
+@pytest.mark.parametrize("name", ["messages", "conversations"])
+def test_a_system_prompt_beside_a_conversation_comes_first(name: str, file: Path) -> None:
+    keys = ("role", "content") if name == "messages" else ("from", "value")
+    turns = [dict(zip(keys, turn, strict=True)) for turn in (("user", "a"), ("assistant", "b"))]
+    (row,) = _chats(_write(file, [json.dumps({name: turns, "system": "Be brief."})]))
+    assert row.turns == (Turn("system", "Be brief."), ASKED, ANSWERED)
+
+
+@pytest.mark.parametrize("empty", [{"system": ""}, {"system": None}, {"history": []}, {"history": None}, {"tools": []}])
+def test_an_empty_key_beside_a_pair_says_nothing(empty: dict[str, Any], file: Path) -> None:
+    assert _chats(_write(file, [json.dumps(json.loads(GOOD) | empty)])) == _chats(_write(file, [GOOD]))
+
+
+@pytest.mark.parametrize("key", [{"weight": 0}, {"train": False}, {"loss": False}])
+def test_a_turn_may_be_context_alone(key: dict[str, Any], file: Path) -> None:
+    roles = ("user", "assistant", "user", "assistant")
+    turns: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in zip(roles, "abcd", strict=True)]
+    turns[3] |= key
+    (row,) = _chats(_write(file, [json.dumps({"messages": turns})]))
+    assert [turn.train for turn in row.turns] == [True, True, True, False]
+    assert (row.prompt, row.reference) == (row.turns[:1], "b")
+
+
+def test_a_conversation_that_the_assistant_begins_has_its_first_turn_as_context(file: Path) -> None:
+    turns = [("assistant", "Hello."), ("user", "a"), ("assistant", "b")]
+    with_system, without = _chats(_write(file, [_messages(("system", "c"), *turns), _messages(*turns)]))
+    assert without.turns == (Turn("assistant", "Hello.", train=False), ASKED, ANSWERED)
+    assert with_system.turns[1:] == without.turns
+    assert with_system.begins_with_assistant
+
+
+def test_a_tool_call_is_kept_with_its_arguments_as_an_object(file: Path) -> None:
+    call = {"type": "function", "function": {"name": "find", "arguments": '{"what": "lamp"}'}}
+    turns = [
+        {"role": "user", "content": "Where is my lamp?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "", "tool_call_id": "1"},
+        {"role": "assistant", "content": "On the quay.", "reasoning_content": "It is there."},
+    ]
+    tools = [{"type": "function", "function": {"name": "find"}}]
+    first, second = _chats(
+        _write(file, [json.dumps({"messages": turns, "tools": form}) for form in (tools, json.dumps(tools))])
+    )
+    assert first.turns == second.turns
+    assert (first.tools, second.tools) == (tools, tools)
+    asked, called, found, answered = first.messages
+    assert called["tool_calls"][0]["function"] == {"name": "find", "arguments": {"what": "lamp"}}
+    assert (called["content"], found["content"], found["tool_call_id"]) == ("", "", "1")
+    assert answered["reasoning_content"] == "It is there."
+    assert asked == turns[0]
+
+
+@pytest.mark.parametrize("name", ["letters.jsonl", "letters.csv", "letters.txt", "letters.parquet"])
+def test_a_pipe_is_refused_before_it_is_opened(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)  # nobody writes to it, so that opening it would wait for ever
+    for read in (read_rows, lambda path: load_splits(str(path), seed=0)):
+        with pytest.raises(DataError, match="is a pipe or a device") as refusal:
+            read(tmp_path / name)
+        assert "Write them to a file first" in refusal.value.remedy
 
 
 def test_a_conversation_keeps_what_its_answer_has_to_keep_to(file: Path) -> None:
@@ -159,9 +237,37 @@ BAD_LINES = {
         "a `system` turn may only come first",
     ),
     "two user turns": (_messages(("user", "a"), ("user", "b"), ("assistant", "c")), "turns should go user, assistant"),
-    "assistant first": (
-        _messages(("assistant", "a"), ("user", "b"), ("assistant", "c")),
-        "turns should go user, assistant",
+    "assistant alone": (_messages(("assistant", "a")), "no assistant turn that follows another turn is trained"),
+    "two assistant turns": (_messages(("assistant", "a"), ("assistant", "b")), "turns should go user, assistant"),
+    "a tool that nobody called": (_messages(("user", "a"), ("tool", "b"), ("assistant", "c")), "turns should go user"),
+    "zero-width content": (_messages(("user", "a"), ("assistant", "\u200b\u2060\ufeff")), "content of turn 2 is empty"),
+    "blank letters": ('{"prompt": "a", "completion": "\u3164\u2800"}', "completion is empty"),
+    "no turn trained": (
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]}',
+        "no assistant turn that follows another turn is trained",
+    ),
+    "weight in between": (
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0.5}]}',
+        "the `weight` of turn 2 should be 0 or 1, or true or false, this is 0.5",
+    ),
+    "a user turn to train": (
+        '{"messages": [{"role": "user", "content": "a", "train": true}, {"role": "assistant", "content": "b"}]}',
+        "`train` asks to train turn 1, but only the assistant's turns are trained by choice",
+    ),
+    "two systems": (
+        json.dumps(json.loads(_messages(("system", "a"), ("user", "b"), ("assistant", "c"))) | {"system": "d"}),
+        "`system` is another text than the system turn",
+    ),
+    "system no text": ('{"prompt": "a", "completion": "b", "system": 7}', "system should be text, this is a number"),
+    "history no pairs": (
+        '{"instruction": "a", "output": "b", "history": ["c"]}',
+        "`history` should be a list of pairs",
+    ),
+    "tools no list": ('{"prompt": "a", "completion": "b", "tools": {"name": "c"}}', "`tools` should be a list of obj"),
+    "tools no JSON": ('{"prompt": "a", "completion": "b", "tools": "search"}', "this is a text that is not JSON"),
+    "half a pair beside": (
+        '{"prompt": "a", "completion": "b", "images": ["\\ud83d"]}',
+        "images holds half a surrogate",
     ),
     "user last": (_messages(("user", "a"), ("assistant", "b"), ("user", "c")), "the last turn is not the assistant's"),
     "system alone": (_messages(("system", "a")), "the last turn is not the assistant's"),
@@ -174,7 +280,8 @@ BAD_LINES = {
     "null as label": ('{"text": "a", "label": null}', "label should be a word or a whole number, this is null"),
     "true as label": ('{"text": "a", "label": true}', "whole number, this is true or false"),
     "list as label": ('{"text": "a", "label": ["b"]}', "whole number, this is a list"),
-    "a label that is no whole number": ('{"text": "a", "label": 1.5}', "whole number, this is a number"),
+    "a label that is no whole number": ('{"text": "a", "label": 1.5}', "whole number, this is 1.5"),
+    "a missing label": ('{"text": "a", "label": NaN}', "label is NaN, which means that it is missing"),
     "label without text": ('{"label": "a"}', "the keys are `label`"),
     "malformed constraints": (
         '{"prompt": "a", "completion": "b", "constraints": {"colour": "red"}}',

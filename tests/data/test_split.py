@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,19 @@ def test_each_label_is_held_out_in_its_share() -> None:
     for seed in range(5):
         held = Counter(rows[place][1] for place in choose_heldout(rows, held=20, seed=seed))
         assert held == {"rare": 2, "usual": 18}
+
+
+@pytest.mark.parametrize("held", [1, 5, 30])
+def test_no_label_is_held_out_as_a_whole(held: int) -> None:
+    rows = [
+        (chr(97 + number % 26) * (1 + number // 26), f"label {number if number < 30 else number % 3}")
+        for number in range(60)
+    ]
+    for seed in range(5):
+        chosen = choose_heldout(rows, held=held, seed=seed)
+        trained = {label for place, (_, label) in enumerate(rows) if place not in chosen}
+        assert {label for _, label in rows} == trained
+        assert 0 < len(chosen) <= held
 
 
 def test_a_file_of_near_duplicates_is_split_without_a_leak(tmp_path: Path) -> None:
