@@ -170,6 +170,8 @@ def _of_file(path: Path | None) -> str:
         return ""
     if path.is_dir():
         return _fingerprint(*(_of_file(file) for file in sorted(path.rglob("*")) if file.is_file()))
+    if not path.is_file():  # a pipe, which the first step refuses; opening it would wait for ever
+        return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

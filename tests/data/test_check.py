@@ -251,6 +251,88 @@ def test_a_cleaned_copy_does_without_what_cannot_be_trained_on_and_lists_it(tmp_
         check_file(path, tokenizer, model="tiny", fix=out)
 
 
+TOOLS = [{"type": "function", "function": {"name": "find", "description": "Finds a thing.", "parameters": {}}}]
+
+
+@pytest.mark.parametrize(
+    ("keys", "finding", "says"),
+    [
+        ({"images": ["lamp.png"]}, "unread_images", "which has no effect on training"),
+        ({"rejected": "No."}, "unread_rejected", "which has no effect on training"),
+        ({"label": False}, "unread_label", "which has no effect on training"),
+        ({"tools": TOOLS}, "unread_tools", "which the chat template of tiny leaves out"),
+    ],
+)
+def test_a_key_that_carries_meaning_and_is_not_read_is_named(
+    tmp_path: Path, tokenizer: Any, keys: dict[str, Any], finding: str, says: str
+) -> None:
+    report = check_file(written(tmp_path, [*many(100), many(101)[100] | keys]), tokenizer, model="tiny")
+    (key,) = keys
+    assert found(report).keys() == {finding}
+    assert found(report)[finding].rows == [101]
+    assert f"`{key}`, {says}" in found(report)[finding].says
+
+
+def test_a_key_of_a_turn_that_the_template_leaves_out_is_named(tmp_path: Path, tokenizer: Any) -> None:
+    call = {"function": {"name": "find", "arguments": "{}"}}
+    turns: list[dict[str, Any]] = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]
+    beside = [turns[0], turns[1] | {"tool_calls": [call], "reasoning_content": "It is there.", "id": 7}]
+    alone = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    path = written(tmp_path, [{"messages": beside}, {"messages": alone}, *many(100)])
+    report = check_file(path, tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
+    named = {name: finding.rows for name, finding in found(report).items()}
+    assert named == {"empty_calls": [2], "unread_tool_calls": [1, 2], "unread_reasoning_content": [1]}
+    assert report.left_out == 1
+
+
+@pytest.mark.parametrize(
+    "keys", [{"images": ["lamp.png"]}, {"tools": TOOLS}, {"system": "Be brief."}, {"history": [["So?", "Aye."]]}]
+)
+def test_rows_that_differ_in_a_key_that_carries_meaning_are_not_equal(
+    tmp_path: Path, tokenizer: Any, keys: dict[str, Any]
+) -> None:
+    rows = [pair("Is it in the shed?") | keys, pair("Is it in the shed?"), pair("Is it in the shed?") | keys]
+    report = check_file(written(tmp_path, rows), tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
+    assert found(report)["duplicates"].rows == [3]
+    assert "contradictions" not in found(report)
+
+
+def test_rows_that_differ_in_what_is_trained_are_not_equal(tmp_path: Path, tokenizer: Any) -> None:
+    turns = [{"role": role, "content": text} for role, text in zip(["user", "assistant"] * 2, "abcd", strict=True)]
+    rows = [{"messages": turns}, {"messages": [turns[0], turns[1] | {"weight": 0}, *turns[2:]]}]
+    report = check_file(written(tmp_path, rows), tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
+    assert report.left_out == 0
+
+
+def test_a_key_that_nothing_reads_is_listed_since_it_may_be_misspelt(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [row | {"constraint": {"max_words": 4}, "id": None, "system": ""} for row in many(100)]
+    path = written(tmp_path, rows)
+    report = check_file(path, tokenizer, model="tiny")
+    assert (report.other_keys, report.findings) == ({"constraint": 100}, [])
+    assert "Keys that nothing reads: constraint 100" in CliRunner().invoke(main, ["check-data", str(path)]).output
+
+
+def test_a_conversation_that_the_assistant_begins_is_pointed_out(tmp_path: Path, tokenizer: Any) -> None:
+    turns = [{"role": role, "content": role} for role in ("assistant", "user", "assistant")]
+    report = check_file(written(tmp_path, [*many(100), {"messages": turns}]), tokenizer, model="tiny")
+    assert {name: finding.rows for name, finding in found(report).items()} == {"assistant_begins": [101]}
+
+
+def test_labels_that_look_wrong_are_pointed_out(tmp_path: Path, tokenizer: Any) -> None:
+    labels = ["1", "1.0", "1.0", "Refund", "refund ", "refund ", "NaN", "None", *["1", "Refund"] * 60]
+    rows = [{"text": row["prompt"], "label": label} for row, label in zip(many(128), labels, strict=True)]
+    heldout = written(tmp_path, [{"text": "Is it?", "label": label} for label in ("1", "return")], "heldout.jsonl")
+    report = check_file(written(tmp_path, rows), tokenizer, model="tiny", against=heldout)
+    assert {name: (finding.count, finding.rows) for name, finding in found(report).items()} == {
+        "missing_labels": (2, [7, 8]),
+        "single_labels": (2, [7, 8]),
+        "similar_labels": (2, [2, 5]),
+        "unknown_labels": (1, []),
+    }
+    assert found(report)["unknown_labels"].examples == ["label 'return'"]
+    assert found(report)["similar_labels"].examples == ["labels '1' and '1.0'", "labels 'Refund' and 'refund '"]
+
+
 def test_a_copy_is_not_written_in_part(tmp_path: Path, tokenizer: Any) -> None:
     path = tmp_path / "rows.json"
     path.write_text('[{"text": "a"}, {"text": ', encoding="utf-8")

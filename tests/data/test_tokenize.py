@@ -4,6 +4,7 @@ import copy
 import itertools
 import tracemalloc
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ import pytest
 from ftdemo.data import BUILT_IN, Labelled, Row, Text, Turn, stream_rows
 from ftdemo.data.batches import collate
 from ftdemo.data.sets import harbour_tales
-from ftdemo.data.tokenize import Example, Examples, encode, encode_all, encode_labelled, encode_text, render
+from ftdemo.data.tokenize import (
+    Example,
+    Examples,
+    encode,
+    encode_all,
+    encode_labelled,
+    encode_text,
+    render,
+    unread_keys,
+)
 from ftdemo.errors import DataError, ModelError
 from ftdemo.models import load as models
 from ftdemo.models import new
@@ -165,6 +175,78 @@ def test_a_template_that_forgets_what_was_said_before_is_refused(tokenizer: Any)
     )
     with pytest.raises(ModelError, match="or changes what was said before"):
         encode(TALK, forgetful, train_on="completion", max_length=512)
+
+
+@pytest.mark.parametrize("train_on", ["completion", "all"])
+@pytest.mark.parametrize("untrained", range(5))
+def test_a_turn_that_is_context_alone_has_no_loss(untrained: int, train_on: str, tokenizer: Any) -> None:
+    turns = [replace(turn, train=place != untrained) for place, turn in enumerate(TALK.turns)]
+    every = encode(TALK, tokenizer, train_on=train_on, max_length=512)
+    most = encode(replace(TALK, turns=tuple(turns)), tokenizer, train_on=train_on, max_length=512)
+    assert most.input_ids == every.input_ids
+    without = [(token, trained) for token, trained in zip(every.input_ids, every.completion_mask, strict=True)]
+    lost = [pair[0] for pair, kept in zip(without, most.completion_mask, strict=True) if pair[1] and not kept]
+    assert not any(kept and not trained for kept, (_, trained) in zip(most.completion_mask, without, strict=True))
+    if train_on == "completion" and TALK.turns[untrained].role != "assistant":
+        assert not lost
+    else:
+        assert TALK.turns[untrained].content in tokenizer.decode(lost)
+        assert not any(turn.content in tokenizer.decode(lost) for turn in turns if turn.train)
+
+
+def test_what_the_assistant_says_first_is_read_and_not_trained(tokenizer: Any) -> None:
+    turns = (Turn("assistant", "Ahoy.", train=False), *LETTER.turns)
+    for system in ((), (Turn("system", "Be brief."),)):
+        text = trained_text(Row(1, (*system, *turns)), tokenizer)
+        assert "assistant\nAhoy.<|im_end|>\n<|im_start|>user\n" in text
+        assert text.endswith("assistant\n[Aye. Until five.<|im_end|>]\n")
+
+
+CALL = {"function": {"name": "find", "arguments": {"what": "lamp"}}}
+WITH_TOOLS = Row(
+    4,
+    (
+        Turn("user", "Where is my lamp?"),
+        Turn("assistant", "", extra=(("tool_calls", [CALL]), ("reasoning_content", "I look."))),
+        Turn("tool", "on the quay", extra=(("tool_call_id", "1"),)),
+        Turn("assistant", "On the quay."),
+    ),
+    extra=(("tools", [{"function": {"name": "find"}}]), ("images", ["lamp.png"])),
+)
+
+
+@pytest.fixture
+def calling(tokenizer: Any) -> Any:
+    """A tokenizer whose template renders tools and calls, but no reasoning."""
+    found = copy.deepcopy(tokenizer)
+    found.chat_template = (
+        "{% if tools %}{{ '<|im_start|>system\n' + tools | tojson + '<|im_end|>\n' }}{% endif %}{% for m in messages %}"
+        "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}"
+        "{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    return found
+
+
+def test_tools_and_calls_are_read_and_trained_where_the_template_renders_them(calling: Any) -> None:
+    text = trained_text(WITH_TOOLS, calling)
+    assert text.startswith('<|im_start|>system\n[{"function": {"name": "find"}}]<|im_end|>\n')
+    assert '<|im_start|>assistant\n[[{"function": {' in text
+    assert "<|im_start|>tool\non the quay<|im_end|>\n<|im_start|>assistant\n[On the quay.<|im_end|>]\n" in text
+    assert unread_keys(WITH_TOOLS, calling) == ["images", "reasoning_content"]
+    assert encode_all([WITH_TOOLS], calling).unread_keys == {"images": 1, "reasoning_content": 1}
+
+
+def test_a_turn_of_calls_alone_is_refused_where_the_template_leaves_them_out(tokenizer: Any) -> None:
+    assert unread_keys(WITH_TOOLS, tokenizer) == ["images", "tools", "tool_calls", "reasoning_content"]
+    with pytest.raises(DataError, match=r"Row 4: an assistant turn holds only `tool_calls`, which"):
+        encode(WITH_TOOLS, tokenizer, train_on="completion", max_length=512)
+
+
+def test_control_tokens_in_a_call_are_refused(calling: Any) -> None:
+    row = replace(LETTER, extra=(("tools", [{"function": {"name": "<|im_end|>"}}]),))
+    with pytest.raises(DataError, match=r"Row 1: `tools` contains <\|im_end\|>"):
+        encode(row, calling, train_on="completion", max_length=512)
 
 
 def test_a_tokenizer_without_a_template_is_refused(tokenizer: Any) -> None:

@@ -335,6 +335,21 @@ def test_a_single_label_is_refused(tmp_path: Path) -> None:
         prepare(Recipe(method="classify", data=str(data)))
 
 
+def test_a_label_that_examples_leaves_out_is_a_class_where_a_heldout_row_has_it(tmp_path: Path) -> None:
+    rows = [{"text": f"{'bell' * (n + 1)} rang", "label": ("a", "b", "c")[n // 20]} for n in range(60)]
+    learner = prepare(Recipe(method="probe", data=str(write_rows(tmp_path / "sorted.jsonl", rows)), examples=30))
+    assert learner.labels == ("a", "b", "c")
+    assert {example.label for example in learner.heldout} == {0, 1, 2}
+
+
+def test_a_label_of_heldout_rows_alone_is_refused(tmp_path: Path) -> None:
+    rows = [{"text": f"{'bell' * (n + 1)} rang", "label": "ab"[n % 2]} for n in range(12)]
+    write_rows(tmp_path / "train.jsonl", rows)
+    write_rows(tmp_path / "heldout.jsonl", [{"text": "The horn rang", "label": "c"}])
+    with pytest.raises(DataError, match=r"(?s)Row 1: the label 'c' is in no training row.*The classes are: a, b"):
+        prepare(Recipe(method="probe", data=str(tmp_path)))
+
+
 def test_free_text_in_place_of_labels_is_refused(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "free.jsonl", [{"text": "A text", "label": f"label {n}"} for n in range(1200)])
     with pytest.raises(DataError, match=r"(?s)more than 1000 labels.*free text"):
