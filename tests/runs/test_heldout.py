@@ -126,7 +126,7 @@ def test_a_rows_hash_is_of_all_that_it_holds_but_its_line() -> None:
         Text(1, "A"),
         Labelled(1, "a", "b"),
     ]
-    assert len(set(map(row_hash, rows))) == len(rows)
+    assert len({row_hash(row) for row in rows}) == len(rows)
     assert row_hash(Row(2, pair)) == row_hash(Row(1, pair))
 
 
