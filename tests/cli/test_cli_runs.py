@@ -286,7 +286,8 @@ def test_evaluate_refuses_rows_that_say_nothing_about_the_model(
 
 
 def test_evaluate_of_a_run_that_held_nothing_out_asks_for_rows(lora_run: Run, letters: Path) -> None:
-    record = {**lora_run.record, "recipe": {**lora_run.record["recipe"], "data": str(letters)}}
+    rows = {"train_rows": 4, "train_sha256": "", "heldout": ""}
+    record = {**lora_run.record, "recipe": {**lora_run.record["recipe"], "data": str(letters)}, "rows": rows}
     folder = lora_run.folder.with_name("short")
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")

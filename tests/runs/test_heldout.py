@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from ftdemo.cli.main import main
-from ftdemo.data import Labelled, Row, Text, Turn
+from ftdemo.data import AnyRow, Labelled, Row, Text, Turn
 from ftdemo.data.row_hashes import RowHashes, TrainingRows, row_hash
 from ftdemo.errors import UsageError
 from ftdemo.events import Step
@@ -115,7 +115,7 @@ def test_a_run_of_an_older_version_has_its_rows_chosen_again(stopped: Run, file:
 
 def test_a_rows_hash_is_of_all_that_it_holds_but_its_line() -> None:
     pair = (Turn("user", "a"), Turn("assistant", "b"))
-    rows = [
+    rows: list[AnyRow] = [
         Row(1, pair),
         Row(1, pair[::-1]),
         Row(1, (pair[0], Turn("assistant", "b", train=False))),
