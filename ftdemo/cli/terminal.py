@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -34,6 +35,26 @@ class ReportingCommand(click.Command):
 
 class ReportingGroup(ReportingCommand, click.Group):
     """A group whose commands report their errors in two lines."""
+
+
+class UserPath(click.Path):
+    """A path. A leading ``~`` is the user's home, also in ``--out=~/run``, which a shell leaves as it is."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """The path, with the user's home in it."""
+        from ftdemo.data.files import with_home
+
+        return super().convert(with_home(str(value)), parameter, context)
+
+
+def name_or_path(text: str) -> str:
+    """The type of a parameter that is a name or a path: a leading ``~`` is the user's home."""
+    from ftdemo.data.files import with_home
+
+    return with_home(text)
 
 
 @contextmanager
