@@ -29,7 +29,8 @@ def started(recipe: Recipe) -> Started:
 def few(tmp_path: Path) -> Path:
     """Six chats: too few to hold any out."""
     rows = [{"prompt": f"Is it {n}?", "completion": "Aye."} for n in range(6)]
-    return write_rows(tmp_path / "few.jsonl", rows)
+    file: Path = write_rows(tmp_path / "few.jsonl", rows)
+    return file
 
 
 def test_a_run_whose_settings_all_have_an_effect_has_no_notes(lora_recipe: Recipe) -> None:
@@ -39,7 +40,7 @@ def test_a_run_whose_settings_all_have_an_effect_has_no_notes(lora_recipe: Recip
 @pytest.mark.parametrize(
     ("settings", "note"),
     [
-        ({"max_steps": 500, "epochs": 2}, "`max_steps` is 500, but 2 epochs have only 10 steps. Raise `epochs`"),
+        ({"max_steps": 500, "epochs": 2}, "`max_steps` is 500, but 2 epochs have only 8 steps. Raise `epochs`"),
         ({"examples": 100}, "`examples` is 100, but there are only 36 training examples."),
         ({"save_every": 6}, "`save_every` is 6, which has no effect in 6 steps."),
         ({"sample_every": 50}, "`sample_every` is 50, which has no effect in 6 steps."),
