@@ -6,6 +6,7 @@ Every face (shell, demo) catches `FtdemoError` and shows its text, so a user's m
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,19 +75,28 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        raise StorageError(f"{place} cannot be written: {system_reason(error)}.", remedy) from None
+    except Exception as error:
+        refused = as_os_error(error)
+        if refused is None:
+            raise
+        raise StorageError(f"{place} cannot be written: {system_reason(refused)}.", remedy) from None
+
+
+def as_os_error(error: Exception) -> OSError | None:
+    """The file system's error behind an exception, if there is one.
+
+    Libraries written in Rust raise exceptions of their own for it, which give the system's number in their text:
+    safetensors a `SafetensorError`, tokenizers a bare `Exception`.
+    """
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
 def system_reason(error: OSError) -> str:
     """Why the system refused, in its own words, without its number."""
     return "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error of another library says, without a full stop; else the error's kind."""
-    line = next(iter(str(error).strip().splitlines()), "").strip().rstrip(".")
-    return line or type(error).__name__
 
 
 def first_problem(error: ValidationError) -> str:

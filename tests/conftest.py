@@ -306,6 +306,16 @@ def probe_run(probe_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 8 kB: the system itself refuses more, as a full disk does, whichever library writes."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine on which nothing is cached and the Hub does not answer."""
     monkeypatch.setenv("FTDEMO_CACHE", str(tmp_path / "cache"))

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,36 @@ def test_what_cannot_be_written_is_named_with_the_systems_reason_and_a_remedy(tm
 def test_a_full_disk_is_called_full() -> None:
     with pytest.raises(StorageError, match="the disk is full"), writing(Path("/dev/full"), "Make room."):
         Path("/dev/full").write_text("x", encoding="utf-8")
+
+
+def save_tensor(file: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.zeros(4096)}, file)
+
+
+def save_tokenizer(file: Path) -> None:
+    from ftdemo.models.load import load_tokenizer, resolve
+
+    load_tokenizer(resolve("tiny")).save_pretrained(file)
+
+
+@pytest.mark.parametrize("save", [save_tensor, save_tokenizer])
+def test_the_systems_refusal_is_found_also_where_a_library_has_an_exception_of_its_own_for_it(
+    tmp_path: Path, small_files: None, save: Callable[[Path], None]
+) -> None:
+    with pytest.raises(StorageError, match="cannot be written: File too large") as caught, writing(tmp_path, "Go."):
+        save(tmp_path / "written")
+    assert str(caught.value) == f"{tmp_path} cannot be written: File too large.\nGo."
+
+
+def test_a_full_disk_is_called_full_also_by_its_number_alone(tmp_path: Path) -> None:
+    """As tokenizers raises it."""
+    with pytest.raises(StorageError, match="the disk is full"), writing(tmp_path, "Make room."):
+        raise Exception("No space left on device (os error 28)")
+
+
+def test_an_error_that_is_not_the_file_systems_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), writing(tmp_path, "Make room."):
+        raise ZeroDivisionError

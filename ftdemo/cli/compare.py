@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from datetime import datetime
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ftdemo.cli.recipe_options import RecipeCommand
-from ftdemo.cli.terminal import UserPath, name_or_path, stop_on_ctrl_c
+from ftdemo.cli.terminal import events_until_stopped, new_folder, plain_console, stop_on_ctrl_c
+from ftdemo.data.atomic import atomic_write, require_place
 from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError, writing
 
 if TYPE_CHECKING:
@@ -22,21 +22,15 @@ if TYPE_CHECKING:
     from ftdemo.comparison.compare import Comparison
     from ftdemo.events import Event
 
+_REMEDY = "Name another folder with `--out`."
 RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 """The files of a comparison, and the folder of its tuned model."""
 
 
 @click.command("compare", cls=RecipeCommand)
-@click.argument("what", metavar="facts|form|FILE|FOLDER", type=name_or_path)
-@click.option(
-    "--model",
-    metavar="MODEL",
-    type=name_or_path,
-    default="smollm2",
-    show_default=True,
-    help="Model that answers: a name, folder or Hub id.",
-)
-@click.option("--documents", type=UserPath(), help="Passages for retrieval: a file or folder of texts.")
+@click.argument("what", metavar="facts|form|FILE|FOLDER")
+@click.option("--model", default="smollm2", show_default=True, help="Model that answers: a name, folder or Hub id.")
+@click.option("--documents", type=click.Path(path_type=Path), help="Passages for retrieval: a file or folder of texts.")
 @click.option("--instruction", default="", help="System prompt of the model without fine-tuning.")
 @click.option(
     "--search", type=click.Choice(["bm25", "minilm"]), default="bm25", show_default=True, help="Search engine."
@@ -46,7 +40,7 @@ RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Seed of prompts and training."
 )
-@click.option("--out", type=UserPath(), help="Folder for the result. Default: runs/compare-<time>.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the result. Default: runs/compare-<time>.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def compare_command(
     what: str,
@@ -81,10 +75,8 @@ def compare_command(
     else:
         task = approaches.load_task(Path(what), instruction=instruction, documents=documents)
     chosen = _chosen(names, approaches.APPROACHES)
-    _refuse_without_effect(changes, chosen, documents, click.get_current_context())
-    out = out or Path("runs") / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
-    if out.exists():
-        raise UsageError(f"{out} exists already.", "Name another folder with `--out`.")
+    out = out or new_folder("compare")
+    require_place(out, _REMEDY)
     with stop_on_ctrl_c() as stop:
         events = engine.run_comparison(
             task,
@@ -97,10 +89,14 @@ def compare_command(
             settings=changes,
             stop=stop,
         )
-        comparison = _result_of(events, task)
+        with closing(events_until_stopped(events, stop)) as seen:
+            comparison = _result_of(seen, task)
         if comparison is not None:
+            click.echo(engine.as_json(comparison), nl=False) if as_json else _print_comparison(comparison)
             _save(comparison, out)
-            click.echo(engine.as_json(comparison), nl=False) if as_json else _print_comparison(comparison, out)
+            if not as_json:
+                chat = f"Chat with the fine-tuned model: ftdemo chat {out / TUNED}"
+                click.echo(f"Saved in {out}: {RESULT}, {PICTURE}. {chat}")
     if stop.is_set():
         sys.exit(STOPPED_BY_CTRL_C)
 
@@ -112,49 +108,26 @@ def _chosen(text: str | None, known: tuple[Approach, ...]) -> tuple[Approach, ..
     return tuple(approach for approach in known if approach in named)
 
 
-def _refuse_without_effect(
-    changes: dict[str, Any], chosen: tuple[Approach, ...], documents: Path | None, context: click.Context
-) -> None:
-    """Refuse what would not change the comparison.
-
-    Raises:
-        UsageError: With what to do.
-    """
-    from ftdemo.comparison.approaches import RETRIEVING, TUNED
-
-    for key in changes:
-        if key == "data":
-            raise UsageError("compare takes its data as an argument, not as `data`.", "ftdemo compare FILE")
-        if key in context.params:
-            raise UsageError(f"`{key}` of the recipe follows from --{key} here.", f"Give --{key}.")
-        if not set(TUNED) & set(chosen):
-            raise UsageError(f"`{key}` has no effect, because nothing is fine-tuned.", _ADD.format("fine-tuning"))
-    is_search_set = context.get_parameter_source("search") is click.core.ParameterSource.COMMANDLINE
-    for option, is_set in (("--documents", documents is not None), ("--search", is_search_set)):
-        if is_set and not set(RETRIEVING) & set(chosen):
-            raise UsageError(f"{option} has no effect, because nothing is retrieved.", _ADD.format("rag"))
-
-
-_ADD = "Leave it out, or add {} to `--approaches`."
-
-
 def _result_of(events: Iterator[Event | Measured | Comparison], task: Task) -> Comparison | None:
     """The comparison that the events end with. Meanwhile a line shows the current step."""
-    from rich.console import Console
+    from rich.text import Text
 
     from ftdemo.comparison.advice import Measured
     from ftdemo.comparison.compare import Comparison
     from ftdemo.events import Step
 
-    console = Console(stderr=True)
-    with console.status(f"{task.name}: answering") as status:
+    def saying(text: str) -> Text:
+        return Text(f"{task.name}: {text}")  # no markup
+
+    console = plain_console(stderr=True)
+    with console.status(saying("answering")) as status:
         for event in events:
             match event:
                 case Step(step=step, total_steps=total, loss=loss):
-                    status.update(f"{task.name}: training, step {step} of {total}, loss {loss:.3f}")
+                    status.update(saying(f"training, step {step} of {total}, loss {loss:.3f}"))
                 case Measured(approach=approach, quality=quality):
                     console.print(f"{approach}: {quality.value:.0%} of {quality.rows}")
-                    status.update(f"{task.name}: answering")
+                    status.update(saying("answering"))
                 case Comparison():
                     return event
     return None
@@ -165,15 +138,13 @@ def _save(comparison: Comparison, out: Path) -> None:
     from ftdemo.comparison.advice import quality_chart
     from ftdemo.comparison.compare import as_json
 
-    with writing(out, "Name another folder with `--out`."):
-        out.mkdir(parents=True, exist_ok=True)
-        (out / RESULT).write_text(as_json(comparison), encoding="utf-8")
-        svg = quality_chart(comparison.as_dict()["ways"], comparison.quality_is)
-        (out / PICTURE).write_text(charts.standalone(svg), encoding="utf-8")
+    svg = quality_chart(comparison.as_dict()["ways"], comparison.quality_is)
+    for name, text in ((RESULT, as_json(comparison)), (PICTURE, charts.standalone(svg))):
+        with writing(out / name, _REMEDY), atomic_write(out / name) as new:
+            new.write_text(text, encoding="utf-8")
 
 
-def _print_comparison(comparison: Comparison, out: Path) -> None:
-    from rich.console import Console
+def _print_comparison(comparison: Comparison) -> None:
     from rich.table import Table
 
     from ftdemo.comparison.advice import approach_table
@@ -184,10 +155,7 @@ def _print_comparison(comparison: Comparison, out: Path) -> None:
         column.justify = "right"
     for row in rows:
         printed.add_row(*row)
-    console = Console()
+    console = plain_console()
     console.print(f"{comparison.task}: {comparison.rows} questions to {comparison.model}, seed {comparison.seed}")
     console.print(printed)
-    console.print(f"\n{comparison.advice}", highlight=False)
-    command = shlex.join(["ftdemo", "chat", str(out / TUNED)])
-    chat = f" Chat with the fine-tuned model: {command}" if (out / TUNED).exists() else ""
-    click.echo(f"Saved in {out}: {RESULT}, {PICTURE}.{chat}")
+    console.print(f"\n{comparison.advice}")

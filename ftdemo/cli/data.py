@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftdemo.cli.recipe_options import RecipeCommand, parse_value
-from ftdemo.cli.terminal import UserPath, first_few, name_or_path
+from ftdemo.cli.terminal import first_few, print_json, printable
 from ftdemo.errors import UsageError
 from ftdemo.ui import page_at
 
@@ -26,28 +25,23 @@ _BAR = 40
 
 
 @click.command("check-data")
-@click.argument("file", type=UserPath())
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--model",
-    metavar="MODEL",
-    type=name_or_path,
-    default="tiny",
-    show_default=True,
-    help="Model whose tokens are counted: a name, folder or Hub id.",
+    "--model", default="tiny", show_default=True, help="Model whose tokens are counted: a name, folder or Hub id."
 )
 @click.option(
     "--max-length", default=512, show_default=True, type=click.IntRange(2), help="Tokens per example, at most."
 )
 @click.option(
     "--against",
-    type=UserPath(),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="Evaluation examples, which must not be in the file.",
 )
 @click.option(
     "--map", "mapped", metavar="KEY=COLUMN", multiple=True, help="Read a key from another column. Repeatable."
 )
-@click.option("--fix", type=UserPath(), metavar="OUT", help="Write a cleaned copy as JSON lines.")
+@click.option("--fix", type=click.Path(path_type=Path), metavar="OUT", help="Write a cleaned copy as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def check_data_command(
     file: Path,
@@ -92,7 +86,7 @@ def check_data_command(
     )
     if progress:
         click.echo("\r", nl=False, err=True)
-    click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False)) if as_json else _print_report(report)
+    print_json(report.as_dict(), indent=2) if as_json else _print_report(report)
     if fix:
         kept = report.rows - report.left_out
         click.echo(f"\n{fix}: {kept:,} kept, {report.left_out:,} left out. See {fix}{CHANGES}.", err=as_json)
@@ -106,11 +100,11 @@ def _print_report(report: Report) -> None:
     for keys, examples in report.shapes.items():
         click.echo(f"{_counted(examples)} with {keys}.")
     if report.good:
-        bins = report.histogram()
+        bins, bar = report.histogram(), printable("▇", "#")
         most = max(examples for *_, examples in bins)
         click.echo(f"\n{report.tokens:,} tokens of {report.model}, median {report.median_length():,} per example:")
         for low, high, examples in bins:
-            click.echo(f"{low:>9,} to {high:<9,} {'▇' * round(_BAR * examples / most)} {examples:,}")
+            click.echo(f"{low:>9,} to {high:<9,} {bar * round(_BAR * examples / most)} {examples:,}")
     if report.labels:
         click.echo("\nLabels: " + ", ".join(f"{label} {count:,}" for label, count in islice(report.labels.items(), 20)))
     if report.other_keys:
@@ -135,7 +129,7 @@ def _counted(examples: int) -> str:
 
 
 @click.command("inspect", cls=RecipeCommand)
-@click.argument("what", metavar="NAME|RECIPE.yaml|DATA", type=name_or_path)
+@click.argument("what", metavar="NAME|RECIPE.yaml|DATA")
 @click.option("--rows", default=3, show_default=True, type=click.IntRange(1), help="Number of examples to show.")
 def inspect_command(what: str, rows: int, changes: dict[str, Any]) -> None:
     """Show which tokens of each example are trained.
@@ -153,9 +147,6 @@ def inspect_command(what: str, rows: int, changes: dict[str, Any]) -> None:
     else:
         recipe = recipe_of("lora", {"data": parse_value("data", what), **changes})
     inspected = inspect_recipe(recipe)
-    recipe = inspected.recipe
-    for note in inspected.notes:
-        click.secho(f"Note: {note}", fg="yellow")
     for example in inspected.examples[:rows]:
         cut = f", cut at {recipe.max_length}" if example.truncated else ""
         click.secho(f"example {example.row}: {len(example)} tokens, {example.trained_tokens} trained{cut}", bold=True)
@@ -167,7 +158,10 @@ def inspect_command(what: str, rows: int, changes: dict[str, Any]) -> None:
 
 def _marked(text: str) -> str:
     """Trained text: green on a terminal, between brackets elsewhere."""
-    return click.style(text, fg="green", bold=True) if sys.stdout.isatty() else f"⟦{text}⟧"
+    if sys.stdout.isatty():
+        return click.style(text, fg="green", bold=True)
+    brackets = printable("⟦⟧", "[]")
+    return f"{brackets[0]}{text}{brackets[1]}"
 
 
 def _print_counts(examples: Examples, recipe: Recipe) -> None:

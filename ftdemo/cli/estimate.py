@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftdemo.cli.recipe_options import RecipeCommand
-from ftdemo.cli.terminal import name_or_path
+from ftdemo.cli.terminal import plain_console
 from ftdemo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("estimate", cls=RecipeCommand)
-@click.argument("what", metavar="NAME|RECIPE.yaml", type=name_or_path, required=False)
+@click.argument("what", metavar="NAME|RECIPE.yaml", required=False)
 @click.option("--gpu", "devices", multiple=True, metavar="NAME", help="An accelerator, such as H100. Repeatable.")
 @click.option(
     "--utilization",
@@ -48,21 +48,17 @@ def estimate_command(
 
     if what and "method" in changes:
         raise UsageError(f"{what} and --method both say how to train.", "Give one of them.")
-    context = click.get_current_context()
-    if not devices and context.get_parameter_source("utilization") is click.core.ParameterSource.COMMANDLINE:
-        raise UsageError("--utilization has no effect without an accelerator.", "Name one with `--gpu`.")
     recipe = recipe_of(what or str(changes.pop("method", "lora")), changes)
     found = forecast(recipe, devices=devices, utilization=utilization, per_million=price, timed=timed)
     click.echo(json.dumps(found.as_dict(), indent=2)) if as_json else _print_forecast(found, utilization)
 
 
 def _print_forecast(found: Forecast, utilization: float) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from ftdemo.ui import page_at
 
-    console = Console(highlight=False)
+    console = plain_console()
     counts, machine = found.counts, found.this_machine
     share = f"{counts.trainable:,} of {counts.total:,} parameters are trained ({counts.share:.2%})"
     console.print(f"{found.model} by {found.method}: {share}")

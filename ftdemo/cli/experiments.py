@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftdemo.cli.terminal import UserPath
+from ftdemo.cli.terminal import plain_console
 from ftdemo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ _REPORT_SECONDS = 60
 @click.option("--decide", is_flag=True, help="Decide the claims again from the recorded runs; train nothing.")
 @click.option(
     "--keep",
-    type=UserPath(),
+    type=click.Path(path_type=Path),
     help="Keep the runs in this folder, and reuse those in it.",
 )
 @click.option(
     "--folder",
-    type=UserPath(),
+    type=click.Path(path_type=Path),
     default="docs/experiments",
     show_default=True,
     help="Folder of the experiments.",
@@ -120,12 +120,10 @@ def _check_experiment(found: Experiment) -> list[str]:
 
 def _run(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
     """An experiment's record. Meanwhile a line shows the current run."""
-    from rich.console import Console
-
     from ftdemo.events import Evaluated, Finished, Step
     from ftdemo.experiments.runner import run_experiment
 
-    console, record, reported = Console(stderr=True), {}, 0.0
+    console, record, reported = plain_console(stderr=True), {}, 0.0
     with console.status(found.name) as status:
         for progress in run_experiment(found, quick=quick, folder=runs):
             if isinstance(progress, dict):

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ftdemo.cli.recipe_options import RecipeCommand
-from ftdemo.cli.terminal import UserPath, first_few, name_or_path, stop_on_ctrl_c
+from ftdemo.cli.terminal import events_until_stopped, first_few, new_folder, plain_console, print_json, stop_on_ctrl_c
 from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.training import distributed
 
 if TYPE_CHECKING:
-    from ftdemo.events import Event, Finished, Started
+    from ftdemo.events import Event, Finished, Sampled, Started
     from ftdemo.recipe import Recipe
     from ftdemo.runs.run import Run
 
 
 @click.command("train", cls=RecipeCommand)
-@click.argument("what", metavar="NAME|RECIPE.yaml", type=name_or_path, required=False)
-@click.option("--out", type=UserPath(), help="Folder for the run. Default: runs/<method>-<time>.")
-@click.option("--resume", type=UserPath(), metavar="RUN", help="Continue a run that was stopped.")
+@click.argument("what", metavar="NAME|RECIPE.yaml", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run. Default: runs/<method>-<time>.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue a run that was stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 @click.option("--show", is_flag=True, help="Print the recipe in full, without training.")
 def train_command(
@@ -53,7 +51,7 @@ def train_command(
     recipe = recipe_of(what, changes)
     if show:
         return click.echo(recipe.to_yaml(), nl=False)
-    _train(recipe, out or Path("runs") / f"{recipe.method}-{datetime.now():%Y%m%d-%H%M%S}", as_json)
+    _train(recipe, out or new_folder(recipe.method), as_json)
 
 
 def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) -> None:
@@ -63,7 +61,8 @@ def _train(recipe: Recipe, out: Path, as_json: bool, resume: Run | None = None) 
     report = display if distributed.is_main() else _keep_silent
     with stop_on_ctrl_c() as stop:
         try:
-            report(perform(recipe, out, stop=stop, resume=resume), out)
+            with closing(events_until_stopped(perform(recipe, out, stop=stop, resume=resume), stop)) as events:
+                report(events, out)
             distributed.leave()
         finally:
             if stop.is_set() and distributed.is_main() and not isinstance(sys.exception(), FtdemoError):
@@ -77,8 +76,7 @@ def _what_is_saved(out: Path) -> str:
 
     if not out.exists():
         return "No step was taken, so nothing is saved."
-    command = shlex.join(["ftdemo", "train", "--resume", str(out)])
-    resume = f" Continue it: {command}" if (out / checkpoint.FILE).exists() else ""
+    resume = f" Continue it: ftdemo train --resume {out}" if (out / checkpoint.FILE).exists() else ""
     return f"The run is saved in {out}.{resume}"
 
 
@@ -93,19 +91,19 @@ def _print_json(events: Iterator[Event], out: Path) -> None:
     from ftdemo.events import to_dict
 
     for event in events:
-        click.echo(json.dumps(to_dict(event), ensure_ascii=False))
+        print_json(to_dict(event))
     if out.exists():
-        click.echo(json.dumps({"event": "saved", "folder": str(out)}))
+        print_json({"event": "saved", "folder": str(out)})
 
 
 def _draw(events: Iterator[Event], out: Path) -> None:
     """Show a progress bar with loss, speed and time left; then scores and one answer, before and after."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ftdemo.events import Evaluated, Finished, Started, Step
+    from ftdemo.events import Evaluated, Finished, Sampled, Started, Step
 
-    console = Console()
+    console = plain_console()
+    samples: list[Sampled] = []
     finished: Finished | None = None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -115,6 +113,8 @@ def _draw(events: Iterator[Event], out: Path) -> None:
                 case Started():
                     _print_started(event, progress.console.print)
                     progress.update(task, total=event.total_steps, description="answering held-out prompts")
+                case Sampled():
+                    samples.append(event)
                 case Step():
                     speed = f"{event.tokens_per_second:.0f} tokens/s"
                     progress.update(task, completed=event.step, description=f"loss {event.loss:.3f}  {speed}")
@@ -124,12 +124,10 @@ def _draw(events: Iterator[Event], out: Path) -> None:
                 case Finished():
                     finished = event
     if finished:
-        _print_finished(finished, out, console.print)
+        _print_finished(finished, samples, out, console.print)
 
 
-def _print_started(event: Started, echo: Callable[[str], None]) -> None:
-    from rich.markup import escape
-
+def _print_started(event: Started, echo: Callable[..., None]) -> None:
     share = event.trainable_parameters / event.total_parameters
     trained = f"{event.trained_tokens:,} trained tokens per epoch, " if event.trained_tokens else ""
     echo(f"{event.examples} examples, {trained}{event.total_steps} steps")
@@ -137,14 +135,13 @@ def _print_started(event: Started, echo: Callable[[str], None]) -> None:
     echo(f"{event.device}, {event.dtype}, {event.attention} attention")
     if "lr" in event.reasons:
         echo(f"learning rate {event.lr:g}, {event.reasons['lr']}")
-    for note in event.notes:
-        echo(f"[yellow]Note: {escape(note)}[/]")
     if event.dropped_rows:
-        echo(f"[yellow]max_length leaves nothing to train in examples {first_few(event.dropped_rows)}: dropped[/]")
+        dropped = first_few(event.dropped_rows)
+        echo(f"max_length leaves nothing to train in examples {dropped}: dropped", style="yellow")
     if event.truncated_rows:
-        echo(f"[yellow]max_length cuts examples {first_few(event.truncated_rows)}[/]")
+        echo(f"max_length cuts examples {first_few(event.truncated_rows)}", style="yellow")
     for key, count in event.unread_keys.items():
-        echo(f"[yellow]the model does not read `{key}`, which {count:,} {_examples_have(count)}[/]")
+        echo(f"the model does not read `{key}`, which {count:,} {_examples_have(count)}", style="yellow")
     if event.baselines:
         known = ", ".join(f"{name} {nats:.2f}" for name, nats in event.baselines.items())
         echo(f"for comparison, losses in nats per token: {known}")
@@ -154,32 +151,19 @@ def _examples_have(count: int) -> str:
     return "example has" if count == 1 else "examples have"
 
 
-def _print_finished(finished: Finished, out: Path, echo: Callable[..., None]) -> None:
-    from rich.markup import escape
+def _print_finished(finished: Finished, samples: list[Sampled], out: Path, echo: Callable[..., None]) -> None:
+    from rich.text import Text
 
-    from ftdemo.runs.run import Run
-
-    run = Run.load(out)
     speed = f"{finished.steps} steps in {finished.seconds:.0f} s, {finished.tokens_per_second:.0f} tokens/s"
     echo(f"{finished.status}: {speed}")
-    before, after = run.samples()  # of a run that was resumed, too; and whatever was answered in between
-    if before and after and after.answers:
+    if len(samples) == 2 and samples[1].answers:
+        before, after = samples
         longest = max(map(len, after.scores), default=0)
         for name, value in after.scores.items():
             echo(f"  {name:<{longest}} {before.scores[name]:.2f} -> {value:.2f}")
-        echo(f"\n[bold]{escape(after.answers[0].prompt)}[/]")
-        echo(f"[dim]before:[/] {escape(before.answers[0].text)}\n[dim]after:[/]  {escape(after.answers[0].text)}\n")
-    click.echo(f"Saved in {out}.{_next_commands(run)}")
-
-
-def _next_commands(run: Run) -> str:
-    """What can be done with the run: shell commands, ready to be copied."""
-    from ftdemo.events import Started
-
-    folder = str(run.folder)
-    started = next(event for event in run.events if isinstance(event, Started))
-    evaluate = shlex.join(["ftdemo", "evaluate", folder])
-    if not started.heldout_examples and run.recipe.sample_prompts:  # the run's own data has nothing to evaluate on
-        evaluate += " --data FILE"
-    chat = "" if run.labels else f" Chat with it: {shlex.join(['ftdemo', 'chat', folder])}"
-    return f" Evaluate it: {evaluate}{chat}"
+        echo(f"\n{after.answers[0].prompt}", style="bold")
+        for when, sample in (("before: ", before), ("after:  ", after)):
+            echo(Text.assemble((when, "dim"), sample.answers[0].text))
+        echo()
+    done = f"Saved in {out}. Evaluate it: ftdemo evaluate {out}. Chat with it: ftdemo chat {out}"
+    echo(done, soft_wrap=True)  # a command that is broken into lines could not be copied

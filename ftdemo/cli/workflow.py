@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftdemo.cli.terminal import UserPath, stop_on_ctrl_c
+from ftdemo.cli.terminal import events_until_stopped, plain_console, stop_on_ctrl_c
 from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ _HOST, _PORT = "127.0.0.1", 7861
 
 
 @click.command("workflow")
-@click.argument("plan", metavar="PLAN.yaml", type=UserPath())
+@click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
 @click.option("--step", metavar="NAME", help="Run only this step: check, split, train, evaluate, ab or release.")
 @click.option("--again", is_flag=True, help="Run unchanged steps again.")
 @click.option("--json", "as_json", is_flag=True, help="Print each step as a line of JSON.")
@@ -30,16 +29,14 @@ def workflow_command(plan: Path, step: str | None, again: bool, as_json: bool) -
     The steps are check, split, train, evaluate, A/B test and release. A plan is a YAML file with at least `data: FILE`.
     Unchanged steps are skipped. Ctrl-C stops after the current step.
     """
-    from rich.console import Console
-
     from ftdemo.comparison import workflow as engine
     from ftdemo.events import Step
 
     if step is not None and step not in engine.STEPS:
         raise UsageError(f"There is no step {step}.", f"The steps are: {', '.join(engine.STEPS)}.")
-    read, console = engine.WorkflowPlan.from_yaml(plan), Console(stderr=True)
+    read, console = engine.WorkflowPlan.from_yaml(plan), plain_console(stderr=True)
     with stop_on_ctrl_c() as stop, console.status("reading") as status:
-        for event in engine.run_workflow(read, only=step, again=again, stop=stop):
+        for event in events_until_stopped(engine.run_workflow(read, only=step, again=again, stop=stop), stop):
             match event:
                 case Step(step=number, total_steps=total, loss=loss):
                     status.update(f"training: step {number} of {total}, loss {loss:.3f}")
@@ -57,7 +54,7 @@ def _as_dict(done: Done) -> dict[str, Any]:
 def _print_step(done: Done, plan: Path) -> None:
     when = "" if done.again else " (unchanged)"
     if waiting := done.result.get("waiting"):
-        click.echo(f"{done.step:<9} {waiting}: {shlex.join(['ftdemo', 'judge', str(plan)])}")
+        click.echo(f"{done.step:<9} {waiting.removesuffix('`')} {plan}`")
         return
     click.echo(f"{done.step:<9} {_as_text(done.result)}{when}")
 
@@ -73,7 +70,7 @@ def _value(value: Any) -> str:
 
 
 @click.command("judge")
-@click.argument("plan", metavar="PLAN.yaml", type=UserPath())
+@click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
 @click.option("--host", default=_HOST, show_default=True, help="Address to listen on.")
 @click.option("--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
 def judge_command(plan: Path, host: str, port: int) -> None:
@@ -91,6 +88,6 @@ def judge_command(plan: Path, host: str, port: int) -> None:
     def build() -> Any:
         from ftdemo.ui.ab_test_page import judging_page
 
-        return judging_page(folder, shlex.join(["ftdemo", "workflow", str(plan)]))
+        return judging_page(folder)
 
     server.serve(lambda: server.page_app(build), host, port)

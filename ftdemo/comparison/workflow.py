@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ftdemo.comparison import ab_test
 from ftdemo.data import Row, examine, stream_rows
+from ftdemo.data.atomic import atomic_write, require_place
 from ftdemo.data.check import CHANGES, check_file
-from ftdemo.data.files import with_home
 from ftdemo.data.split import choose_heldout
-from ftdemo.errors import DataError, RecipeError, UsageError, first_problem
+from ftdemo.errors import DataError, RecipeError, UsageError, first_problem, writing
 from ftdemo.evaluation.evaluate import evaluate_before_and_after, main_score, score, with_interval
 from ftdemo.evaluation.evaluate import evaluations_as_dict as evaluations
 from ftdemo.evaluation.generate import answer_rows
@@ -31,6 +31,7 @@ from ftdemo.recipe import Recipe, named
 from ftdemo.runs.perform import Switch, perform
 from ftdemo.runs.publish import release
 from ftdemo.runs.run import Run
+from ftdemo.training import checkpoint
 
 WorkflowStep = Literal["check", "split", "train", "evaluate", "ab", "release"]
 STEPS: tuple[WorkflowStep, ...] = ("check", "split", "train", "evaluate", "ab", "release")
@@ -67,7 +68,7 @@ class WorkflowPlan(BaseModel):
         except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
             reason = getattr(error, "strerror", None) or "not a YAML mapping"
             raise RecipeError(f"{path}: {reason}.", "A plan has `data: FILE` at least, one key a line.") from None
-        places = {key: path.parent / with_home(str(value)) for key, value in plan if isinstance(value, Path)}
+        places = {key: path.parent / value for key, value in plan if isinstance(value, Path)}
         return plan.model_copy(update=places)
 
     @property
@@ -105,7 +106,7 @@ def run_workflow(
     Raises:
         FtdemoError: If a step cannot be carried out.
     """
-    plan.out.mkdir(parents=True, exist_ok=True)
+    _claim_folder(plan)
     state = _state(plan)
     key = _fingerprint(str(plan.seed))
     for step in STEPS:
@@ -123,21 +124,43 @@ def run_workflow(
         if stop and stop.is_set():
             return
         result: dict[str, Any] | None = None
-        for event in _STEPS[step](plan, stop):
-            if isinstance(event, dict):
-                result = event
-            else:
-                yield event
+        with writing(plan.out, "Make room, or set `out` to another folder."):
+            for event in _STEPS[step](plan, stop):
+                if isinstance(event, dict):
+                    result = event
+                else:
+                    yield event
         if result is None:  # stopped
             return
         if result.get("waiting"):
             yield Done(step, result, again=True)
             return
         state[step] = {"key": key, "result": result}
-        (plan.out / STATE).write_text(json.dumps(state, indent=2, default=str) + "\n", encoding="utf-8")
+        _write_state(plan, state)
         yield Done(step, result, again=True)
         if step == only:
             return
+
+
+def _claim_folder(plan: WorkflowPlan) -> None:
+    """Make the workflow's folder. Its steps replace files in it, so it may not hold anybody else's.
+
+    Raises:
+        UsageError: If it does.
+        StorageError: If it cannot be made.
+    """
+    if (plan.out / STATE).exists():
+        return
+    if not plan.out.exists():
+        require_place(plan.out, "Set `out` to another folder.")
+    elif not plan.out.is_dir() or any(plan.out.iterdir()):
+        raise UsageError(f"{plan.out} holds other files than a workflow's.", "Set `out` to a folder that is new.")
+    _write_state(plan, {})
+
+
+def _write_state(plan: WorkflowPlan, state: dict[str, Any]) -> None:
+    with writing(plan.out, "Make room."), atomic_write(plan.out / STATE, replace=True) as new:
+        new.write_text(json.dumps(state, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def _state(plan: WorkflowPlan) -> dict[str, Any]:
@@ -211,6 +234,7 @@ def _split(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
     chosen = choose_heldout(texts, held=held, seed=plan.seed)
     if not chosen or len(chosen) == len(rows):
         raise DataError(f"{plan.data}: {len(rows)} rows cannot be parted.", "Give some hundred, no two of them alike.")
+    shutil.rmtree(plan.out / "run", ignore_errors=True)  # it was on other examples
     folder = plan.out / "data"
     folder.mkdir(exist_ok=True)
     with cleaned.open(encoding="utf-8", newline="\n") as file:
@@ -223,11 +247,22 @@ def _split(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
 
 def _train(plan: WorkflowPlan, stop: Switch | None) -> Iterator[Event | dict[str, Any]]:
     folder = plan.out / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    yield from perform(plan.recipe, folder, stop=stop)
+    resume = _stopped_run(folder, plan.recipe)
+    if resume is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    yield from perform(plan.recipe, folder, stop=stop, resume=resume)
     if folder.exists() and (run := Run.load(folder)).record["status"] == "completed":
         losses = run.record["heldout_loss"]
         yield {"steps": run.record["steps"], "seconds": round(run.record["seconds"], 1), "heldout_loss": losses}
+
+
+def _stopped_run(folder: Path, recipe: Recipe) -> Run | None:
+    """The run in a folder, if it was stopped in the middle of this recipe."""
+    if not (folder / checkpoint.FILE).exists():
+        return None
+    run = Run.load(folder)
+    plain = run.recipe.model_copy(update={"lr": recipe.lr}) if recipe.lr is None else run.recipe
+    return run if plain == recipe else None
 
 
 def _benchmark_rows(plan: WorkflowPlan) -> tuple[Row, ...]:
@@ -261,7 +296,7 @@ def _ab(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     if plan.judge == "person":
         judgements = ab_test.read_judgements(plan.out)
         if len(judgements) < len(rows):
-            yield {"waiting": f"{len(judgements)} of {len(rows)} pairs are judged"}
+            yield {"waiting": f"{len(judgements)} of {len(rows)} pairs are judged: `ftdemo judge`"}
             return
         wins = [judgements[number] for number in sorted(judgements)]
     else:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import AnyPrompt, Row, Trial, Turn
 from ftdemo.data.tokenize import render
-from ftdemo.errors import FtdemoError, ModelError, first_line
 from ftdemo.events import Answer
 from ftdemo.models.layers import hook_head_input, precision
 
@@ -68,18 +67,14 @@ def prompt_of(row: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, s
 def stream_reply(
     model: Any, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, max_new_tokens: int = REPLY_TOKENS
 ) -> Iterator[str]:
-    """The reply to a conversation, piece by piece as it is generated. Close the iterator to end the reply.
-
-    Raises:
-        FtdemoError: If generation fails, after the pieces that were generated before.
-    """
+    """The reply to a conversation, piece by piece as it is generated."""
     return _stream(model, tokenizer, render(turns, tokenizer, to_be_answered=True), max_new_tokens)
 
 
 def stream_continuation(
     model: Any, tokenizer: PreTrainedTokenizerBase, opening: str, *, max_new_tokens: int = REPLY_TOKENS
 ) -> Iterator[str]:
-    """The continuation of a text, piece by piece as it is generated. Errors and closing are as in `stream_reply`."""
+    """The continuation of a text, piece by piece as it is generated."""
     return _stream(model, tokenizer, opening, max_new_tokens, add_special_tokens=True)
 
 
@@ -95,38 +90,17 @@ def _stream(
 
     inputs = _inputs(model, tokenizer, [text], add_special_tokens=add_special_tokens)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    closed, failures = Event(), list[BaseException]()
-    settings = {**_greedy(tokenizer, max_new_tokens), **_ends(closed.is_set), "streamer": streamer}
+    settings = {**_greedy(tokenizer, max_new_tokens), "streamer": streamer}
 
     def generate() -> None:
-        try:
-            with _inference(model):
-                model.generate(**inputs, **settings)
-        except BaseException as error:
-            failures.append(error)
-        finally:  # the reader waits for this mark, and `generate` sets it only where nothing fails
-            streamer.on_finalized_text("", stream_end=True)
+        with _inference(model):
+            model.generate(**inputs, **settings)
 
     # `generate` returns only once it is done, so it fills the streamer from a thread of its own.
     thread = Thread(target=generate, daemon=True)
     thread.start()
-    try:
-        yield from (piece for piece in streamer if piece)
-    finally:
-        closed.set()
-        thread.join()
-    for error in failures:
-        raise _explained(error) from error
-
-
-def _explained(error: BaseException) -> FtdemoError:
-    """What ended a reply, as an error that every command and demo can show."""
-    if isinstance(error, FtdemoError):
-        return error
-    return ModelError(
-        f"The model could not finish its answer: {first_line(error)}.",
-        "Try a shorter message. If that does not help, the model or its tokenizer may be damaged.",
-    )
+    yield from (piece for piece in streamer if piece)
+    thread.join()
 
 
 def _generate(
@@ -140,18 +114,14 @@ def _generate(
 ) -> list[tuple[str, bool]]:
     """The continuation of each text, and whether it ended with the stop token."""
     inputs = _inputs(model, tokenizer, texts, add_special_tokens=add_special_tokens)
+    ends = (
+        {"stopping_criteria": [lambda ids, _scores: ids.new_full(ids.shape[:1], until(), dtype=bool)]} if until else {}
+    )
     with _inference(model):
-        output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens), **_ends(until))
+        output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens), **ends)
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
     stops = [tokenizer.eos_token_id in ids for ids in new]
     return list(zip(tokenizer.batch_decode(new, skip_special_tokens=True), stops, strict=True))
-
-
-def _ends(until: Callable[[], bool] | None) -> dict[str, Any]:
-    """The setting that ends generation once `until` is true."""
-    if until is None:
-        return {}
-    return {"stopping_criteria": [lambda ids, _scores: ids.new_full(ids.shape[:1], until(), dtype=bool)]}
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from ftdemo.data import Turn
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import REPLY_TOKENS, stream_reply
 from ftdemo.models.catalog import CATALOG
-from ftdemo.models.load import load_found, load_ready, resolve_base
+from ftdemo.models.load import load_ready
 from ftdemo.runs.adapters import ADAPTER_CONFIG, base_of, load_adapter
 from ftdemo.runs.run import RECORD, Run
 
@@ -52,8 +51,7 @@ def open_chat_model(name: str, base: str | None = None) -> ChatModel:
         return ChatModel(*load_ready(name))
     run = Run.load(folder)
     if run.labels:
-        command = shlex.join(["ftdemo", "evaluate", name])
-        raise UsageError(f"{name} is a classifier, which does not chat.", f"Evaluate it: {command}")
+        raise UsageError(f"{name} is a classifier, which does not chat.", f"Evaluate it: `ftdemo evaluate {name}`.")
     return ChatModel(*run.load_model(base), run.reply_tokens)
 
 
@@ -68,14 +66,7 @@ def open_base_model(name: str, base: str | None = None) -> ChatModel:
         UsageError: If there is no such model.
         ModelError: If it cannot be loaded.
     """
-    recorded = _base_of(name)
-    return ChatModel(*load_found(resolve_base(recorded, Path(name), base)))
-
-
-def is_adapter(name: str) -> bool:
-    """Whether a name leads to a run's adapter, or to one that PEFT or a page of the site has written."""
-    folder = Path(name)
-    return _is_adapter(folder) or ((folder / RECORD).exists() and Run.load(folder).recipe.is_low_rank)
+    return ChatModel(*load_ready(base or _base_of(name)))
 
 
 def _base_of(name: str) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ftdemo.data.atomic import atomic_write
 from ftdemo.errors import ServerError, UsageError, writing
 from ftdemo.recipe import NAMED, Recipe
 
@@ -116,8 +117,9 @@ def write_notebook(name: str, out: Path) -> Path:
     """
     if name not in _DEMOS:
         raise UsageError(f"No demo called {name} has a notebook.", f"There is: {', '.join(_DEMOS)}.")
-    with writing(out, "Name another with --out."):
-        out.write_text(of_recipe(NAMED[name], name), encoding="utf-8")
+    text = of_recipe(NAMED[name], name)
+    with writing(out, "Name another with --out."), atomic_write(out, replace=True) as new:
+        new.write_text(text, encoding="utf-8")
     return out
 
 

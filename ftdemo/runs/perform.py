@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from ftdemo import events
-from ftdemo.data.atomic import atomic_write
-from ftdemo.errors import StorageError, UsageError, system_reason
+from ftdemo.data.atomic import atomic_write, require_place, require_space, require_writable
+from ftdemo.errors import StorageError, as_os_error, system_reason
 from ftdemo.evaluation.evaluate import answer_and_score
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.models import load as models
@@ -30,8 +30,9 @@ from ftdemo.training.learner import Learner
 from ftdemo.training.loop import evaluate_heldout, finished, train
 from ftdemo.training.prepare import prepare
 
-_NEEDED_BYTES = 64 * 2**20
-"""Room to ask for before training: an adapter of SmolLM2 takes 10 MB at rank 8, its tokenizer 4."""
+_RECORD_BYTES = 8 * 2**20
+"""Room to ask for besides the weights: some hundred bytes for each step, and some thousand for each answer."""
+_REMEDY = "Give another place with `--out`."
 
 
 class Switch(Protocol):
@@ -74,12 +75,14 @@ def perform(
         FtdemoError: If the recipe cannot be carried out, or the run cannot be written.
     """
     if resume is None:
-        _refuse_existing(out)
-    _require_space(out)
+        require_place(out, _REMEDY)
+    else:
+        require_writable(out.absolute().parent, _REMEDY)
     with distributed.explaining_lost_peers(out):
         learner = prepare(_with_one_dtype(recipe))
         if resume:
             refuse_changed_rows(resume, learner.row_hashes)
+        _require_space(out, learner)
         progress = checkpoint.load_checkpoint(learner, resume.folder) if resume else TrainingState()
         recorder = _Recorder(learner, progress, out, resume)
         yield from _recorded(learner, progress, baseline, stop or threading.Event(), recorder)
@@ -104,15 +107,16 @@ def _recorded(
             recorder.add(event)
             if not isinstance(event, Finished):
                 yield event
+        if recorder.finished:
+            recorder.save(status=recorder.finished.status)
     except Exception:
         recorder.save(status="failed", alone=True)
         raise
     except BaseException:  # Ctrl-C, or this generator was closed
-        recorder.save(status="stopped", alone=True)
+        recorder.save(status=recorder.finished.status if recorder.finished else "stopped", alone=True)
         raise
-    if ended := recorder.finished:
-        recorder.save(status=ended.status)
-        yield ended
+    if recorder.finished:
+        yield recorder.finished
 
 
 def measure_baseline(learner: Learner, stop: Switch | None = None) -> Iterator[Event]:
@@ -207,6 +211,9 @@ class _Recorder:
         self._progress = progress
         self._out = out
         self._resumed = bool(resume)
+        self._own = _identity(out) if resume else None
+        """The folder that a later save may replace: the resumed run's, or the one that was written last."""
+        self._has_failed = False
         recipe = learner.recipe
         self._events = [event for event in resume.events if _is_kept(event, progress, recipe)] if resume else []
 
@@ -229,7 +236,7 @@ class _Recorder:
         return self._all(kind)[-1]
 
     def save(self, *, status: str, alone: bool = False) -> None:
-        """Write the run under its name, or, if that fails, somewhere else and say where.
+        """Write the run under its name, or, if that fails, somewhere else and say where; after that, no more.
 
         A run without a single step has nothing to keep.
 
@@ -237,8 +244,12 @@ class _Recorder:
             status: The run's status.
             alone: Whether the other processes may be elsewhere, or gone. Their shards cannot be gathered then, so the
                 last checkpoint stays.
+
+        Raises:
+            StorageError: If it could not be written under its name.
         """
-        if not self._all(Step) or (alone and distributed.has_sharded_weights(self._learner.model)):
+        out_of_reach = alone and distributed.has_sharded_weights(self._learner.model)
+        if self._has_failed or out_of_reach or not self._all(Step):
             return
         tensors = _Tensors(
             model=save.gather_weights(self._learner),
@@ -248,23 +259,39 @@ class _Recorder:
             return
         try:
             self._write(self._out, status, tensors)
-        except OSError as error:
-            what = f"The run could not be written to {self._out}: {system_reason(error)}."
+        except Exception as error:
+            refused = as_os_error(error)
+            if refused is None:
+                raise
+            self._has_failed = True
+            what = f"The run could not be written to {self._out}: {_why(refused)}."
             raise StorageError(what, self._rescue(status, tensors)) from None
+        self._own = _identity(self._out)
 
     def _rescue(self, status: str, tensors: _Tensors) -> str:
-        folder: Path | None = None
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="ftdemo-rescued-"))
-            self._write(folder / "run", status, tensors)
-        except OSError:
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
-            return "There was no room in the system's temporary folder either. Make room and train again."
-        return f"It was kept in {folder / 'run'}. Make room, then move it."
+        """Write the run somewhere else, or without its checkpoint, and say where it is."""
+        beside, temporary = self._out.absolute().parent, Path(tempfile.gettempdir())
+        attempts = [(beside, tensors), (temporary, tensors), (beside, replace(tensors, checkpoint={}))]
+        for folder, kept in attempts:
+            place: Path | None = None
+            try:
+                place = Path(tempfile.mkdtemp(prefix="ftdemo-rescued-", dir=folder))
+                self._write(place / "run", status, kept)
+            except Exception as error:
+                if place:
+                    shutil.rmtree(place, ignore_errors=True)
+                if as_os_error(error) is None:
+                    raise
+            else:
+                cut = tensors.checkpoint and not kept.checkpoint
+                missing = " It cannot be resumed: there was no room for its checkpoint." if cut else ""
+                return f"It was kept in {place / 'run'}.{missing} Move it once there is a place for it."
+        before = f" Resume from its last checkpoint: ftdemo train --resume {self._out}" if self._own else ""
+        return f"There was no room in the system's temporary folder either. Make room and train again.{before}"
 
     def _write(self, out: Path, status: str, tensors: _Tensors) -> None:
-        with atomic_write(out, replace=True) as new:  # what makes way is a checkpoint, or the run that is resumed
+        is_own = self._own is not None and out.exists() and _identity(out) == self._own
+        with atomic_write(out, replace=is_own) as new:
             new.mkdir()
             save.save_model(self._learner, new, tensors.model)
             if tensors.checkpoint:
@@ -273,6 +300,8 @@ class _Recorder:
             (new / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             (new / "recipe.yaml").write_text(self._learner.recipe.to_yaml(), encoding="utf-8")
             (new / "README.md").write_text(save.model_card(record), encoding="utf-8")
+            if is_own:
+                _copy_foreign(out, new)
 
     def _record(self, status: str) -> dict[str, Any]:
         learner, last = self._learner, self._last(Step)
@@ -314,15 +343,37 @@ def _is_kept(event: Event, progress: TrainingState, recipe: Recipe) -> bool:
     return isinstance(event, Started) or event.step <= last
 
 
-def _refuse_existing(out: Path) -> None:
-    if out.exists():
-        raise UsageError(f"{out} is there already.", "Nothing is overwritten: give another name with `--out`.")
+def _why(refused: OSError) -> str:
+    """Why a run could not be written under its name."""
+    if refused.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+        return "something else has appeared there since training began"
+    return system_reason(refused)
 
 
-def _require_space(out: Path) -> None:
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"{folder} may not be written to.", "Give another place with `--out`.")
-    if shutil.disk_usage(folder).free < _NEEDED_BYTES:
-        what = f"The disk that holds {folder} is full: a run needs about {_NEEDED_BYTES // 2**20} MB."
-        raise StorageError(what, "Make room, or give another place with `--out`.")
+def _identity(folder: Path) -> tuple[int, int]:
+    """Tells a folder from another one that has its name later."""
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _copy_foreign(old: Path, new: Path) -> None:
+    """Copy what others have put into a run's folder: its chart or notes, for example."""
+    for path in old.iterdir():
+        if path.name == checkpoint.FILE or (new / path.name).exists():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, new / path.name, follow_symlinks=False)
+
+
+def _require_space(out: Path, learner: Learner) -> None:
+    """Make sure that the run has room: with `save_every`, for two checkpoints, since one stays until the next is whole.
+
+    Raises:
+        StorageError: If the disk has less.
+    """
+    needed = save.model_bytes(learner)
+    if learner.recipe.save_every:
+        needed = 2 * (needed + checkpoint.checkpoint_bytes(learner))
+    require_space(out, needed + _RECORD_BYTES, "This run", "Make room, or give another place with `--out`.")

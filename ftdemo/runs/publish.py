@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ftdemo.data.atomic import atomic_write
+from ftdemo.data.atomic import atomic_write, require_place, require_space
 from ftdemo.errors import UsageError, writing
 from ftdemo.models import load as models
 from ftdemo.runs import run_metrics, save
 from ftdemo.runs.run import Run
 
 Form = Literal["adapter", "merged"]
+_REMEDY = "Make room, or name another folder with `--out`."
 _PROMPTS = 8
 _ANY_PROMPT = "Is it open today?"
 """For a run without held-out prompts."""
@@ -51,18 +52,14 @@ def release(
         test_old_skill: Whether to measure for the card what the model forgot.
 
     Raises:
-        UsageError: If the run has no adapter to release, or the folder exists; or if an adapter is wanted in another
-            number format than float32.
+        UsageError: If the run has no adapter to release, or the folder exists.
         StorageError: If it cannot be written.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists already.", "Name another folder with `--out`.")
+    require_place(out, "Name another folder with `--out`.")
     if form == "adapter" and not run.recipe.is_low_rank:
         raise UsageError(f"{run.folder} holds a whole model, no adapter.", "Release it with `--to merged`.")
-    if form == "adapter" and dtype != "float32":
-        raise UsageError(f"An adapter is written in float32, not {dtype}.", "Leave out `--dtype`.")
-    kept = run_metrics.skill_kept(run, {}, base) if test_old_skill and not run.labels else None
-    with writing(out, "Name another `--out`."), atomic_write(out) as new:
+    kept = run_metrics.skill_kept(run, {}) if test_old_skill and not run.labels else None
+    with writing(out, _REMEDY), atomic_write(out) as new:
         new.mkdir()
         if form == "adapter":
             _copy_adapter(run, new)
@@ -86,7 +83,10 @@ def _write_merged(run: Run, new: Path, dtype: str, base: str | None) -> None:
     model, tokenizer = _load_float32(run, base)
     if run.recipe.is_low_rank:
         model = model.merge_and_unload()
-    model.to(getattr(torch, dtype)).save_pretrained(new)
+    model = model.to(getattr(torch, dtype))
+    out = new.parents[1] / new.name  # `new` is in a hidden folder beside it
+    require_space(out, sum(weight.nbytes for weight in model.parameters()), "The merged model", _REMEDY)
+    model.save_pretrained(new)
     tokenizer.save_pretrained(new)
 
 
@@ -112,7 +112,7 @@ def _write_rest(run: Run, new: Path, form: Form, kept: dict[str, Any] | None) ->
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         ).save_pretrained(new)
-    (new / "recipe.yaml").write_text(run.recipe.to_yaml(), encoding="utf-8")
+    (new / "recipe.yaml").write_text(save.without_folders(run.recipe).to_yaml(), encoding="utf-8")
     card = save.model_card(run.record, merged=form == "merged", kept=kept)
     (new / "README.md").write_text(card, encoding="utf-8")
 

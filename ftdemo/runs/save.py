@@ -11,7 +11,7 @@ from ftdemo import __version__
 from ftdemo.data import BUILT_IN
 from ftdemo.evaluation.evaluate import with_interval
 from ftdemo.methods import METHODS
-from ftdemo.models.catalog import BUNDLED_MODELS
+from ftdemo.models.catalog import BUNDLED_MODELS, CATALOG
 from ftdemo.recipe import Recipe
 from ftdemo.runs.run import Run
 from ftdemo.training import distributed
@@ -58,6 +58,18 @@ def save_model(learner: Learner, folder: Path, weights: dict[str, Any] | None = 
     else:
         model.save_pretrained(folder, state_dict=weights)
     learner.tokenizer.save_pretrained(folder)
+
+
+def model_bytes(learner: Learner) -> int:
+    """What `save_model` will write, in bytes: an adapter or a whole model, each tied weight once, and the tokenizer."""
+    from peft import get_peft_model_state_dict
+
+    is_adapter = learner.recipe.is_low_rank
+    model = learner.model
+    saved = get_peft_model_state_dict(model, save_embedding_layers=False) if is_adapter else model.state_dict()
+    weights: dict[int, int] = {weight.data_ptr(): weight.nbytes for weight in saved.values()}
+    tokenizer = getattr(learner.tokenizer, "backend_tokenizer", None)
+    return sum(weights.values()) + (len(tokenizer.to_str()) if tokenizer else 0)
 
 
 def save_bundled(run: Run, folder: Path, name: str, record: dict[str, Any]) -> None:
@@ -127,6 +139,16 @@ def _card(metadata: ModelCardData, text: str) -> str:
     return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}"))
 
 
+def without_folders(recipe: Recipe) -> Recipe:
+    """The recipe for other machines: data and model of this one go by their names, without the folders above them."""
+    own = {
+        key: Path(value).name
+        for key, value in (("data", recipe.data), ("model", recipe.model))
+        if value not in BUILT_IN and value not in CATALOG and (Path(value).is_absolute() or Path(value).exists())
+    }
+    return recipe.with_settings(own)
+
+
 def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, Any] | None = None) -> str:
     """The README.md of a run, with the metadata that the Hub reads.
 
@@ -167,9 +189,18 @@ def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, 
         scores=_score_table(record["scores"]),
         use=_use(_base(model["name"], recipe["model"]), is_adapter, record.get("labels")),
         origin=_origin(model) if from_base else "- Weights: random at the start.",
+        given=_given(Recipe.from_record(recipe)),
         version=__version__,
     )
     return _card(metadata, text)
+
+
+def _given(recipe: Recipe) -> str:
+    """What somebody else has to have to repeat the run, to end a sentence."""
+    named = without_folders(recipe)
+    own = [key for key in ("data", "model") if getattr(named, key) != getattr(recipe, key)]
+    places = " and ".join(f"`{key}` names your copy of `{getattr(named, key)}`" for key in own)
+    return f", where {places}" if own else ""
 
 
 def _data(record: dict[str, Any]) -> str:
@@ -303,7 +334,7 @@ _CARD = """# {title}
 ## Origin
 
 {origin}
-- Recipe: `recipe.yaml`. Repeat the run with `ftdemo train recipe.yaml`.
+- Recipe: `recipe.yaml`. Repeat the run with `ftdemo train recipe.yaml`{given}.
 - Record: `run.json` holds every step, the versions and the machine.
 - Made with ftdemo {version}.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import importlib.util
 import logging
 import os
@@ -30,6 +29,7 @@ _SHUTDOWN_SECONDS = 2
 """How long Ctrl-C waits for open connections: a demo's page holds one open for as long as it is shown."""
 STUDIO = "studio"
 """The demo that holds all others."""
+_NETWORK_SETTINGS = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -63,10 +63,29 @@ def load_demo(name: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
+        import_gradio()
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
         raise ServerError(f"Demos need the package {error.name}.", "Run `pip install 'ftdemo[demos]'`.") from None
     return module
+
+
+def import_gradio() -> None:
+    """Import Gradio, whatever the environment says about proxies and certificates.
+
+    While it is imported, Gradio makes clients of the network, which no demo uses. They refuse settings that other
+    programs accept, such as a SOCKS proxy or a bracketed address in ``no_proxy``, and Gradio could not be imported.
+
+    Raises:
+        ModuleNotFoundError: If Gradio is not installed.
+    """
+    hidden = {name: value for name, value in os.environ.items() if name.upper() in _NETWORK_SETTINGS}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        import gradio  # noqa: F401
+    finally:
+        os.environ.update(hidden)
 
 
 def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool = False) -> None:
@@ -86,6 +105,7 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
         import uvicorn
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+        import_gradio()
         from ftdemo.ui import sessions
     except ModuleNotFoundError as error:
         raise ServerError(f"Serving needs the package {error.name}.", "Run `pip install 'ftdemo[demos]'`.") from None
@@ -202,17 +222,9 @@ def _listen(host: str, port: int) -> socket.socket:
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, UnicodeError) as error:
-        code = getattr(error, "errno", None)
-        what = f"{host}:{port} cannot be listened on: {getattr(error, 'strerror', None) or error}."
-        raise ServerError(what, _LISTEN_ELSEWHERE.get(code, "Name an address of this machine with `--host`.")) from None
-
-
-_LISTEN_ELSEWHERE: dict[int | None, str] = {
-    errno.EADDRINUSE: "Another program uses it. Choose another port, or take any free one with `--port 0`.",
-    errno.EACCES: "It needs administrator rights. Choose a port from 1024 to 65535, or any free one with `--port 0`.",
-}
-"""What to do if the system refuses an address for one of these reasons."""
+    except OSError as error:
+        what = f"{host}:{port} cannot be listened on: {error.strerror or error}."
+        raise ServerError(what, f"Another program may use it. Try another: `--port {port + 1}`.") from None
 
 
 def _warm_up() -> Any:

@@ -58,7 +58,11 @@ def space_card(file: Path) -> str:
 
 
 def space_requirements() -> list[str]:
-    """What the package needs on a Space, in the versions that are installed here: what it was tried with."""
+    """What the package needs on a Space, in the versions that are installed here: what it was tried with.
+
+    Raises:
+        UsageError: If one of them was never released, so that a Space could not install it.
+    """
     found = {}
     for line in importlib.metadata.requires("ftdemo") or ():
         parts = _REQUIREMENT.fullmatch(line.strip())
@@ -66,5 +70,17 @@ def space_requirements() -> list[str]:
         wanted = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", parts["marker"] or "")
         if wanted is None or wanted[1] in _EXTRAS:
             name = parts["name"]
-            found[name.lower()] = f"{name}{parts['extras'] or ''}=={importlib.metadata.version(name)}"
+            found[name.lower()] = f"{name}{parts['extras'] or ''}=={_released_version(name)}"
     return sorted(found.values(), key=str.lower)
+
+
+def _released_version(package: str) -> str:
+    """The installed version as PyPI has it: without the local segment that names a build, such as ``+cpu``.
+
+    A Space installs the build that fits its own hardware.
+    """
+    version = importlib.metadata.version(package).partition("+")[0]
+    if ".dev" in version:
+        what = f"{package} {version} is installed here. It was never released, so a Space cannot install it."
+        raise UsageError(what, f"Install a release and try again: pip install --force-reinstall {package}")
+    return version

@@ -41,6 +41,12 @@ def save_checkpoint(tensors: dict[str, torch.Tensor], state: TrainingState, fold
     save_file(tensors, folder / FILE, metadata={"progress": json.dumps(counters)})
 
 
+def checkpoint_bytes(learner: Learner) -> int:
+    """The most that a checkpoint takes: each trained weight, two moments of it, and with `patience` its best value."""
+    trained = sum(weight.nbytes for weight in learner.trainable.values())
+    return trained * (3 if learner.recipe.patience is None else 4)
+
+
 def load_checkpoint(learner: Learner, folder: Path) -> TrainingState:
     """Put a freshly prepared learner where the checkpoint's was.
 

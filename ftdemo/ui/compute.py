@@ -19,7 +19,7 @@ from ftdemo.evaluation.generate import stream_continuation, stream_reply
 from ftdemo.events import Event
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
-from ftdemo.runs import notebook, run, run_metrics
+from ftdemo.runs import notebook, run, run_metrics, save
 from ftdemo.runs.perform import measure_baseline, perform
 from ftdemo.runs.run import Run
 from ftdemo.training.prepare import prepare
@@ -126,10 +126,9 @@ def zip_run(folder: Path, slug: str) -> str:
         slug: The demo that it comes from.
     """
     if (folder / run.RECORD).exists():
-        recipe = Run.load(folder).recipe
-        own = {} if recipe.data in BUILT_IN else {"data": Path(recipe.data).name}
-        text = notebook.of_recipe(recipe.with_settings(own), slug)
-        (folder / "notebook.ipynb").write_text(text, encoding="utf-8")
+        recipe = save.without_folders(Run.load(folder).recipe)
+        (folder / "notebook.ipynb").write_text(notebook.of_recipe(recipe, slug), encoding="utf-8")
+        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     return shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo.errors import FtdemoError
+from ftdemo.errors import FtdemoError, writing
 from ftdemo.training.hardware import give_memory_back
 from ftdemo.ui.job_queue import JOB_QUEUE, StopFile
 
@@ -34,6 +34,8 @@ _GRACE_SECONDS = 120.0
 _IDLE_SECONDS = 3600.0
 """How long a session is kept after its last use, whether its page is open or not."""
 _SWEEP_SECONDS = 15.0
+_RUN = Path("Your run")
+"""What an error says that cannot be written; a visitor knows no folders of the server."""
 _REFRESH_SECONDS = 0.04
 """Between two updates of a page: no eye sees more."""
 
@@ -42,10 +44,19 @@ class Session:
     """One visitor's use of one demo: the job in progress, and the runs it has left."""
 
     def __init__(self, page: str) -> None:
+        """Open a session.
+
+        Args:
+            page: Gradio's hash of the page that shows it.
+
+        Raises:
+            StorageError: If the server's disk is full.
+        """
         self.key = secrets.token_urlsafe(16)
         """Finds the session again. Without it nobody can reach the session."""
         self.folder = _home() / self.key
-        self.folder.mkdir()
+        with writing(_RUN, "Try again later."):
+            self.folder.mkdir()
         self.stop = StopFile(self.folder / "stop")
         self.page = page
         """Gradio's hash of the page that shows it; a reloaded page has another one."""
@@ -102,12 +113,14 @@ class Session:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _carry_out(self, job: Job, render: Render, ticket: object) -> None:
-        run = Path(tempfile.mkdtemp(dir=self.folder)) / "run"
+        run: Path | None = None
         try:
             with JOB_QUEUE.turn(ticket, self.stop, lambda before: self._update(render(_waiting(before)))) as is_mine:
                 if not is_mine:
                     self._update(render(STOPPED_EARLY))
                     return
+                with writing(_RUN, "Try again later."):
+                    run = Path(tempfile.mkdtemp(dir=self.folder)) / "run"
                 for outputs in job(run, self.stop):
                     self._update(outputs)
         except FtdemoError as error:
@@ -116,11 +129,10 @@ class Session:
             self._fail(f"This went wrong: {error}. Try again with other settings.", render)
             raise
         finally:
-            try:
+            if run:
                 self._keep(run)
-            finally:  # whatever happens, the page must not wait for ever
-                self.used_at = time.monotonic()
-                self.is_working = False
+            self.used_at = time.monotonic()
+            self.is_working = False
             give_memory_back()  # now nobody waits for it
 
     def _keep(self, run: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
-import re
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from click.testing import CliRunner, Result
 from conftest import write_rows
 
 from ftdemo.cli.main import main
+from ftdemo.cli.terminal import new_folder
 from ftdemo.data import Turn
 from ftdemo.evaluation.generate import stream_reply
 from ftdemo.events import Sampled
@@ -114,29 +117,6 @@ def test_train_without_prompts_to_answer_ends_as_well(tmp_path: Path) -> None:
     assert Run.load(tmp_path / "run").record["scores"] == {"before": {}, "after": {}}
 
 
-def test_train_sums_up_scores_and_answers_however_often_prompts_were_answered(tmp_path: Path) -> None:
-    out = tmp_path / "a run"
-    done = shell(*arguments("train", "scratch", "--out", out, settings=(*TINY, "sample_every=1")))
-    assert done.exit_code == 0, done.output
-    assert len([event for event in Run.load(out).events if isinstance(event, Sampled)]) == 5
-    assert re.search(r"parsed +0\.\d\d -> [01]\.\d\d", done.stdout)
-    assert "before:" in done.stdout
-    assert "after:" in done.stdout
-    assert f"Evaluate it: ftdemo evaluate '{out}' Chat with it: ftdemo chat '{out}'" in done.stdout
-
-
-def test_train_suggests_only_commands_that_can_be_carried_out(probe_recipe: Recipe, tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text(probe_recipe.to_yaml(), encoding="utf-8")
-    classifier = shell("train", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
-    assert f"Evaluate it: ftdemo evaluate {tmp_path / 'run'}\n" in classifier.stdout
-    assert "ftdemo chat" not in classifier.stdout
-    few = write_rows(tmp_path / "few.jsonl", [{"prompt": "Open?", "completion": "Aye."}] * 3)
-    short = shell("train", "full", "--data", few, "--out", tmp_path / "short")
-    assert short.exit_code == 0, short.output
-    assert f"Note: Nothing is evaluated, because {few} has fewer than 10 examples." in short.stdout.replace("\n", "")
-    assert f"ftdemo evaluate {tmp_path / 'short'} --data FILE" in short.stdout
-
-
 # Ctrl-C and on
 
 
@@ -169,7 +149,6 @@ def test_resume_goes_on_with_a_run_that_was_stopped_and_only_once(stopped: tuple
     run = Run.load(out)
     assert done.stderr == ""
     assert "60/60" in done.stdout
-    assert re.search(r"parsed +0\.\d\d -> [01]\.\d\d", done.stdout)
     assert run.record["status"] == "completed"
     assert steps < run.record["steps"] == 60
     again = shell("train", "--resume", out)
@@ -210,6 +189,115 @@ def test_ctrl_c_after_the_last_step_offers_no_way_to_go_on(tmp_path: Path) -> No
     assert "The run is saved in" in errors
     assert "--resume" not in errors
     assert Run.load(tmp_path / "run").record["status"] == "completed"
+
+
+def default_hangup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the tests run under nohup, it is ignored
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no SIGHUP")
+def test_a_closed_terminal_keeps_what_was_trained(tmp_path: Path) -> None:
+    """A terminal that closes takes input and output with it, and sends the signal more than once."""
+    import pty
+
+    terminal, ours = pty.openpty()
+    line = command("train", "scratch", "--out", str(tmp_path / "run"), settings=(*TINY, "max_steps=2000"))
+    process = subprocess.Popen(
+        line, stdin=ours, stdout=ours, stderr=ours, preexec_fn=default_hangup, start_new_session=True
+    )
+    os.close(ours)
+    seen = b""
+    while b"tokens/s" not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=600) == 130
+    record = Run.load(tmp_path / "run").record
+    assert record["status"] == "stopped"
+    assert 0 < record["steps"] < 2000
+    assert record["scores"]["after"]
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_closed_output_keeps_what_was_trained(tmp_path: Path, as_json: bool) -> None:
+    """As `ftdemo train … | head -1` does, whose head is gone before the first step."""
+    line = command("train", "scratch", "--out", str(tmp_path / "run"), settings=(*TINY, "max_steps=2000"))
+    process = subprocess.Popen(
+        [*line, *(["--json"] if as_json else [])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(timeout=600) == 130
+    assert f"The run is saved in {tmp_path / 'run'}. Continue it: ftdemo train --resume" in errors
+    assert "Traceback" not in errors
+    assert "Exception" not in errors
+    record = Run.load(tmp_path / "run").record
+    assert record["status"] == "stopped"
+    assert record["steps"] == 1
+    assert record["scores"]["after"]
+
+
+def test_an_error_while_events_are_printed_keeps_what_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("ftdemo.cli.train.print_json", fail)
+    done = shell(*arguments("train", "scratch", "--json", "--out", tmp_path / "run", settings=TINY))
+    assert isinstance(done.exception, ZeroDivisionError)
+    assert Run.load(tmp_path / "run").record["steps"] == 1
+
+
+def test_two_runs_of_the_same_second_have_folders_of_their_own() -> None:
+    assert len({new_folder("lora") for _ in range(20)}) == 20
+
+
+def test_a_path_is_printed_as_it_is(tmp_path: Path) -> None:
+    """Neither its brackets nor its colons are markup."""
+    out = tmp_path / "[bold]r[/x]:smile:"
+    done = shell(*arguments("train", "scratch", "--out", out, settings=TINY))
+    assert done.exit_code == 0, done.output
+    assert f"Saved in {out}. Evaluate it: ftdemo evaluate {out}." in done.stdout
+
+
+@pytest.mark.parametrize("name", ["file/run", "link", "n" * 300])
+def test_a_place_where_no_run_can_be_written_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    done = shell("train", "lora", "--data", "nothing-there.jsonl", "--out", tmp_path / name)
+    assert done.exit_code in (1, 2)
+    assert "cannot be written" in done.stderr
+    assert "Give another place with `--out`." in done.stderr
+
+
+def shown_in(encoding: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+    """What a command prints into a file of this encoding."""
+    output = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, encoding=encoding))
+    main([str(argument) for argument in arguments], standalone_mode=False)
+    sys.stdout.flush()
+    return output.getvalue().decode(encoding)
+
+
+def test_data_is_shown_also_where_the_output_lacks_its_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where the output goes to a file."""
+    rows = [{"prompt": f"Wo ist 我的 {n}?", "completion": f"Überall – {n}. 😀"} for n in range(3)]
+    file = write_rows(tmp_path / "data.jsonl", rows)
+    shown = partial(shown_in, "cp1252", monkeypatch)
+    assert "####" in shown("check-data", file)
+    assert json.loads(shown("check-data", "--json", file))["rows"] == 3
+    inspected = shown("inspect", file)
+    assert r"Wo ist \u6211\u7684 0?" in inspected
+    assert r"[Überall – 0. \U0001f600" in inspected
 
 
 # Inspect
@@ -399,19 +487,6 @@ def test_chat_refuses_what_is_neither_a_run_nor_a_model(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "none" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_chat_ends_with_a_sentence_if_the_model_cannot_answer(chat_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise RuntimeError("the memory is full")
-
-    monkeypatch.setattr("transformers.GenerationMixin.generate", fail)
-    done = CliRunner().invoke(main, ["chat", str(chat_run.folder)], input="Where is my rope?\n")
-    assert done.exit_code == 1
-    assert done.stderr.startswith("Error: The model could not finish its answer: the memory is full.\nTry a shorter")
-    both = CliRunner().invoke(main, ["chat", "nano", "--against", str(chat_run.folder)], input="Where is my rope?\n")
-    assert both.exit_code == 1
-    assert "the memory is full" in both.stderr
 
 
 def test_chat_refuses_a_classifier(probe_run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from ftdemo.comparison import ab_test
 from ftdemo.comparison.workflow import STEPS, Done, WorkflowPlan, run_workflow
 from ftdemo.data import read_rows
 from ftdemo.data.split import near_duplicate_key
-from ftdemo.errors import RecipeError, UsageError
-from ftdemo.events import Answer
+from ftdemo.errors import RecipeError, StorageError, UsageError
+from ftdemo.events import Answer, Step
 
 GOODS = ("lamp", "rope", "stove", "net", "oar", "mug", "flag", "bell", "sail", "knife", "kettle", "bucket")
 TRAIN = {"model": "tiny", "max_steps": 30, "epochs": 50, "lr": 0.01, "answer_tokens": 16, "dtype": "float32"}
@@ -110,6 +111,45 @@ def test_a_step_alone_needs_those_before_it(tmp_path: Path) -> None:
         done(plan, only="train")
     assert list(done(plan, only="check")) == ["check"]
     assert list(done(plan, only="split")) == ["split"]
+
+
+def test_a_training_run_that_was_stopped_is_resumed(tmp_path: Path) -> None:
+    plan, stop, steps = write_plan(tmp_path), threading.Event(), []
+    for event in run_workflow(WorkflowPlan.from_yaml(plan), stop=stop):
+        if isinstance(event, Step) and event.step == 3:
+            stop.set()
+    for event in run_workflow(WorkflowPlan.from_yaml(plan)):
+        if isinstance(event, Step):
+            steps.append(event.step)
+        if isinstance(event, Done) and event.step == "train":
+            break
+    assert steps[0] == 4
+    assert steps[-1] == 30
+
+
+@pytest.mark.parametrize("out", [".", "mine"])
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, out: str) -> None:
+    plan = write_plan(tmp_path, out=out)
+    mine = tmp_path / out / "run" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"(?s)holds other files than a workflow's.*Set `out`"):
+        done(plan)
+    assert mine.read_text(encoding="utf-8") == "mine"
+
+
+def test_results_that_cannot_be_written_end_the_workflow_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text = Path.write_text
+
+    def write(path: Path, *given: Any, **named: Any) -> int:
+        return write_text(Path("/dev/full") if path.name == "check.json" else path, *given, **named)
+
+    monkeypatch.setattr(Path, "write_text", write)
+    plan = write_plan(tmp_path)
+    with pytest.raises(StorageError, match=r"(?s)workflow cannot be written: the disk is full.*set `out`"):
+        done(plan, only="check")
 
 
 def test_a_person_judges_and_the_workflow_goes_on(carried_out: tuple[Path, dict[str, Done]]) -> None:

@@ -4,12 +4,14 @@ import shutil
 import threading
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import QUICK, interrupted, steps, write_rows
+from conftest import QUICK, carried_out, interrupted, steps, write_rows
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ftdemo.errors import StorageError, TrainingError, UsageError
@@ -17,8 +19,11 @@ from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
+from ftdemo.runs import save
 from ftdemo.runs.perform import measure_baseline, perform
 from ftdemo.runs.run import Run
+from ftdemo.training import checkpoint
+from ftdemo.training.learner import Learner
 from ftdemo.training.loop import evaluate_heldout
 from ftdemo.training.prepare import prepare
 
@@ -217,6 +222,127 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_leaves_the_one_befor
     assert [path.name for path in out.parent.iterdir()] == ["run"]
     assert Run.load(out).record["status"] == "running"
     assert Run.load(out).record["steps"] == 2
+
+
+def refuse_weights(monkeypatch: pytest.MonkeyPatch, disk: Path) -> None:
+    """No weights can be written below a folder, for which safetensors has an exception of its own."""
+    save_model = save.save_model
+
+    def refuse(learner: Learner, folder: Path, weights: Any = None) -> None:
+        if disk in folder.parents:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save_model(learner, folder, weights)
+
+    monkeypatch.setattr(save, "save_model", refuse)
+
+
+@pytest.mark.parametrize("settings", [{}, {"save_every": 2}])
+def test_weights_that_no_longer_fit_on_the_disk_are_rescued_once(
+    lora_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    refuse_weights(monkeypatch, tmp_path / "disk")
+    with pytest.raises(StorageError, match=r"(?s)could not be written.*the disk is full") as caught:
+        list(perform(lora_recipe.with_settings(settings), tmp_path / "disk" / "run"))
+    assert list((tmp_path / "disk").iterdir()) == []
+    (rescued,) = elsewhere.glob("*/run")
+    assert f"It was kept in {rescued}." in caught.value.remedy
+    assert Run.load(rescued).record["steps"] == settings.get("save_every", 6)
+    assert adapter_norm(rescued) > 0
+
+
+def test_a_stopped_run_is_kept_without_its_checkpoint_where_that_has_no_room(
+    lora_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", refuse)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(StorageError, match=r"It was kept in .*run\. It cannot be resumed"):
+        interrupted(lora_recipe, tmp_path / "disk" / "run", after=2)
+    (rescued,) = (tmp_path / "disk").glob("*/run")
+    assert Run.load(rescued).record["steps"] == 2
+
+
+def test_a_run_that_ctrl_c_breaks_off_while_it_is_written_is_written_again(
+    lora_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model = save.save_model
+
+    def interrupt(*_: object) -> None:
+        monkeypatch.setattr(save, "save_model", save_model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(save, "save_model", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(perform(lora_recipe, tmp_path / "run"))
+    assert Run.load(tmp_path / "run").record["status"] == "completed"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def put_something(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine", encoding="utf-8")
+
+
+def test_a_folder_that_appears_during_training_is_left_alone_and_the_run_is_kept_beside_it(
+    lora_recipe: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    events = perform(lora_recipe, out)
+    first_step(events)
+    put_something(out)
+    with pytest.raises(StorageError, match=r"(?s)something else has appeared there.*It was kept in") as caught:
+        list(events)
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+    (kept,) = tmp_path.glob("ftdemo-rescued-*/run")
+    assert str(kept) in caught.value.remedy
+    assert Run.load(kept).record["status"] == "completed"
+
+
+def test_a_folder_that_takes_the_place_of_a_checkpoint_is_left_alone(lora_recipe: Recipe, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    events = perform(lora_recipe.with_settings({"save_every": 2}), out)
+    next(event for event in events if isinstance(event, Step) and event.step == 3)
+    out.rename(tmp_path / "checkpoint")
+    put_something(out)
+    with pytest.raises(StorageError, match="something else has appeared there"):
+        list(events)
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+    assert Run.load(tmp_path / "checkpoint").record["steps"] == 2
+
+
+def test_what_others_put_into_a_stopped_run_is_there_after_it_was_resumed(lora_recipe: Recipe, tmp_path: Path) -> None:
+    run = interrupted(lora_recipe, tmp_path / "run", after=2)
+    (run.folder / "notes").mkdir()
+    (run.folder / "notes" / "mine.txt").write_text("mine", encoding="utf-8")
+    (run.folder / "loss.png").write_bytes(b"picture")
+    resumed = carried_out(run.recipe, run.folder, resume=run)
+    assert resumed.record["status"] == "completed"
+    assert (run.folder / "notes" / "mine.txt").read_text(encoding="utf-8") == "mine"
+    assert (run.folder / "loss.png").read_bytes() == b"picture"
+    assert not (run.folder / checkpoint.FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "copies"), [({}, 1), ({"save_every": 2}, 2 * 4), ({"save_every": 2, "patience": 1}, 2 * 5)]
+)
+def test_a_run_asks_before_its_first_step_for_the_room_that_it_needs(
+    lora_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], copies: int
+) -> None:
+    """An adapter in float32; in each of two checkpoints also its two moments and, with `patience`, its best weights."""
+    monkeypatch.setattr("ftdemo.runs.perform._RECORD_BYTES", 0)
+    tokenizer = (Path(lora_recipe.model) / "tokenizer.json").stat().st_size * (2 if settings else 1)
+    needed, usage = copies * 4 * 18_944 + tokenizer, shutil.disk_usage(tmp_path)
+    begin = partial(perform, lora_recipe.with_settings(settings), tmp_path / "run")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=int(needed * 0.9)))
+    with pytest.raises(StorageError, match=r"This run needs about \d MB, but the disk that holds .* has \d MB left"):
+        next(begin())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=int(needed * 1.1)))
+    assert isinstance(next(begin()), Started)
 
 
 # The base of an adapter

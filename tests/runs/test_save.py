@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from ftdemo.cli.main import main
 from ftdemo.data import Row, Turn
 from ftdemo.data.batches import collate
 from ftdemo.data.tokenize import render
-from ftdemo.errors import UsageError
+from ftdemo.errors import StorageError, UsageError
 from ftdemo.evaluation.evaluate import classify
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Answer, Event, Sampled
@@ -30,7 +31,7 @@ from ftdemo.recipe import Recipe
 from ftdemo.runs.perform import perform
 from ftdemo.runs.publish import release
 from ftdemo.runs.run import Run
-from ftdemo.runs.save import model_card
+from ftdemo.runs.save import model_bytes, model_card, without_folders
 from ftdemo.training.learner import Learner
 from ftdemo.training.loop import train
 from ftdemo.training.prepare import prepare
@@ -185,6 +186,14 @@ def test_weights_are_saved_in_float32_and_those_of_an_adapter_alone(done: Done) 
         assert all("lora_" in name for name in saved)
         trained = sum(weight.numel() for weight in done.learner.trainable.values())
         assert sum(weight.numel() for weight in saved.values()) == trained
+
+
+def test_the_bytes_that_a_run_asks_for_are_those_that_it_writes(done: Done) -> None:
+    """But for what is no weight: names and shapes of the tensors, indentation of the tokenizer."""
+    written = sum(path.stat().st_size for path in done.run.folder.glob("*.safetensors"))
+    tokenizer = (done.run.folder / "tokenizer.json").stat().st_size
+    predicted = model_bytes(done.learner)
+    assert 0.95 * (written + tokenizer) - 10_000 < predicted <= written + tokenizer
 
 
 def test_the_model_card_has_metadata_that_the_hub_accepts(done: Done) -> None:
@@ -367,7 +376,38 @@ def test_an_adapter_release_is_what_plain_peft_loads_with_its_stop_tokens_and_re
     assert "run.json" not in names
     card = (released.folder / "README.md").read_text(encoding="utf-8")
     assert "| on what the base could do | before | after |" in card
-    assert Recipe.from_yaml(released.folder / "recipe.yaml") == done.run.recipe
+    assert Recipe.from_yaml(released.folder / "recipe.yaml") == without_folders(done.run.recipe)
+    for path in released.folder.glob("*.[jmy]*"):
+        assert str(Path(done.run.recipe.data).parent) not in path.read_text(encoding="utf-8")
+
+
+def test_the_card_says_what_somebody_else_needs_to_repeat_the_run(lora_run: Run, chat_run: Run) -> None:
+    data, model = Path(lora_run.recipe.data).name, Path(lora_run.recipe.model).name
+    needed = f"where `data` names your copy of `{data}` and `model` names your copy of `{model}`."
+    assert f"`ftdemo train recipe.yaml`, {needed}" in model_card(lora_run.record)
+    assert f"`ftdemo train recipe.yaml`, where `data` names your copy of `{data}`." in model_card(chat_run.record)
+    built_in = chat_run.record | {"recipe": chat_run.record["recipe"] | {"data": "ship-logs"}}
+    assert "Repeat the run with `ftdemo train recipe.yaml`.\n" in model_card(built_in)
+
+
+@pytest.mark.parametrize("form", ["adapter", "merged"])
+def test_an_export_that_has_no_room_ends_with_a_sentence_and_leaves_nothing(
+    lora_run: Run, tmp_path: Path, small_files: None, form: str
+) -> None:
+    result = CliRunner().invoke(main, ["export", str(lora_run.folder), "--to", form, "--out", str(tmp_path / "mine")])
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'mine'} cannot be written: File too large." in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_merged_model_asks_for_the_room_that_it_needs(
+    lora_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=400_000))  # it has 115,008 weights
+    release(lora_run, tmp_path / "half", "merged", dtype="bfloat16")
+    with pytest.raises(StorageError, match=r"The merged model needs about 0 MB, but .* has 0 MB left"):
+        release(lora_run, tmp_path / "whole", "merged")
 
 
 def test_a_whole_model_and_a_classifier_are_released_as_they_are(done_by: Runs, tmp_path: Path) -> None:
@@ -409,4 +449,4 @@ def test_the_shell_exports_and_says_how_far_it_is_from_the_run(lora_run: Run, tm
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 2
-    assert "exists already" in again.stderr
+    assert "is there already" in again.stderr

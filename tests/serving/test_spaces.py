@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import RepoCard
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from ftdemo.errors import UsageError
 from ftdemo.serving.server import demo_names
-from ftdemo.serving.spaces import write_space
+from ftdemo.serving.spaces import space_requirements, write_space
 
 
 @pytest.mark.parametrize("name", demo_names())
@@ -29,6 +32,30 @@ def test_a_space_has_app_card_requirements_and_the_package(tmp_path: Path, name:
     assert not any(line.startswith(("pytest", "mkdocs", "ftdemo")) for line in needed)
     assert (out / "ftdemo" / "models" / "weights" / "tiny" / "model.safetensors").exists()
     assert not list(out.rglob("__pycache__"))
+
+
+def test_the_requirements_are_released_versions_whatever_build_is_installed_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{version(name).partition('+')[0]}+cpu")
+    known = {Requirement(line).name.lower() for line in importlib.metadata.requires("ftdemo") or ()}
+    for line in space_requirements():
+        needed = Requirement(line)
+        (pinned,) = needed.specifier
+        assert needed.name.lower() in known
+        assert pinned.operator == "=="
+        assert Version(pinned.version).public == pinned.version
+        assert needed.url is None
+
+
+def test_a_version_that_was_never_released_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    version = importlib.metadata.version
+    unreleased = {"torch": "2.14.0.dev20261101+cpu"}
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: unreleased.get(name) or version(name))
+    with pytest.raises(UsageError, match=r"(?s)torch 2\.14\.0\.dev20261101 is installed.*never released.*pip install"):
+        write_space("lora", tmp_path / "space")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_studio_of_a_space_holds_every_demo(tmp_path: Path) -> None:
