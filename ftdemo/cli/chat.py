@@ -9,6 +9,7 @@ from itertools import zip_longest
 import click
 
 from ftdemo.cli.terminal import plain_console
+from ftdemo.errors import UsageError
 
 
 @click.command("chat")
@@ -28,14 +29,24 @@ def chat_command(what: str, base: str | None, against: str | None) -> None:
     if against:
         other = open_base_model(what, base) if against == "base" else open_chat_model(against, base)
         models = {against: other} | models
-    for message in iter(lambda: _read_line("you> "), ""):
-        replies = {name: model.reply(message) for name, model in models.items()}
-        if len(replies) > 1:
-            _print_side_by_side(replies)
-            continue
-        for piece in replies[what]:
-            click.echo(piece, nl=False)
-        click.echo("\n")
+    while True:
+        try:
+            message = _read_line("you> ")
+            if not message:
+                return
+            _print_replies({name: model.reply(message) for name, model in models.items()})
+        except UsageError as error:
+            if not sys.stdin.isatty():
+                raise
+            click.echo(f"{error.what} {error.remedy}\n", err=True)
+
+
+def _print_replies(replies: dict[str, Iterator[str]]) -> None:
+    if len(replies) > 1:
+        return _print_side_by_side(replies)
+    for piece in next(iter(replies.values())):
+        click.echo(piece, nl=False)
+    click.echo("\n")
 
 
 def _print_side_by_side(replies: dict[str, Iterator[str]]) -> None:
@@ -64,8 +75,22 @@ def _print_side_by_side(replies: dict[str, Iterator[str]]) -> None:
 
 
 def _read_line(prompt: str) -> str:
-    """One line from the user; empty at the end of the input."""
+    """One line from the user; empty at the end of the input.
+
+    Raises:
+        UsageError: If it is not text in UTF-8.
+    """
+    from ftdemo.data.blank import is_blank
+
     try:
-        return input(prompt if sys.stdin.isatty() else "").strip()
+        if sys.stdin.isatty():
+            line = input(prompt)
+            line.encode()  # where the locale is another, Python keeps foreign bytes as half surrogate pairs
+        else:
+            line = sys.stdin.buffer.readline().decode("utf-8-sig")
     except EOFError:
         return ""
+    except UnicodeError:
+        what = "A line of the input is not text in UTF-8."
+        raise UsageError(what, "Save the input as UTF-8, or set the terminal to it.") from None
+    return "" if is_blank(line) else line.strip()

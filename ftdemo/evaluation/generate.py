@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock, Thread
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import AnyPrompt, Row, Trial, Turn
 from ftdemo.data.tokenize import render
+from ftdemo.errors import UsageError
 from ftdemo.events import Answer
 from ftdemo.models.layers import hook_head_input, precision
 
@@ -36,7 +38,7 @@ def answer_rows(
 
     The prompt of a conversation is the turns before the last assistant turn; of a running text, its first words; of a
     trial, its opening. A trial also limits the length of its answer. Once `until` is true, generation stops and the
-    text so far is the answer.
+    text so far is the answer. A prompt that fills the model's context has an empty answer.
     """
     answers: list[Answer] = []
     for start in range(0, len(rows), _BATCH_ROWS):
@@ -89,6 +91,11 @@ def _stream(
     from transformers import TextIteratorStreamer
 
     inputs = _inputs(model, tokenizer, [text], add_special_tokens=add_special_tokens)
+    window, length = _window(model), inputs["input_ids"].shape[1]
+    if length >= window:
+        what = f"The prompt has {length:,} tokens, but the model reads {window:,} at most, its answer included."
+        raise UsageError(what, "Shorten it, or choose a model that reads more.")
+    max_new_tokens = min(max_new_tokens, window - length)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     settings = {**_greedy(tokenizer, max_new_tokens), "streamer": streamer}
 
@@ -114,6 +121,16 @@ def _generate(
 ) -> list[tuple[str, bool]]:
     """The continuation of each text, and whether it ended with the stop token."""
     inputs = _inputs(model, tokenizer, texts, add_special_tokens=add_special_tokens)
+    fits = (inputs["attention_mask"].sum(1) < _window(model)).tolist()
+    if not all(fits):
+        short = [text for text, fit in zip(texts, fits, strict=True) if fit]
+        answers = iter(
+            _generate(model, tokenizer, short, max_new_tokens, until, add_special_tokens=add_special_tokens)
+            if short
+            else ()
+        )
+        return [next(answers) if fit else ("", False) for fit in fits]
+    max_new_tokens = min(max_new_tokens, _window(model) - inputs["input_ids"].shape[1])
     ends = (
         {"stopping_criteria": [lambda ids, _scores: ids.new_full(ids.shape[:1], until(), dtype=bool)]} if until else {}
     )
@@ -159,6 +176,11 @@ class _DoraCache:
 
 
 _DORA_CACHE = _DoraCache()
+
+
+def _window(model: Any) -> int:
+    """How many tokens the model reads, an answer included."""
+    return getattr(model.config, "max_position_embeddings", None) or sys.maxsize
 
 
 def _inputs(

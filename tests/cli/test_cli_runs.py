@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -417,6 +418,20 @@ def test_chat_answers_each_line_of_its_input(chat_run: Run) -> None:
     done = CliRunner().invoke(main, ["chat", str(chat_run.folder)], input="Where is my rope?\nAnd my oar?\n")
     assert (done.exit_code, done.stderr) == (0, "")
     assert len([block for block in done.stdout.split("\n\n") if block.strip()]) >= 2
+
+
+@pytest.mark.parametrize("line", ["Où?".encode("latin-1"), "Where?".encode("utf-16")])
+def test_chat_refuses_a_line_that_is_not_utf_8_in_a_sentence(line: bytes, chat_run: Run) -> None:
+    done = CliRunner().invoke(main, ["chat", str(chat_run.folder)], input=b"Where is my rope?\n" + line + b"\n")
+    assert done.exit_code == 2
+    assert "A line of the input is not text in UTF-8." in done.stderr
+    assert len(done.stdout) > 2
+
+
+def test_chat_refuses_a_prompt_longer_than_the_context_in_a_sentence() -> None:
+    done = CliRunner().invoke(main, ["chat", "tiny"], input="far " * 5000 + "\n")
+    assert done.exit_code == 2
+    assert re.search(r"The prompt has [\d,]+ tokens, but the model reads [\d,]+ at most", done.stderr)
 
 
 def test_chat_with_an_adapter_says_nothing_but_its_answers(lora_run: Run) -> None:

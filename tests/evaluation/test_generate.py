@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from threading import Event, Thread
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch
 from peft.tuners.lora import dora
 
 from ftdemo.data import BUILT_IN, Row, Text, Turn, read_rows
+from ftdemo.data.tokenize import render
+from ftdemo.errors import UsageError
 from ftdemo.evaluation import generate
 from ftdemo.evaluation.evaluate import answer_and_score
 from ftdemo.evaluation.generate import answer_rows, stream_reply
@@ -40,6 +43,30 @@ def test_a_streamed_reply_is_the_answer_in_pieces(tiny: tuple[Any, Any], rows: l
     pieces = list(stream_reply(*tiny, rows[0].prompt, max_new_tokens=12))
     assert len(pieces) > 1
     assert "".join(pieces) == answer_rows(*tiny, rows[:1], max_new_tokens=12)[0].text
+
+
+def test_a_prompt_that_fills_the_context_is_refused_in_a_chat_and_not_answered_in_an_evaluation(
+    tiny: tuple[Any, Any], rows: list[Row]
+) -> None:
+    model, tokenizer = tiny
+    window = model.config.max_position_embeddings
+    turns = (Turn("user", "far " * window), Turn("assistant", "Aye."))
+    with pytest.raises(UsageError, match=rf"The prompt has [\d,]+ tokens, but the model reads {window:,} at most"):
+        next(stream_reply(model, tokenizer, turns[:1]))
+    (alone,) = answer_rows(model, tokenizer, [rows[0]], max_new_tokens=12)
+    for mixed in ([Row(1, turns), rows[0]], [rows[0], Row(1, turns)], [Row(1, turns)]):
+        answers = answer_rows(model, tokenizer, mixed, max_new_tokens=12)
+        assert [answer for answer in answers if answer.text] == [alone] * (len(mixed) - 1)
+        assert not any(answer.stopped for answer in answers if not answer.text)
+
+
+def test_an_answer_ends_where_the_context_does(tiny: tuple[Any, Any], rows: list[Row]) -> None:
+    model, tokenizer = tiny
+    model = copy.copy(model)
+    asked = len(tokenizer(render(rows[0].prompt, tokenizer, to_be_answered=True), add_special_tokens=False).input_ids)
+    model.config = copy.copy(model.config)
+    model.config.max_position_embeddings = asked + 3
+    assert answer_rows(model, tokenizer, rows[:1], max_new_tokens=12) == answer_rows(*tiny, rows[:1], max_new_tokens=3)
 
 
 def test_an_answer_says_whether_the_model_stopped_by_itself(smollm2: Source, tokenizer: Any) -> None:
