@@ -99,6 +99,12 @@ def system_reason(error: OSError) -> str:
     return "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of another library says, without a full stop; else the error's kind."""
+    line = next(iter(str(error).strip().splitlines()), "").strip().rstrip(".")
+    return line or type(error).__name__
+
+
 def first_problem(error: ValidationError) -> str:
     """The first thing wrong with what a user wrote, without a full stop."""
     return describe_problem(error.errors(include_url=False)[0])

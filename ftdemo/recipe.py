@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from ftdemo.data.files import with_home
 from ftdemo.errors import RecipeError, describe_problem
 from ftdemo.methods import METHODS, Method
 from ftdemo.models.catalog import BUNDLED_MODELS, NEW, known_learning_rate
+from ftdemo.models.shapes import as_targets
 
 _SOME_READ = ("rank", "alpha", "rank_stabilized", "lr_ratio", "targets", "width", "layers", "vocabulary")
 """Keys that a method has to list among its own to read them."""
@@ -56,6 +58,16 @@ def _registered(name: str) -> str:
     return name
 
 
+def _read_targets(targets: Any) -> Any:
+    try:
+        return as_targets(targets) if isinstance(targets, str) else targets
+    except ValueError as error:
+        raise PydanticCustomError("targets", _WRONG_TARGETS, {"reason": str(error)}) from None
+
+
+_WRONG_TARGETS = "Input should be all-linear, names separated by commas, or a regular expression; it is {reason}"
+
+
 class Recipe(BaseModel):
     """One run, in full. Every key has a default; each key's description is its comment in YAML."""
 
@@ -64,7 +76,7 @@ class Recipe(BaseModel):
     method: Annotated[str, AfterValidator(_registered)] = Field(
         "lora", description="training method: which weights are trained, and beside which"
     )
-    model: str = Field(
+    model: Annotated[str, AfterValidator(with_home)] = Field(
         default_factory=_of_method("model", "tiny"),
         description="model: tiny, nano, smollm2, minilm, new, a Hub id or a folder",
         min_length=1,
@@ -72,7 +84,7 @@ class Recipe(BaseModel):
     weights: Literal["pretrained", "random"] = Field(
         default_factory=_of_method("weights", "pretrained"), description="start from pre-trained or from random weights"
     )
-    data: str = Field(
+    data: Annotated[str, AfterValidator(with_home)] = Field(
         default_factory=_default_data,
         description="built-in data set, file, folder (train.jsonl, or texts) or Hub id",
         min_length=1,
@@ -114,7 +126,9 @@ class Recipe(BaseModel):
     alpha: float = Field(16.0, gt=0, le=4096, description="scale the update by alpha / rank")
     rank_stabilized: bool = Field(False, description="scale the update by alpha / sqrt(rank) instead (rsLoRA)")
     lr_ratio: float = Field(1.0, ge=1, le=1024, description="train B with this many times the learning rate (LoRA+)")
-    targets: str | tuple[str, ...] = Field("all-linear", description="matrices that get an adapter, or all-linear")
+    targets: Annotated[str | tuple[str, ...], BeforeValidator(_read_targets)] = Field(
+        "all-linear", description="matrices that get an adapter: all-linear, names, or a regular expression"
+    )
     width: int = Field(128, ge=32, le=8192, multiple_of=32, description="hidden size of a new model")
     layers: int = Field(4, ge=1, le=256, description="number of layers of a new model")
     vocabulary: int = Field(1024, ge=320, le=2**18, description="number of tokens in a new model's tokenizer")

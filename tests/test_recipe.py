@@ -159,6 +159,40 @@ def test_every_method_has_a_named_recipe() -> None:
     assert set(NAMED) >= set(METHODS)
 
 
+@pytest.mark.parametrize(
+    ("text", "targets"),
+    [
+        ("q_proj", ("q_proj",)),
+        ("q_proj, v_proj", ("q_proj", "v_proj")),
+        ("[q_proj, v_proj]", ("q_proj", "v_proj")),
+        ("model.layers.0.mlp.up_proj", ("model.layers.0.mlp.up_proj",)),
+        (r".*\.(q|v)_proj", r".*\.(q|v)_proj"),
+        ("all-linear", "all-linear"),
+    ],
+)
+def test_targets_in_a_file_are_names_a_text_of_names_or_a_pattern(text: str, targets: Any, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"targets: {text}\n", encoding="utf-8")
+    assert Recipe.from_yaml(file).targets == targets
+    file.write_text(Recipe.from_yaml(file).to_yaml(), encoding="utf-8")
+    assert Recipe.from_yaml(file).targets == targets
+
+
+def test_targets_that_are_no_regular_expression_are_refused() -> None:
+    with pytest.raises(RecipeError) as refusal:
+        Recipe(targets="*.q_proj")
+    assert refusal.value.what.startswith("`targets` is '*.q_proj', but it should be all-linear, names")
+    assert "no regular expression (nothing to repeat" in refusal.value.what
+
+
+def test_a_tilde_in_a_file_is_the_users_home(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("data: ~/mine.jsonl\nmodel: ~/model\n", encoding="utf-8")
+    read = Recipe.from_yaml(file)
+    assert (read.data, read.model) == (f"{Path.home()}/mine.jsonl", f"{Path.home()}/model")
+    assert Recipe(data="~$mine.csv").data == "~$mine.csv"  # Office's mark of an open file, and no user
+
+
 # What follows from the method
 
 DEFAULTS = ("model", "weights", "data", "lr", "packing", "max_length")

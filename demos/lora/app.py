@@ -9,14 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from ftdemo.errors import UsageError
 from ftdemo.events import Finished, Sampled, Started, Step
 from ftdemo.recipe import named
 from ftdemo.runs import adapters
 from ftdemo.runs.run import Run
 from ftdemo.ui import compute, limits, panels, theme
 from ftdemo.ui.accelerator import on_accelerator
-from ftdemo.ui.demo import ANSWERS
+from ftdemo.ui.demo import ANSWERS, ended_with_a_sentence
 from ftdemo.ui.job_queue import StopFile
 from ftdemo.ui.layout import Layout, open_page
 from ftdemo.ui.run_view import RunView, spectrum_chart
@@ -207,12 +206,9 @@ def ask(question: str, which: str, session_key: str, request: gr.Request) -> Ite
     if which == _EARLIER and earlier is None:
         raise gr.Error("There is one adapter only. Train once more, with other settings.", print_exception=False)
     answer = ""
-    try:
-        for piece in _stream_answer([str(earlier) if earlier else "", str(latest)], which, question):
-            answer += piece
-            yield panels.answers_side_by_side(question, [(which, answer, "")])
-    except UsageError as error:
-        raise gr.Error(f"{error.what} {error.remedy}", print_exception=False) from None
+    for piece in ended_with_a_sentence(_stream_answer([str(earlier) if earlier else "", str(latest)], which, question)):
+        answer += piece
+        yield panels.answers_side_by_side(question, [(which, answer, "")])
 
 
 @on_accelerator()

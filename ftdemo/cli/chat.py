@@ -8,14 +8,14 @@ from itertools import zip_longest
 
 import click
 
-from ftdemo.cli.terminal import plain_console
+from ftdemo.cli.terminal import name_or_path, plain_console
 from ftdemo.errors import UsageError
 
 
 @click.command("chat")
-@click.argument("what", metavar="RUN|MODEL")
-@click.option("--base", metavar="MODEL", help="Base model of the adapter: a folder or a Hub id.")
-@click.option("--against", metavar="base|RUN|MODEL", help="Show the answers of this one beside it.")
+@click.argument("what", metavar="RUN|MODEL", type=name_or_path)
+@click.option("--base", metavar="MODEL", type=name_or_path, help="Base model of the adapter: a folder or a Hub id.")
+@click.option("--against", metavar="base|RUN|MODEL", type=name_or_path, help="Show the answers of this one beside it.")
 def chat_command(what: str, base: str | None, against: str | None) -> None:
     """Chat with the model of a run, or with any other model.
 
@@ -23,8 +23,10 @@ def chat_command(what: str, base: str | None, against: str | None) -> None:
     answered on its own. An empty line or Ctrl-D ends the chat. `--against base` also shows the answers of the model
     before training.
     """
-    from ftdemo.runs.chat_model import open_base_model, open_chat_model
+    from ftdemo.runs.chat_model import is_adapter, open_base_model, open_chat_model
 
+    if base and against != "base" and not any(is_adapter(name) for name in (what, against) if name):
+        raise UsageError(f"--base has no effect: {what} is no adapter.", "Leave it out.")
     models = {what: open_chat_model(what, base)}
     if against:
         other = open_base_model(what, base) if against == "base" else open_chat_model(against, base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftdemo.cli.recipe_options import RecipeCommand
-from ftdemo.cli.terminal import events_until_stopped, new_folder, plain_console, stop_on_ctrl_c
+from ftdemo.cli.terminal import (
+    UserPath,
+    events_until_stopped,
+    name_or_path,
+    new_folder,
+    plain_console,
+    stop_on_ctrl_c,
+)
 from ftdemo.data.atomic import atomic_write, require_place
 from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError, writing
 
@@ -28,9 +36,16 @@ RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 
 
 @click.command("compare", cls=RecipeCommand)
-@click.argument("what", metavar="facts|form|FILE|FOLDER")
-@click.option("--model", default="smollm2", show_default=True, help="Model that answers: a name, folder or Hub id.")
-@click.option("--documents", type=click.Path(path_type=Path), help="Passages for retrieval: a file or folder of texts.")
+@click.argument("what", metavar="facts|form|FILE|FOLDER", type=name_or_path)
+@click.option(
+    "--model",
+    metavar="MODEL",
+    type=name_or_path,
+    default="smollm2",
+    show_default=True,
+    help="Model that answers: a name, folder or Hub id.",
+)
+@click.option("--documents", type=UserPath(), help="Passages for retrieval: a file or folder of texts.")
 @click.option("--instruction", default="", help="System prompt of the model without fine-tuning.")
 @click.option(
     "--search", type=click.Choice(["bm25", "minilm"]), default="bm25", show_default=True, help="Search engine."
@@ -40,7 +55,7 @@ RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Seed of prompts and training."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the result. Default: runs/compare-<time>.")
+@click.option("--out", type=UserPath(), help="Folder for the result. Default: runs/compare-<time>.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def compare_command(
     what: str,
@@ -75,6 +90,7 @@ def compare_command(
     else:
         task = approaches.load_task(Path(what), instruction=instruction, documents=documents)
     chosen = _chosen(names, approaches.APPROACHES)
+    _refuse_without_effect(changes, chosen, documents, click.get_current_context())
     out = out or new_folder("compare")
     require_place(out, _REMEDY)
     with stop_on_ctrl_c() as stop:
@@ -95,8 +111,9 @@ def compare_command(
             click.echo(engine.as_json(comparison), nl=False) if as_json else _print_comparison(comparison)
             _save(comparison, out)
             if not as_json:
-                chat = f"Chat with the fine-tuned model: ftdemo chat {out / TUNED}"
-                click.echo(f"Saved in {out}: {RESULT}, {PICTURE}. {chat}")
+                command = shlex.join(["ftdemo", "chat", str(out / TUNED)])
+                chat = f" Chat with the fine-tuned model: {command}" if (out / TUNED).exists() else ""
+                click.echo(f"Saved in {out}: {RESULT}, {PICTURE}.{chat}")
     if stop.is_set():
         sys.exit(STOPPED_BY_CTRL_C)
 
@@ -106,6 +123,32 @@ def _chosen(text: str | None, known: tuple[Approach, ...]) -> tuple[Approach, ..
     if unknown := [name for name in named if name not in known]:
         raise UsageError(f"There is no approach {unknown[0]!r}.", f"There are: {', '.join(known)}.")
     return tuple(approach for approach in known if approach in named)
+
+
+def _refuse_without_effect(
+    changes: dict[str, Any], chosen: tuple[Approach, ...], documents: Path | None, context: click.Context
+) -> None:
+    """Refuse what would not change the comparison.
+
+    Raises:
+        UsageError: With what to do.
+    """
+    from ftdemo.comparison.approaches import RETRIEVING, TUNED
+
+    for key in changes:
+        if key == "data":
+            raise UsageError("compare takes its data as an argument, not as `data`.", "ftdemo compare FILE")
+        if key in context.params:
+            raise UsageError(f"`{key}` of the recipe follows from --{key} here.", f"Give --{key}.")
+        if not set(TUNED) & set(chosen):
+            raise UsageError(f"`{key}` has no effect, because nothing is fine-tuned.", _ADD.format("fine-tuning"))
+    is_search_set = context.get_parameter_source("search") is click.core.ParameterSource.COMMANDLINE
+    for option, is_set in (("--documents", documents is not None), ("--search", is_search_set)):
+        if is_set and not set(RETRIEVING) & set(chosen):
+            raise UsageError(f"{option} has no effect, because nothing is retrieved.", _ADD.format("rag"))
+
+
+_ADD = "Leave it out, or add {} to `--approaches`."
 
 
 def _result_of(events: Iterator[Event | Measured | Comparison], task: Task) -> Comparison | None:

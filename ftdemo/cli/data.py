@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftdemo.cli.recipe_options import RecipeCommand, parse_value
-from ftdemo.cli.terminal import first_few, print_json, printable
+from ftdemo.cli.terminal import UserPath, first_few, name_or_path, print_json, printable
 from ftdemo.errors import UsageError
 from ftdemo.ui import page_at
 
@@ -25,23 +25,28 @@ _BAR = 40
 
 
 @click.command("check-data")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=UserPath())
 @click.option(
-    "--model", default="tiny", show_default=True, help="Model whose tokens are counted: a name, folder or Hub id."
+    "--model",
+    metavar="MODEL",
+    type=name_or_path,
+    default="tiny",
+    show_default=True,
+    help="Model whose tokens are counted: a name, folder or Hub id.",
 )
 @click.option(
     "--max-length", default=512, show_default=True, type=click.IntRange(2), help="Tokens per example, at most."
 )
 @click.option(
     "--against",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     metavar="FILE",
     help="Evaluation examples, which must not be in the file.",
 )
 @click.option(
     "--map", "mapped", metavar="KEY=COLUMN", multiple=True, help="Read a key from another column. Repeatable."
 )
-@click.option("--fix", type=click.Path(path_type=Path), metavar="OUT", help="Write a cleaned copy as JSON lines.")
+@click.option("--fix", type=UserPath(), metavar="OUT", help="Write a cleaned copy as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def check_data_command(
     file: Path,
@@ -129,7 +134,7 @@ def _counted(examples: int) -> str:
 
 
 @click.command("inspect", cls=RecipeCommand)
-@click.argument("what", metavar="NAME|RECIPE.yaml|DATA")
+@click.argument("what", metavar="NAME|RECIPE.yaml|DATA", type=name_or_path)
 @click.option("--rows", default=3, show_default=True, type=click.IntRange(1), help="Number of examples to show.")
 def inspect_command(what: str, rows: int, changes: dict[str, Any]) -> None:
     """Show which tokens of each example are trained.
@@ -147,6 +152,9 @@ def inspect_command(what: str, rows: int, changes: dict[str, Any]) -> None:
     else:
         recipe = recipe_of("lora", {"data": parse_value("data", what), **changes})
     inspected = inspect_recipe(recipe)
+    recipe = inspected.recipe
+    for note in inspected.notes:
+        click.secho(f"Note: {note}", fg="yellow")
     for example in inspected.examples[:rows]:
         cut = f", cut at {recipe.max_length}" if example.truncated else ""
         click.secho(f"example {example.row}: {len(example)} tokens, {example.trained_tokens} trained{cut}", bold=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftdemo.cli.recipe_options import RecipeCommand
-from ftdemo.cli.terminal import plain_console
+from ftdemo.cli.terminal import name_or_path, plain_console
 from ftdemo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("estimate", cls=RecipeCommand)
-@click.argument("what", metavar="NAME|RECIPE.yaml", required=False)
+@click.argument("what", metavar="NAME|RECIPE.yaml", type=name_or_path, required=False)
 @click.option("--gpu", "devices", multiple=True, metavar="NAME", help="An accelerator, such as H100. Repeatable.")
 @click.option(
     "--utilization",
@@ -48,6 +48,9 @@ def estimate_command(
 
     if what and "method" in changes:
         raise UsageError(f"{what} and --method both say how to train.", "Give one of them.")
+    context = click.get_current_context()
+    if not devices and context.get_parameter_source("utilization") is click.core.ParameterSource.COMMANDLINE:
+        raise UsageError("--utilization has no effect without an accelerator.", "Name one with `--gpu`.")
     recipe = recipe_of(what or str(changes.pop("method", "lora")), changes)
     found = forecast(recipe, devices=devices, utilization=utilization, per_million=price, timed=timed)
     click.echo(json.dumps(found.as_dict(), indent=2)) if as_json else _print_forecast(found, utilization)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftdemo.cli.terminal import plain_console
+from ftdemo.cli.terminal import UserPath, plain_console
 from ftdemo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ _REPORT_SECONDS = 60
 @click.option("--decide", is_flag=True, help="Decide the claims again from the recorded runs; train nothing.")
 @click.option(
     "--keep",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Keep the runs in this folder, and reuse those in it.",
 )
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     default="docs/experiments",
     show_default=True,
     help="Folder of the experiments.",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
@@ -15,9 +13,6 @@ from ftdemo.errors import RecipeError
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
-
-_NAMES = re.compile(r"[\w.]+(\s*,\s*[\w.]+)*")
-"""Names of matrices, separated by commas. Anything else is a pattern: ``all-linear``, or a regular expression."""
 
 
 class RecipeCommand(click.Command):
@@ -74,17 +69,28 @@ def parse_value(key: str, text: str) -> Any:
     """
     import yaml
 
+    from ftdemo.data.files import with_home
     from ftdemo.recipe import Recipe
 
     kinds = _kinds(Recipe.model_fields[key]) if key in Recipe.model_fields else set()
     if kinds and all(kind is str or get_origin(kind) is Literal for kind in kinds):
-        return str(Path(text).expanduser()) if text.startswith("~") else text
+        return with_home(text)
     if _takes_names(kinds) and not text.startswith("["):
-        return [name.strip() for name in text.split(",")] if _NAMES.fullmatch(text) else text
+        return _targets(text)
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"{key}={text}: the value is not valid YAML.", "Quote it if it has odd characters.") from None
+
+
+def _targets(text: str) -> str | list[str]:
+    from ftdemo.models.shapes import as_targets
+
+    try:
+        targets = as_targets(text)
+    except ValueError:
+        return text  # for `Recipe` to refuse
+    return targets if isinstance(targets, str) else list(targets)
 
 
 class _RecipeOption(click.Option):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ftdemo.cli.terminal import plain_console
+from ftdemo.cli.terminal import UserPath, name_or_path, plain_console
 from ftdemo.data.atomic import atomic_write
 from ftdemo.errors import UsageError, writing
 
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", metavar="FILE|SET", help="Evaluate on these examples. Default: those that the run held out.")
+@click.argument("run", type=UserPath())
+@click.option(
+    "--data",
+    metavar="FILE|SET",
+    type=name_or_path,
+    help="Evaluate on these examples. Default: those that the run held out.",
+)
 @click.option("--rows", type=click.IntRange(1), help="Use only the first N examples.")
-@click.option("--base", metavar="MODEL", help="Base model of the adapter: a folder or a Hub id.")
+@click.option("--base", metavar="MODEL", type=name_or_path, help="Base model of the adapter: a folder or a Hub id.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def evaluate_command(run: Path, data: str | None, rows: int | None, base: str | None, as_json: bool) -> None:
     """Evaluate a run's model before and after training.
@@ -32,6 +38,8 @@ def evaluate_command(run: Path, data: str | None, rows: int | None, base: str | 
     from ftdemo.runs.run import Run
 
     loaded = Run.load(run)
+    if base and not loaded.has_base:
+        raise UsageError(f"--base has no effect: {run} has no base to evaluate.", "Leave it out.")
     name = data or loaded.recipe.data
     found = _rows_to_evaluate(loaded, data)
     if not found.rows:
@@ -84,11 +92,11 @@ def _print_evaluation(result: dict[str, Any]) -> None:
 
 
 @click.command("chart")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=UserPath())
 @click.option(
     "--of", "what", type=click.Choice(["loss", "scores"]), default="loss", show_default=True, help="What to draw."
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .png or .svg file. Default: loss.png.")
+@click.option("--out", type=UserPath(dir_okay=False), help="A .png or .svg file. Default: loss.png.")
 def chart_command(run: Path, what: str, out: Path | None) -> None:
     """Draw the loss or the scores of a run."""
     from ftdemo import charts
@@ -112,13 +120,13 @@ def chart_command(run: Path, what: str, out: Path | None) -> None:
 
 
 @click.command("export")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=UserPath())
 @click.option("--to", "form", type=click.Choice(["adapter", "merged"]), required=True, help="What to write.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--out", type=UserPath(), required=True, help="Folder to write.")
 @click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="Number format."
 )
-@click.option("--base", metavar="MODEL", help="Base model of the adapter: a folder or a Hub id.")
+@click.option("--base", metavar="MODEL", type=name_or_path, help="Base model of the adapter: a folder or a Hub id.")
 @click.option("--judge", "judged", is_flag=True, help="Measure what the model forgot, for its model card.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def export_command(
@@ -132,10 +140,16 @@ def export_command(
     from ftdemo.runs.publish import release, release_as_dict
     from ftdemo.runs.run import Run
 
-    done = release(Run.load(run), out, form, dtype=dtype, base=base, test_old_skill=judged)
+    loaded = Run.load(run)
+    if judged and not loaded.has_base:
+        raise UsageError(f"--judge has no effect: {run} has no base that knew something before.", "Leave it out.")
+    if base and not (loaded.recipe.is_low_rank or (judged and loaded.has_base)):
+        raise UsageError(f"--base has no effect: {run} holds a whole model, no adapter.", "Leave it out.")
+    done = release(loaded, out, form, dtype=dtype, base=base, test_old_skill=judged)
     if as_json:
         return click.echo(json.dumps(release_as_dict(done), indent=2))
     click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")
     difference = f"{done.largest_difference:.1g} (largest logit: {done.largest_logit:.0f})"
     click.echo(f"Loaded by plain libraries, its logits differ from the run's by at most {difference}.")
-    click.echo(f"Upload it: hf upload OWNER/{out.name} {out}")
+    command = shlex.join(["hf", "upload", f"OWNER/{out.resolve().name}", str(out)])
+    click.echo(f"Upload it: {command}")

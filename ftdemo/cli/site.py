@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ftdemo.cli.terminal import UserPath
 from ftdemo.errors import UsageError
 
 HOST, PORT = "127.0.0.1", 7860
@@ -125,9 +126,7 @@ def _run(tool: str, *arguments: str) -> int:
 
 
 @click.command("serve")
-@click.option(
-    "--site", type=click.Path(path_type=Path), default="site", show_default=True, help="Folder of the built site."
-)
+@click.option("--site", type=UserPath(), default="site", show_default=True, help="Folder of the built site.")
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
 @click.option("--public", is_flag=True, help="Limit each run, for visitors. Implied by any other host.")

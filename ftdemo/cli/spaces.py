@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
+
+from ftdemo.cli.terminal import UserPath
 
 
 @click.group("spaces")
@@ -14,19 +17,20 @@ def spaces_command() -> None:
 
 @spaces_command.command("build")
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--out", type=UserPath(), required=True, help="Folder to write.")
 def spaces_build_command(name: str, out: Path) -> None:
     """Write a demo, or studio with all of them, as a Space."""
     from ftdemo.serving.spaces import write_space
 
     for path in write_space(name, out):
         click.echo(path)
-    click.echo(f"Upload it: hf upload OWNER/{name} {out} . --repo-type space")
+    command = shlex.join(["hf", "upload", f"OWNER/{name}", str(out), ".", "--repo-type", "space"])
+    click.echo(f"Upload it: {command}")
 
 
 @click.command("notebook")
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: NAME.ipynb.")
+@click.option("--out", type=UserPath(), help="File to write. Default: NAME.ipynb.")
 def notebook_command(name: str, out: Path | None) -> None:
     """Write the steps of a demo as a Jupyter notebook."""
     from ftdemo.runs.notebook import write_notebook

@@ -64,6 +64,26 @@ class Stop(threading.Event):
         """Whether nobody reads what the command prints any more."""
 
 
+class UserPath(click.Path):
+    """A path. A leading ``~`` is the user's home, also in ``--out=~/run``, which a shell leaves as it is."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """The path, with the user's home in it."""
+        from ftdemo.data.files import with_home
+
+        return super().convert(with_home(str(value)), parameter, context)
+
+
+def name_or_path(text: str) -> str:
+    """The type of a parameter that is a name or a path: a leading ``~`` is the user's home."""
+    from ftdemo.data.files import with_home
+
+    return with_home(text)
+
+
 @contextmanager
 def stop_on_ctrl_c() -> Iterator[Stop]:
     """Within this, Ctrl-C, SIGTERM or a closed terminal sets the event; a second Ctrl-C interrupts at once.

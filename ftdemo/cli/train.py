@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,20 +13,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftdemo.cli.recipe_options import RecipeCommand
-from ftdemo.cli.terminal import events_until_stopped, first_few, new_folder, plain_console, print_json, stop_on_ctrl_c
+from ftdemo.cli.terminal import (
+    UserPath,
+    events_until_stopped,
+    first_few,
+    name_or_path,
+    new_folder,
+    plain_console,
+    print_json,
+    stop_on_ctrl_c,
+)
 from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
 from ftdemo.training import distributed
 
 if TYPE_CHECKING:
-    from ftdemo.events import Event, Finished, Sampled, Started
+    from ftdemo.events import Event, Finished, Started
     from ftdemo.recipe import Recipe
     from ftdemo.runs.run import Run
 
 
 @click.command("train", cls=RecipeCommand)
-@click.argument("what", metavar="NAME|RECIPE.yaml", required=False)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run. Default: runs/<method>-<time>.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue a run that was stopped.")
+@click.argument("what", metavar="NAME|RECIPE.yaml", type=name_or_path, required=False)
+@click.option("--out", type=UserPath(), help="Folder for the run. Default: runs/<method>-<time>.")
+@click.option("--resume", type=UserPath(), metavar="RUN", help="Continue a run that was stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 @click.option("--show", is_flag=True, help="Print the recipe in full, without training.")
 def train_command(
@@ -76,7 +86,8 @@ def _what_is_saved(out: Path) -> str:
 
     if not out.exists():
         return "No step was taken, so nothing is saved."
-    resume = f" Continue it: ftdemo train --resume {out}" if (out / checkpoint.FILE).exists() else ""
+    command = shlex.join(["ftdemo", "train", "--resume", str(out)])
+    resume = f" Continue it: {command}" if (out / checkpoint.FILE).exists() else ""
     return f"The run is saved in {out}.{resume}"
 
 
@@ -100,10 +111,9 @@ def _draw(events: Iterator[Event], out: Path) -> None:
     """Show a progress bar with loss, speed and time left; then scores and one answer, before and after."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ftdemo.events import Evaluated, Finished, Sampled, Started, Step
+    from ftdemo.events import Evaluated, Finished, Started, Step
 
     console = plain_console()
-    samples: list[Sampled] = []
     finished: Finished | None = None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -113,8 +123,6 @@ def _draw(events: Iterator[Event], out: Path) -> None:
                 case Started():
                     _print_started(event, progress.console.print)
                     progress.update(task, total=event.total_steps, description="answering held-out prompts")
-                case Sampled():
-                    samples.append(event)
                 case Step():
                     speed = f"{event.tokens_per_second:.0f} tokens/s"
                     progress.update(task, completed=event.step, description=f"loss {event.loss:.3f}  {speed}")
@@ -124,7 +132,7 @@ def _draw(events: Iterator[Event], out: Path) -> None:
                 case Finished():
                     finished = event
     if finished:
-        _print_finished(finished, samples, out, console.print)
+        _print_finished(finished, out, console.print)
 
 
 def _print_started(event: Started, echo: Callable[..., None]) -> None:
@@ -135,6 +143,8 @@ def _print_started(event: Started, echo: Callable[..., None]) -> None:
     echo(f"{event.device}, {event.dtype}, {event.attention} attention")
     if "lr" in event.reasons:
         echo(f"learning rate {event.lr:g}, {event.reasons['lr']}")
+    for note in event.notes:
+        echo(f"Note: {note}", style="yellow")
     if event.dropped_rows:
         dropped = first_few(event.dropped_rows)
         echo(f"max_length leaves nothing to train in examples {dropped}: dropped", style="yellow")
@@ -151,13 +161,16 @@ def _examples_have(count: int) -> str:
     return "example has" if count == 1 else "examples have"
 
 
-def _print_finished(finished: Finished, samples: list[Sampled], out: Path, echo: Callable[..., None]) -> None:
+def _print_finished(finished: Finished, out: Path, echo: Callable[..., None]) -> None:
     from rich.text import Text
 
+    from ftdemo.runs.run import Run
+
+    run = Run.load(out)
     speed = f"{finished.steps} steps in {finished.seconds:.0f} s, {finished.tokens_per_second:.0f} tokens/s"
     echo(f"{finished.status}: {speed}")
-    if len(samples) == 2 and samples[1].answers:
-        before, after = samples
+    before, after = run.samples()  # of a run that was resumed, too; and whatever was answered in between
+    if before and after and after.answers:
         longest = max(map(len, after.scores), default=0)
         for name, value in after.scores.items():
             echo(f"  {name:<{longest}} {before.scores[name]:.2f} -> {value:.2f}")
@@ -165,5 +178,17 @@ def _print_finished(finished: Finished, samples: list[Sampled], out: Path, echo:
         for when, sample in (("before: ", before), ("after:  ", after)):
             echo(Text.assemble((when, "dim"), sample.answers[0].text))
         echo()
-    done = f"Saved in {out}. Evaluate it: ftdemo evaluate {out}. Chat with it: ftdemo chat {out}"
-    echo(done, soft_wrap=True)  # a command that is broken into lines could not be copied
+    click.echo(f"Saved in {out}.{_next_commands(run)}")
+
+
+def _next_commands(run: Run) -> str:
+    """What can be done with the run: shell commands, ready to be copied."""
+    from ftdemo.events import Started
+
+    folder = str(run.folder)
+    started = next(event for event in run.events if isinstance(event, Started))
+    evaluate = shlex.join(["ftdemo", "evaluate", folder])
+    if not started.heldout_examples and run.recipe.sample_prompts:  # the run's own data has nothing to evaluate on
+        evaluate += " --data FILE"
+    chat = "" if run.labels else f" Chat with it: {shlex.join(['ftdemo', 'chat', folder])}"
+    return f" Evaluate it: {evaluate}{chat}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftdemo.cli.terminal import events_until_stopped, plain_console, stop_on_ctrl_c
+from ftdemo.cli.terminal import UserPath, events_until_stopped, plain_console, stop_on_ctrl_c
 from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _HOST, _PORT = "127.0.0.1", 7861
 
 
 @click.command("workflow")
-@click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
+@click.argument("plan", metavar="PLAN.yaml", type=UserPath())
 @click.option("--step", metavar="NAME", help="Run only this step: check, split, train, evaluate, ab or release.")
 @click.option("--again", is_flag=True, help="Run unchanged steps again.")
 @click.option("--json", "as_json", is_flag=True, help="Print each step as a line of JSON.")
@@ -54,7 +55,7 @@ def _as_dict(done: Done) -> dict[str, Any]:
 def _print_step(done: Done, plan: Path) -> None:
     when = "" if done.again else " (unchanged)"
     if waiting := done.result.get("waiting"):
-        click.echo(f"{done.step:<9} {waiting.removesuffix('`')} {plan}`")
+        click.echo(f"{done.step:<9} {waiting}: {shlex.join(['ftdemo', 'judge', str(plan)])}")
         return
     click.echo(f"{done.step:<9} {_as_text(done.result)}{when}")
 
@@ -70,7 +71,7 @@ def _value(value: Any) -> str:
 
 
 @click.command("judge")
-@click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
+@click.argument("plan", metavar="PLAN.yaml", type=UserPath())
 @click.option("--host", default=_HOST, show_default=True, help="Address to listen on.")
 @click.option("--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
 def judge_command(plan: Path, host: str, port: int) -> None:
@@ -88,6 +89,6 @@ def judge_command(plan: Path, host: str, port: int) -> None:
     def build() -> Any:
         from ftdemo.ui.ab_test_page import judging_page
 
-        return judging_page(folder)
+        return judging_page(folder, shlex.join(["ftdemo", "workflow", str(plan)]))
 
     server.serve(lambda: server.page_app(build), host, port)

@@ -20,6 +20,7 @@ from ftdemo.comparison import ab_test
 from ftdemo.data import Row, examine, stream_rows
 from ftdemo.data.atomic import atomic_write, require_place
 from ftdemo.data.check import CHANGES, check_file
+from ftdemo.data.files import with_home
 from ftdemo.data.split import choose_heldout
 from ftdemo.errors import DataError, RecipeError, UsageError, first_problem, writing
 from ftdemo.evaluation.evaluate import evaluate_before_and_after, main_score, score, with_interval
@@ -68,7 +69,7 @@ class WorkflowPlan(BaseModel):
         except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
             reason = getattr(error, "strerror", None) or "not a YAML mapping"
             raise RecipeError(f"{path}: {reason}.", "A plan has `data: FILE` at least, one key a line.") from None
-        places = {key: path.parent / value for key, value in plan if isinstance(value, Path)}
+        places = {key: path.parent / with_home(str(value)) for key, value in plan if isinstance(value, Path)}
         return plan.model_copy(update=places)
 
     @property
@@ -296,7 +297,7 @@ def _ab(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     if plan.judge == "person":
         judgements = ab_test.read_judgements(plan.out)
         if len(judgements) < len(rows):
-            yield {"waiting": f"{len(judgements)} of {len(rows)} pairs are judged: `ftdemo judge`"}
+            yield {"waiting": f"{len(judgements)} of {len(rows)} pairs are judged"}
             return
         wins = [judgements[number] for number in sorted(judgements)]
     else:

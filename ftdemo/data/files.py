@@ -53,6 +53,11 @@ class Broken:
         self.reason = reason
 
 
+def with_home(path: str) -> str:
+    """A path as it was typed, with the user's home in place of a ``~`` that begins it."""
+    return f"{Path.home()}{path[1:]}" if path == "~" or path.startswith("~/") else path  # ~$a.csv is another file
+
+
 def suffix_of(text: str) -> str:
     """The ending that a file with this text should have, for text that somebody pasted."""
     first, _, rest = text.lstrip().partition("\n")

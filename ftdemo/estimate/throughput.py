@@ -61,7 +61,8 @@ def measure_throughput(recipe: Recipe, *, evaluate: bool = True, steps: int = _S
         FtdemoError: If the recipe cannot be carried out.
     """
     few = _TEXTS if recipe.starts_new else 2 * _ROWS
-    brief = recipe.with_settings({"examples": few, "epochs": 50, "max_steps": steps, "eval_every": None})
+    length = {"examples": few, "epochs": 50, "max_steps": steps, "eval_every": None, "patience": None}
+    brief = recipe.with_settings(length)
     prepare(brief)  # what is imported on the way is imported once
     began = time.perf_counter()
     learner = prepare(brief)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import AnyPrompt, Row, Trial, Turn
 from ftdemo.data.tokenize import render
-from ftdemo.errors import UsageError
+from ftdemo.errors import FtdemoError, ModelError, UsageError, first_line
 from ftdemo.events import Answer
 from ftdemo.models.layers import hook_head_input, precision
 
@@ -69,14 +69,18 @@ def prompt_of(row: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, s
 def stream_reply(
     model: Any, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, max_new_tokens: int = REPLY_TOKENS
 ) -> Iterator[str]:
-    """The reply to a conversation, piece by piece as it is generated."""
+    """The reply to a conversation, piece by piece as it is generated. Close the iterator to end the reply.
+
+    Raises:
+        FtdemoError: If generation fails, after the pieces that were generated before.
+    """
     return _stream(model, tokenizer, render(turns, tokenizer, to_be_answered=True), max_new_tokens)
 
 
 def stream_continuation(
     model: Any, tokenizer: PreTrainedTokenizerBase, opening: str, *, max_new_tokens: int = REPLY_TOKENS
 ) -> Iterator[str]:
-    """The continuation of a text, piece by piece as it is generated."""
+    """The continuation of a text, piece by piece as it is generated. Errors and closing are as in `stream_reply`."""
     return _stream(model, tokenizer, opening, max_new_tokens, add_special_tokens=True)
 
 
@@ -97,17 +101,38 @@ def _stream(
         raise UsageError(what, "Shorten it, or choose a model that reads more.")
     max_new_tokens = min(max_new_tokens, window - length)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    settings = {**_greedy(tokenizer, max_new_tokens), "streamer": streamer}
+    closed, failures = Event(), list[BaseException]()
+    settings = {**_greedy(tokenizer, max_new_tokens), **_ends(closed.is_set), "streamer": streamer}
 
     def generate() -> None:
-        with _inference(model):
-            model.generate(**inputs, **settings)
+        try:
+            with _inference(model):
+                model.generate(**inputs, **settings)
+        except BaseException as error:
+            failures.append(error)
+        finally:  # the reader waits for this mark, and `generate` sets it only where nothing fails
+            streamer.on_finalized_text("", stream_end=True)
 
     # `generate` returns only once it is done, so it fills the streamer from a thread of its own.
     thread = Thread(target=generate, daemon=True)
     thread.start()
-    yield from (piece for piece in streamer if piece)
-    thread.join()
+    try:
+        yield from (piece for piece in streamer if piece)
+    finally:
+        closed.set()
+        thread.join()
+    for error in failures:
+        raise _explained(error) from error
+
+
+def _explained(error: BaseException) -> FtdemoError:
+    """What ended a reply, as an error that every command and demo can show."""
+    if isinstance(error, FtdemoError):
+        return error
+    return ModelError(
+        f"The model could not finish its answer: {first_line(error)}.",
+        "Try a shorter message. If that does not help, the model or its tokenizer may be damaged.",
+    )
 
 
 def _generate(
@@ -131,14 +156,18 @@ def _generate(
         )
         return [next(answers) if fit else ("", False) for fit in fits]
     max_new_tokens = min(max_new_tokens, _window(model) - inputs["input_ids"].shape[1])
-    ends = (
-        {"stopping_criteria": [lambda ids, _scores: ids.new_full(ids.shape[:1], until(), dtype=bool)]} if until else {}
-    )
     with _inference(model):
-        output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens), **ends)
+        output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens), **_ends(until))
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
     stops = [tokenizer.eos_token_id in ids for ids in new]
     return list(zip(tokenizer.batch_decode(new, skip_special_tokens=True), stops, strict=True))
+
+
+def _ends(until: Callable[[], bool] | None) -> dict[str, Any]:
+    """The setting that ends generation once `until` is true."""
+    if until is None:
+        return {}
+    return {"stopping_criteria": [lambda ids, _scores: ids.new_full(ids.shape[:1], until(), dtype=bool)]}
 
 
 @contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftdemo.errors import RecipeError
+from ftdemo.errors import RecipeError, first_line
 from ftdemo.methods.losses import next_token_loss
 from ftdemo.methods.method import Method, MethodSettings
 from ftdemo.methods.start import frozen
 from ftdemo.models.layers import adapted_layers, use_fused_adapters
-from ftdemo.models.shapes import count_lora
+from ftdemo.models.shapes import count_lora, named_matrices, targets_as_text
 
 LORA_KEYS = frozenset({"rank", "alpha", "rank_stabilized", "lr_ratio", "targets"})
 """What a recipe decides of a LoRA adapter."""
@@ -56,18 +56,16 @@ def with_adapter(model: Any, config: Any, recipe: MethodSettings) -> Any:
     """The model, frozen, with the adapter of PEFT's that a configuration describes.
 
     Raises:
-        RecipeError: If the targets name no matrix of the model.
+        RecipeError: If the targets name no matrix of the model, or one that PEFT gives no adapter.
     """
-    import torch
     from peft import get_peft_model
 
+    named_matrices(model, recipe.targets)
     try:
         return get_peft_model(model, config)
-    except ValueError:
-        layers = [name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)]
-        names = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
-        what = f"`targets` is {recipe.targets!r}, which names no matrix of this model."
-        raise RecipeError(what, f"Use all-linear, or some of: {names}.") from None
+    except ValueError as error:
+        what = f"`targets` is {targets_as_text(recipe.targets)}, but PEFT puts no adapter there: {first_line(error)}."
+        raise RecipeError(what, "Use all-linear, or leave that matrix out of `targets`.") from None
 
 
 LORA = Method(

@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ftdemo.data.atomic import atomic_write, require_space
-from ftdemo.errors import ModelError, StorageError, as_os_error, system_reason
+from ftdemo.data.files import with_home
+from ftdemo.errors import ModelError, StorageError, as_os_error, first_line, system_reason
 from ftdemo.models.catalog import BUNDLED_MODELS, CATALOG, Model
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ _SMOLLM2_HELP = (
 _SMOLLM2_BYTES = 550e6
 """Its weights in float32, and its tokenizer."""
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SOURCE_FILE = "source.json"
 
 _making = threading.RLock()
@@ -81,7 +84,8 @@ def cache_folder() -> Path:
     """Where converted models are kept: ``FTDEMO_CACHE``, or the user's cache folder."""
     from platformdirs import user_cache_path
 
-    return Path(os.environ.get("FTDEMO_CACHE") or user_cache_path("ftdemo"))
+    named = os.environ.get("FTDEMO_CACHE")
+    return Path(with_home(named)) if named else user_cache_path("ftdemo")
 
 
 @one_at_a_time
@@ -97,11 +101,44 @@ def resolve(model: str) -> Source:
     """
     if model in _BUILT_IN:
         return _BUILT_IN[model]()
-    folder = Path(model).expanduser()
+    folder = _folder_of(model)
+    return _from_folder(folder, name=folder.name, origin="local folder") if folder else _from_hub(model)
+
+
+def resolve_base(recorded: str, owner: Path, base: str | None = None) -> Source:
+    """Find the base of a run or of an adapter.
+
+    Args:
+        recorded: The base that it names.
+        owner: The folder of the run or the adapter.
+        base: Where the user says that the base is, if they do.
+
+    Raises:
+        ModelError: If it is not there. Unless the user has named a place, the error says how.
+        StorageError: If a converted model cannot be written.
+    """
+    try:
+        return resolve(base or recorded)
+    except ModelError as error:
+        if base:
+            raise
+        what = f"{owner} needs its base, {recorded}, which cannot be found. {error.what}"
+        raise ModelError(what, "If the base has moved, name its folder or Hub id with `--base`.") from None
+
+
+def _folder_of(model: str) -> Path | None:
+    """A model's folder; None where there is none and the name is a Hub id.
+
+    Raises:
+        ModelError: If it is neither a folder nor a Hub id.
+    """
+    folder = Path(with_home(model))
     if folder.is_dir():
-        return _from_folder(folder, name=folder.name, origin="local folder")
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return _from_hub(model)
+        return folder
+    if folder.exists():
+        raise ModelError(f"{model} is a file, but a model is a folder.", "Name the folder that holds config.json.")
+    if _HUB_ID.fullmatch(model) and not model.startswith("."):
+        return None
     raise ModelError(
         f"No model called {model}: no such folder, and it is no Hub id.",
         f"Give {', '.join(_BUILT_IN)}, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
@@ -130,12 +167,33 @@ def configuration(model: str) -> Any:
     from transformers import AutoConfig
 
     quiet_transformers()
-    place = resolve(model).path if model in _BUILT_IN else str(Path(model).expanduser())
+    folder = Path(resolve(model).path) if model in _BUILT_IN else _folder_of(model)
     try:
-        return AutoConfig.from_pretrained(place, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder or model, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        what = f"{model}: no configuration of a model can be read there ({_first_line(error)})."
+        if folder is None:
+            raise _not_on_the_hub(model, error) from None
+        what = f"{model}: no configuration of a model can be read there ({first_line(error)})."
         raise ModelError(what, "Name a folder with a config.json, or a Hub id like owner/name.") from None
+
+
+def context_window(source: Source) -> int | None:
+    """The most tokens that a model can read at once, by its configuration; None where it has no limit, or is new.
+
+    Raises:
+        ModelError: If the configuration cannot be read.
+    """
+    if not source.path:
+        return None
+    config = configuration(source.path).get_text_config()
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions and config.model_type in _POSITIONS_AFTER_PADDING:
+        positions -= config.pad_token_id + 1
+    return positions
+
+
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "data2vec-text")
+"""Models that number positions from the padding token's number plus one, so that fewer are left."""
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
@@ -150,7 +208,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        what = f"{source.name}: its tokenizer cannot be read ({_first_line(error)})."
+        what = f"{source.name}: its tokenizer cannot be read ({first_line(error)})."
         raise ModelError(what, "The folder should hold tokenizer.json and tokenizer_config.json.") from None
     return tokenizer
 
@@ -189,7 +247,15 @@ def load_ready(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         ModelError: If it is not to be had, or is no such model.
         StorageError: If a converted model cannot be written.
     """
-    source = resolve(model)
+    return load_found(resolve(model))
+
+
+def load_found(source: Source) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model that was found, ready to answer, and its tokenizer.
+
+    Raises:
+        ModelError: If the files cannot be read, or hold no such model.
+    """
     return load_saved(source).train(False), load_tokenizer(source)
 
 
@@ -280,7 +346,7 @@ def with_random_weights(source: Source, labels: Sequence[str], tokenizer: PreTra
     try:
         model: Any = kind.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     except ValueError as error:
-        what = f"{source.name}: no {'classifier' if labels else 'language model'} of this kind ({_first_line(error)})."
+        what = f"{source.name}: no {'classifier' if labels else 'language model'} of this kind ({first_line(error)})."
         raise ModelError(what, "Use minilm to classify, smollm2 for text.") from None
     random: PreTrainedModel = model.float()
     return random
@@ -307,7 +373,7 @@ def _load(kind: Any, source: Source, what: str, **settings: Any) -> PreTrainedMo
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
-            f"{source.name}: no {what} can be loaded from it ({_first_line(error)}).",
+            f"{source.name}: no {what} can be loaded from it ({first_line(error)}).",
             "The folder should hold config.json and *.safetensors of such a model.",
         ) from None
     return model
@@ -430,10 +496,18 @@ def _from_hub(hub_id: str) -> Source:
     try:
         folder = snapshot_download(hub_id, allow_patterns=_HUB_FILES)
     except Exception as error:  # the Hub client raises a dozen unrelated kinds; each means: not to be had
-        helps = {_SMOLLM2.hub_id: _SMOLLM2_HELP, _MINILM.hub_id: _MINILM_HELP}
-        remedy = helps.get(hub_id, "Check the id and the connection, or give a folder.")
-        raise ModelError(f"{hub_id} could not be fetched from the Hub ({_first_line(error)}).", remedy) from None
+        raise _not_on_the_hub(hub_id, error) from None
     return _from_folder(Path(folder), name=hub_id, origin="Hugging Face Hub")
+
+
+def _not_on_the_hub(hub_id: str, error: Exception) -> ModelError:
+    helps = {_SMOLLM2.hub_id: _SMOLLM2_HELP, _MINILM.hub_id: _MINILM_HELP}
+    if hub_id in helps:
+        return ModelError(f"{hub_id} could not be fetched from the Hub ({first_line(error)}).", helps[hub_id])
+    return ModelError(
+        f"There is no folder {hub_id} here, and the model could not be fetched from the Hub ({first_line(error)}).",
+        "Check the path if you mean a folder; for a Hub id, check its spelling and the connection.",
+    )
 
 
 def _from_folder(folder: Path, name: str, origin: str, licence: str | None = None, corpus: str | None = None) -> Source:
@@ -464,10 +538,6 @@ def _hash_weights(folder: Path) -> str:
         with path.open("rb") as file:
             hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _first_line(error: Any) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 _BUILT_IN: dict[str, Callable[[], Source]] = {

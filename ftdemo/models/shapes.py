@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _EXPERT_MATRICES = ("gate_proj", "up_proj", "gate_up_proj", "down_proj", "w1", "w2", "w3")
 """Names of an expert's matrices, whether each is a layer of its own or all experts' are stacked in one tensor."""
+_TARGET_NAMES = re.compile(r"[\w.]+(\s*,\s*[\w.]+)*")
+"""Names of matrices, separated by commas. Any other text is ``all-linear`` or a regular expression."""
+_HOW_TO_TARGET = (
+    r"Separate several names by commas. A regular expression has to match a whole name, as .*\.q_proj does."
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,24 @@ class Matrix:
     def full_rank(self) -> int:
         """The largest rank that a matrix of this shape can have."""
         return min(self.d_in, self.d_out)
+
+
+def as_targets(text: str) -> str | tuple[str, ...]:
+    """Targets that were written as one text: ``q_proj`` or ``q_proj, v_proj`` are names, anything else is a pattern.
+
+    Returns:
+        The names; or the text itself, which is ``all-linear`` or a regular expression.
+
+    Raises:
+        ValueError: If it is neither a list of names nor a regular expression.
+    """
+    if _TARGET_NAMES.fullmatch(text.strip()):
+        return tuple(name.strip() for name in text.split(","))
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"no regular expression ({error})") from None
+    return text
 
 
 def count_all(model: Any, _targets: str | Sequence[str], _rank: int) -> int:
@@ -85,10 +108,11 @@ def targeted_matrices(model: Any, targets: str | Sequence[str], rank: int) -> li
 
     Args:
         model: Any transformers model; its weights are not read.
-        targets: As PEFT reads them. ``all-linear`` is every linear layer except the output head; a list names layers
-            by their whole names or the ends of these; any other string is a regular expression for a layer's whole
-            name. Embeddings may be named, too. Matrices that a model keeps outside layers (XLNet's attention) are
-            left out. Mamba's ``out_proj`` counts, though PEFT refuses to train it.
+        targets: As PEFT reads them, except that `as_targets` reads a text first. ``all-linear`` is every linear layer
+            except the output head; a list names layers by their whole names or the ends of these; any other string is
+            a regular expression for a layer's whole name. Embeddings may be named, too. Matrices that a model keeps
+            outside layers (XLNet's attention) are left out. Mamba's ``out_proj`` counts, though PEFT refuses to train
+            it.
         rank: The rank of the update that each of them gets.
 
     Raises:
@@ -97,15 +121,38 @@ def targeted_matrices(model: Any, targets: str | Sequence[str], rank: int) -> li
             tensor: PEFT adapts some such stacks and leaves others alone.
     """
     _refuse_stacked_experts(model, targets)
+    matrices = named_matrices(model, targets)
+    _refuse_rank_outside(min(matrix.full_rank for matrix in matrices), rank)
+    return matrices
+
+
+def named_matrices(model: Any, targets: str | Sequence[str]) -> list[Matrix]:
+    """The matrices that the targets name, whatever else the model has: see `targeted_matrices`.
+
+    Raises:
+        RecipeError: If the targets name no matrix, or something that is not a matrix.
+    """
+    targets = _read(targets)
     head = model.get_output_embeddings() if _is_all_linear(targets) else None
     layers = _linear_layers(model) if _is_all_linear(targets) else dict(model.named_modules())
     named = {name: layer for name, layer in layers.items() if layer is not head and _names(targets, name)}
     if not named:
-        what = f"`targets` is {targets!r}, which names no matrix of this model."
-        raise RecipeError(what, f"Use all-linear, or a list of some of: {_last_names(model)}.")
-    matrices = [_matrix(name, layer, targets) for name, layer in named.items()]
-    _refuse_rank_outside(min(matrix.full_rank for matrix in matrices), rank)
-    return matrices
+        what = f"`targets` is {targets_as_text(targets)}, which names no matrix of this model."
+        raise RecipeError(what, f"Use all-linear, or some of: {_last_names(model)}. {_HOW_TO_TARGET}")
+    return [_matrix(name, layer, targets) for name, layer in named.items()]
+
+
+def _read(targets: str | Sequence[str]) -> str | Sequence[str]:
+    try:
+        return as_targets(targets) if isinstance(targets, str) else targets
+    except ValueError as error:
+        what = f"`targets` is {targets!r}, which is {error}."
+        raise RecipeError(what, f"Use all-linear or names of matrices. {_HOW_TO_TARGET}") from None
+
+
+def targets_as_text(targets: str | Sequence[str]) -> str:
+    """Targets as one text: names with commas between them, or a pattern."""
+    return targets if isinstance(targets, str) else ", ".join(targets) or "empty"
 
 
 def _is_all_linear(targets: str | Sequence[str]) -> bool:
@@ -118,11 +165,7 @@ def _names(targets: str | Sequence[str], name: str) -> bool:
         return True
     if not isinstance(targets, str):
         return any(name == target or name.endswith(f".{target}") for target in targets)
-    try:
-        return re.fullmatch(targets, name) is not None
-    except re.error as error:
-        what = f"`targets` is {targets!r}, which is no regular expression ({error})."
-        raise RecipeError(what, r"Use all-linear, a list of names, or an expression such as .*\.q_proj") from None
+    return re.fullmatch(targets, name) is not None
 
 
 def _linear_layers(model: Any) -> dict[str, Any]:
@@ -144,7 +187,8 @@ def _matrix(name: str, layer: Any, targets: str | Sequence[str]) -> Matrix:
         return Matrix(layer.in_features, layer.out_features)
     if isinstance(layer, Conv1D | torch.nn.Embedding):  # these keep the matrix as d_in x d_out
         return Matrix(*layer.weight.shape)
-    what = f"`targets` is {targets!r}, which also names {name}, and that is no matrix but a {type(layer).__name__}."
+    kind = type(layer).__name__
+    what = f"`targets` is {targets_as_text(targets)}, which also names {name}, and that is no matrix but a {kind}."
     raise RecipeError(what, "Use all-linear, or names that only linear layers have.")
 
 
@@ -154,10 +198,12 @@ def _refuse_stacked_experts(model: Any, targets: str | Sequence[str]) -> None:
     PEFT gives adapters to some such models' stacks, with twice the rank where two matrices are fused, and leaves
     others' alone.
     """
+    targets = _read(targets)
     for name, layer in model.named_modules():
         stacked = "Experts" in type(layer).__name__ and any(weight.ndim == 3 for weight in layer.parameters())
         if stacked and any(_names(targets, f"{name}.{matrix}") for matrix in _EXPERT_MATRICES):
-            what = f"`targets` is {targets!r}, which reaches into {name}, where the experts' matrices are stacked."
+            text = targets_as_text(targets)
+            what = f"`targets` is {text}, which reaches into {name}, where the experts' matrices are stacked."
             raise RecipeError(what, f"Use a list of layers outside the experts, some of: {_last_names(model)}.")
 
 

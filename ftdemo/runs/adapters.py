@@ -11,7 +11,7 @@ from typing import Any
 from ftdemo.data import Turn, load_splits
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import answer_rows, stream_reply
-from ftdemo.models.load import load_ready, one_at_a_time
+from ftdemo.models.load import load_found, one_at_a_time, resolve_base
 from ftdemo.runs.publish import last_logits
 from ftdemo.runs.run import Run
 
@@ -88,7 +88,7 @@ def load_adapter(folder: Path, base: str | None = None) -> tuple[Any, Any]:
 
     if not (folder / ADAPTER_WEIGHTS).exists():  # PEFT would take a pickle in its place
         raise UsageError(f"{folder} has no {ADAPTER_WEIGHTS}.", "Save the adapter as safetensors.")
-    model, tokenizer = load_ready(base or base_of(folder))
+    model, tokenizer = load_found(resolve_base("" if base else base_of(folder), folder, base))
     try:
         adapted = PeftModel.from_pretrained(model, folder)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from ftdemo.data import Turn
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import REPLY_TOKENS, stream_reply
 from ftdemo.models.catalog import CATALOG
-from ftdemo.models.load import load_ready
+from ftdemo.models.load import load_found, load_ready, resolve_base
 from ftdemo.runs.adapters import ADAPTER_CONFIG, base_of, load_adapter
 from ftdemo.runs.run import RECORD, Run
 
@@ -51,7 +52,8 @@ def open_chat_model(name: str, base: str | None = None) -> ChatModel:
         return ChatModel(*load_ready(name))
     run = Run.load(folder)
     if run.labels:
-        raise UsageError(f"{name} is a classifier, which does not chat.", f"Evaluate it: `ftdemo evaluate {name}`.")
+        command = shlex.join(["ftdemo", "evaluate", name])
+        raise UsageError(f"{name} is a classifier, which does not chat.", f"Evaluate it: {command}")
     return ChatModel(*run.load_model(base), run.reply_tokens)
 
 
@@ -66,7 +68,14 @@ def open_base_model(name: str, base: str | None = None) -> ChatModel:
         UsageError: If there is no such model.
         ModelError: If it cannot be loaded.
     """
-    return ChatModel(*load_ready(base or _base_of(name)))
+    recorded = _base_of(name)
+    return ChatModel(*load_found(resolve_base(recorded, Path(name), base)))
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a name leads to a run's adapter, or to one that PEFT or a page of the site has written."""
+    folder = Path(name)
+    return _is_adapter(folder) or ((folder / RECORD).exists() and Run.load(folder).recipe.is_low_rank)
 
 
 def _base_of(name: str) -> str:

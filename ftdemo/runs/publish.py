@@ -52,13 +52,16 @@ def release(
         test_old_skill: Whether to measure for the card what the model forgot.
 
     Raises:
-        UsageError: If the run has no adapter to release, or the folder exists.
+        UsageError: If the run has no adapter to release, or the folder exists; or if an adapter is wanted in another
+            number format than float32.
         StorageError: If it cannot be written.
     """
     require_place(out, "Name another folder with `--out`.")
     if form == "adapter" and not run.recipe.is_low_rank:
         raise UsageError(f"{run.folder} holds a whole model, no adapter.", "Release it with `--to merged`.")
-    kept = run_metrics.skill_kept(run, {}) if test_old_skill and not run.labels else None
+    if form == "adapter" and dtype != "float32":
+        raise UsageError(f"An adapter is written in float32, not {dtype}.", "Leave out `--dtype`.")
+    kept = run_metrics.skill_kept(run, {}, base) if test_old_skill and not run.labels else None
     with writing(out, _REMEDY), atomic_write(out) as new:
         new.mkdir()
         if form == "adapter":

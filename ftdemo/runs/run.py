@@ -93,11 +93,16 @@ class Run:
         trained = models.Source(name=self.folder.name, path=str(self.folder), origin="a run", sha256="")
         return models.load_saved(trained, self.labels).train(False), tokenizer
 
+    @property
+    def has_base(self) -> bool:
+        """Whether training started from a model that can be evaluated like the trained one."""
+        return self.recipe.weights != "random" and not self.recipe.is_classifier
+
     def load_base(self, base: str | None = None) -> tuple[Any, Any] | None:
         """The model before training and its tokenizer, or nothing if it was random."""
-        if self.recipe.weights == "random" or self.recipe.is_classifier:
+        if not self.has_base:
             return None
-        return models.load_ready(base or self.recipe.model)
+        return models.load_found(self._find_base(base))
 
     @property
     def reply_tokens(self) -> int:
@@ -115,6 +120,9 @@ class Run:
         """The classes of a classifier, in the order of its outputs."""
         return tuple(self.record.get("labels", ()))
 
+    def _find_base(self, base: str | None) -> models.Source:
+        return models.resolve_base(self.recipe.model, self.folder, base)
+
     @property
     def _dtype(self) -> Any:
         import torch
@@ -125,7 +133,7 @@ class Run:
         import torch
         from peft import PeftModel
 
-        source = models.resolve(base or self.recipe.model)
+        source = self._find_base(base)
         tokenizer = models.load_tokenizer(source)
         self._refuse_other_base(source, tokenizer)
         method = METHODS[self.recipe.method]

@@ -72,19 +72,25 @@ def _loss_outcomes(run: Run, model: Any, tokenizer: Any, rows: Sequence[AnyRow])
     return Outcomes.of_losses([*rows, recipe.train_on, recipe.max_length], losses)
 
 
-def skill_kept(run: Run, memory: Memo) -> dict[str, Any]:
-    """The old skill before and after training, and by which factor its loss rose; nothing of what began at random."""
-    return _skill_kept(run, memory)[0]
+def skill_kept(run: Run, memory: Memo, base: str | None = None) -> dict[str, Any]:
+    """The old skill before and after training, and by which factor its loss rose; nothing of what began at random.
+
+    Args:
+        run: The run.
+        memory: What was measured of bases before.
+        base: Where to take the base from, if not from where the run found it.
+    """
+    return _skill_kept(run, memory, base)[0]
 
 
-def _skill_kept(run: Run, memory: Memo) -> Metrics:
-    base = run.load_base()
-    if base is None:
+def _skill_kept(run: Run, memory: Memo, base: str | None = None) -> Metrics:
+    base_model = run.load_base(base)
+    if base_model is None:
         return {}, {}
-    rows = {"after": old_skill_rows(*run.load_model(), run.corpus)}
+    rows = {"after": old_skill_rows(*run.load_model(base), run.corpus)}
     key = ("old skill", run.record["model"]["sha256"])
     if key not in memory:
-        memory[key] = old_skill_rows(*base, run.corpus)
+        memory[key] = old_skill_rows(*base_model, run.corpus)
     rows["before"] = memory[key]
     found = {when: skill_estimates(*rows[when]) for when in ("before", "after")}
     outcomes = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import importlib.util
 import logging
 import os
@@ -222,9 +223,17 @@ def _listen(host: str, port: int) -> socket.socket:
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        what = f"{host}:{port} cannot be listened on: {error.strerror or error}."
-        raise ServerError(what, f"Another program may use it. Try another: `--port {port + 1}`.") from None
+    except (OSError, UnicodeError) as error:
+        code = getattr(error, "errno", None)
+        what = f"{host}:{port} cannot be listened on: {getattr(error, 'strerror', None) or error}."
+        raise ServerError(what, _LISTEN_ELSEWHERE.get(code, "Name an address of this machine with `--host`.")) from None
+
+
+_LISTEN_ELSEWHERE: dict[int | None, str] = {
+    errno.EADDRINUSE: "Another program uses it. Choose another port, or take any free one with `--port 0`.",
+    errno.EACCES: "It needs administrator rights. Choose a port from 1024 to 65535, or any free one with `--port 0`.",
+}
+"""What to do if the system refuses an address for one of these reasons."""
 
 
 def _warm_up() -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +126,8 @@ def explaining_lost_peers(run: Path) -> Iterator[None]:
         if "RANK" not in os.environ or isinstance(error, torch.OutOfMemoryError) or not named:
             raise
         message = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).split(". ")[0]
-        remedy = f"Resume from its last checkpoint: ftdemo train --resume {run}" if run.exists() else "Train again."
+        command = shlex.join(["ftdemo", "train", "--resume", str(run)])
+        remedy = f"Resume from its last checkpoint: {command}" if run.exists() else "Train again."
         raise TrainingError(
             f"Another process of this run has gone: {message}.",
             f"Look for its own error, or for what killed it: the system does when memory runs out. {remedy}",

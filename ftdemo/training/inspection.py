@@ -10,7 +10,7 @@ from ftdemo.data import Labelled, load_splits
 from ftdemo.data.tokenize import Example, Examples
 from ftdemo.errors import RecipeError
 from ftdemo.recipe import Recipe
-from ftdemo.training.prepare import encode_rows, source_and_tokenizer
+from ftdemo.training.prepare import encode_rows, source_and_tokenizer, within_window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 class Inspection:
     """Rows as a model reads them."""
 
+    recipe: Recipe
+    """With a `max_length` that the model can read."""
     examples: Examples
     tokenizer: PreTrainedTokenizerBase
+    notes: tuple[str, ...]
+    """What was changed in the recipe, a sentence each."""
 
     def spans(self, example: Example) -> Iterator[tuple[str, bool]]:
         """The example's text in pieces: what is read only, and what is trained."""
@@ -45,5 +49,6 @@ def inspect_recipe(recipe: Recipe) -> Inspection:
     splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
     if isinstance(next(iter(splits.train)), Labelled):
         raise RecipeError(f"{recipe.data} holds labels: no token has a loss, the label has.", "Inspect a chat or text.")
-    _source, tokenizer = source_and_tokenizer(recipe, splits)
-    return Inspection(encode_rows(splits.train, tokenizer, recipe), tokenizer)
+    source, tokenizer = source_and_tokenizer(recipe, splits)
+    recipe, notes = within_window(recipe, source)
+    return Inspection(recipe, encode_rows(splits.train, tokenizer, recipe), tokenizer, notes)

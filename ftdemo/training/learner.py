@@ -41,6 +41,8 @@ class Learner:
     attention: str
     reasons: dict[str, str]
     """Why the learning rate and the number format are what they are."""
+    notes: tuple[str, ...] = ()
+    """What was changed in the recipe because the model cannot do it, a sentence each."""
 
     @property
     def method(self) -> Method:

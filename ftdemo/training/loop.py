@@ -21,6 +21,7 @@ from ftdemo.recipe import Recipe
 from ftdemo.training import distributed, hardware
 from ftdemo.training.early_stop import TrainingState, is_out_of_patience, note_evaluation, restore_best
 from ftdemo.training.learner import Learner
+from ftdemo.training.notes import settings_without_effect
 from ftdemo.training.prepare import prepare
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def train(recipe: Recipe, learner: Learner | None = None, state: TrainingState |
     model, optimizer = _hand_over(learner, accelerator)
     start = None if state.step else _fingerprints(learner)
 
-    yield _started(learner, total_steps)
+    yield _started(learner, steps, total_steps)
     yield from _evaluate_if_due(learner, state, total_steps)  # a run that was stopped may have missed one
     for step in range(state.step + 1, total_steps + 1):
         if is_out_of_patience(learner, state):
@@ -248,7 +249,7 @@ def _nothing_moved(step: int, lr: float, grad_norm: float) -> TrainingError:
     )
 
 
-def _started(learner: Learner, total_steps: int) -> Started:
+def _started(learner: Learner, steps: int, total_steps: int) -> Started:
     examples = learner.train
     trainable = sum(weight.numel() for weight in learner.trainable.values())
     return Started(
@@ -268,4 +269,5 @@ def _started(learner: Learner, total_steps: int) -> Started:
         lr=learner.recipe.peak_lr,
         reasons=learner.reasons,
         baselines=entropies(examples, len(learner.tokenizer)) if examples.text_bytes else {},
+        notes=settings_without_effect(learner, steps),
     )

@@ -18,6 +18,7 @@ from ftdemo.models.layers import count_parameters
 from ftdemo.recipe import Recipe
 from ftdemo.training.hardware import pick_device, pick_dtype
 from ftdemo.training.learner import Learner
+from ftdemo.training.notes import refuse_patience_without_loss
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,8 @@ def prepare(recipe: Recipe) -> Learner:
     rows = load_rows(recipe)
     device = pick_device(recipe.device)
     examples = tokenize(rows, recipe)
+    recipe = examples.recipe
+    refuse_patience_without_loss(recipe, rows.splits, examples.heldout)
     number_format = pick_dtype(recipe.dtype, device)
     base = Base(recipe, examples.source, examples.tokenizer, number_format.dtype, device, rows.labels)
     model, attention = load_model(recipe, base, examples.train)
@@ -64,6 +67,7 @@ def prepare(recipe: Recipe) -> Learner:
         dtype=number_format.dtype,
         attention=attention,
         reasons={"lr": rate.reason, "dtype": number_format.reason},
+        notes=examples.notes,
     )
 
 
@@ -90,11 +94,15 @@ def load_rows(recipe: Recipe) -> LoadedRows:
 class Tokenized:
     """Rows as a model reads them."""
 
+    recipe: Recipe
+    """With a `max_length` that the model can read."""
     source: load.Source
     tokenizer: PreTrainedTokenizerBase
     train: Examples
     heldout: Examples
     row_hashes: RowHashes
+    notes: tuple[str, ...]
+    """What was changed in the recipe, a sentence each."""
 
 
 def tokenize(rows: LoadedRows, recipe: Recipe) -> Tokenized:
@@ -104,6 +112,7 @@ def tokenize(rows: LoadedRows, recipe: Recipe) -> Tokenized:
         FtdemoError: If there is no such model, or no row has a trained token within `max_length`.
     """
     source, tokenizer = source_and_tokenizer(recipe, rows.splits)
+    recipe, notes = within_window(recipe, source)
     trained = TrainingRows()
     train = encode_rows(trained.passing(rows.splits.train), tokenizer, recipe, rows.labels)
     if not train:
@@ -112,7 +121,16 @@ def tokenize(rows: LoadedRows, recipe: Recipe) -> Tokenized:
             "Raise `max_length`, or shorten the prompts.",
         )
     heldout = encode_rows(_evaluated(rows.splits, recipe), tokenizer, recipe, rows.labels)
-    return Tokenized(source, tokenizer, train, heldout, trained.with_heldout(rows.splits.heldout))
+    return Tokenized(recipe, source, tokenizer, train, heldout, trained.with_heldout(rows.splits.heldout), notes)
+
+
+def within_window(recipe: Recipe, source: load.Source) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with a `max_length` that its model can read, and a sentence if that is less than it says."""
+    window = load.context_window(source)
+    if window is None or recipe.max_length <= window:
+        return recipe, ()
+    note = f"`max_length` is {recipe.max_length:,}, but {recipe.model} reads at most {window:,} tokens: set to that."
+    return recipe.with_settings({"max_length": window}), (note,)
 
 
 def load_model(recipe: Recipe, base: Base, examples: Examples) -> tuple[Any, str]:

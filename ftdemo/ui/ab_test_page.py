@@ -21,11 +21,12 @@ say *even* when you would not mind either.
 _CHOICES = (("The left one", "a"), ("Even", "even"), ("The right one", "b"))
 
 
-def judging_page(folder: Path) -> gr.Blocks:
+def judging_page(folder: Path, command: str) -> gr.Blocks:
     """The page, ready to be served.
 
     Args:
         folder: The folder of the A/B test, with its pairs.
+        command: What to run once all pairs are judged.
 
     Raises:
         UsageError: If there are no pairs.
@@ -38,7 +39,7 @@ def judging_page(folder: Path) -> gr.Blocks:
         progress = f"{len(judged)} of {len(pairs)} pairs are judged."
         if not left:
             buttons = [gr.update(interactive=False)] * len(_CHOICES)
-            return (panels.status_line(f"{progress} Go on with: ftdemo workflow"), "", -1, *buttons)
+            return (panels.status_line(f"{progress} Continue with: {command}"), "", -1, *buttons)
         buttons = [gr.update(interactive=True)] * len(_CHOICES)
         return (panels.status_line(progress), _pair(left[0]), left[0]["number"], *buttons)
 

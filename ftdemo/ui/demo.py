@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ftdemo.errors import FtdemoError
+from ftdemo.errors import FtdemoError, first_line
 from ftdemo.ui import limits, panels
 from ftdemo.ui.sessions import Job, Outputs, Render, Sessions
 
@@ -18,6 +19,17 @@ ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 1, 
 """Settings of an event in which a model answers: one visitor at a time, whether or not another one trains."""
 FOLLOWS: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
 """Settings of an event that computes nothing itself."""
+
+
+def ended_with_a_sentence(pieces: Iterator[str]) -> Iterator[str]:
+    """The pieces of an answer; if it breaks off, the last piece says why and what to do."""
+    try:
+        yield from pieces
+    except FtdemoError as error:
+        yield f"\n\n{error.what} {error.remedy}"
+    except Exception as error:
+        logging.getLogger(__name__).exception("An answer broke off")
+        yield f"\n\nThe answer broke off: {first_line(error)}. Ask again, or train again."
 
 
 class Demo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,18 @@ def shell_command(recipe: Recipe) -> str:
     """The shell command that carries a recipe out."""
     usual = named(recipe.method, recipe.model)
     changed = recipe.model_dump(exclude_unset=True).items()
-    settings = [f" --set {key}={_in_shell(key, value)}" for key, value in changed if value != getattr(usual, key)]
-    model = "" if recipe.model == NAMED[recipe.method].model else f" --set model={recipe.model}"
-    return f"ftdemo train {recipe.method}{model}" + "".join(settings)
+    settings = {key: value for key, value in changed if value != getattr(usual, key)}
+    if recipe.model != NAMED[recipe.method].model:
+        settings = {"model": recipe.model, **settings}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={_as_setting(key, value)}")]
+    return shlex.join(["ftdemo", "train", recipe.method, *words])
 
 
-def _in_shell(key: str, value: Any) -> str:
-    """A setting's value as it is written in a shell; of a visitor's file the name alone."""
-    return Path(value).name if key == "data" else json.dumps(value).strip('"')
+def _as_setting(key: str, value: Any) -> str:
+    """A setting's value as the option ``--set`` reads it; of a visitor's file the name alone."""
+    if isinstance(value, str):  # not JSON: a text is taken as it is written
+        return Path(value).name if key == "data" else value
+    return ",".join(value) if isinstance(value, tuple) else json.dumps(value)
 
 
 def spectrum_chart(spectra: dict[str, dict[str, Any]]) -> str:

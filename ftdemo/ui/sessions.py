@@ -129,10 +129,12 @@ class Session:
             self._fail(f"This went wrong: {error}. Try again with other settings.", render)
             raise
         finally:
-            if run:
-                self._keep(run)
-            self.used_at = time.monotonic()
-            self.is_working = False
+            try:
+                if run:
+                    self._keep(run)
+            finally:  # whatever happens, the page must not wait for ever
+                self.used_at = time.monotonic()
+                self.is_working = False
             give_memory_back()  # now nobody waits for it
 
     def _keep(self, run: Path) -> None:

@@ -18,7 +18,7 @@ from ftdemo.recipe import Recipe, named
 from ftdemo.runs.run import Run
 from ftdemo.training.hardware import pick_device
 from ftdemo.ui import compute, limits, panels
-from ftdemo.ui.demo import STOPPING, Demo
+from ftdemo.ui.demo import STOPPING, Demo, ended_with_a_sentence
 from ftdemo.ui.job_queue import StopFile
 from ftdemo.ui.run_view import RunView, shell_command
 from ftdemo.ui.sessions import STOPPED_EARLY, Outputs
@@ -145,7 +145,7 @@ class TrainingDemo(Demo):
         history = [*history, {"role": "user", "content": message}, {"role": "assistant", "content": "…"}]
         yield "", history
         answer = ""
-        for piece in compute.stream_answer(str(folder), message):
+        for piece in ended_with_a_sentence(compute.stream_answer(str(folder), message)):
             answer += piece
             yield "", [*history[:-1], {"role": "assistant", "content": answer.replace("\n", "  \n")}]
 
@@ -162,7 +162,8 @@ class TrainingDemo(Demo):
         answers = {"before": "…", "after": "…"}
         for name in answers:
             answer = ""
-            for piece in compute.stream_answer(str(folder), question, before=name == "before"):
+            pieces = compute.stream_answer(str(folder), question, before=name == "before")
+            for piece in ended_with_a_sentence(pieces):
                 answer += piece
                 yield panels.before_and_after(question, **(answers | {name: answer}))
             answers[name] = answer

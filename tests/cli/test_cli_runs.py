@@ -118,6 +118,29 @@ def test_train_without_prompts_to_answer_ends_as_well(tmp_path: Path) -> None:
     assert Run.load(tmp_path / "run").record["scores"] == {"before": {}, "after": {}}
 
 
+def test_train_sums_up_scores_and_answers_however_often_prompts_were_answered(tmp_path: Path) -> None:
+    out = tmp_path / "a run"
+    done = shell(*arguments("train", "scratch", "--out", out, settings=(*TINY, "sample_every=1")))
+    assert done.exit_code == 0, done.output
+    assert len([event for event in Run.load(out).events if isinstance(event, Sampled)]) == 5
+    assert re.search(r"parsed +0\.\d\d -> [01]\.\d\d", done.stdout)
+    assert "before:" in done.stdout
+    assert "after:" in done.stdout
+    assert f"Evaluate it: ftdemo evaluate '{out}' Chat with it: ftdemo chat '{out}'" in done.stdout
+
+
+def test_train_suggests_only_commands_that_can_be_carried_out(probe_recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(probe_recipe.to_yaml(), encoding="utf-8")
+    classifier = shell("train", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
+    assert f"Evaluate it: ftdemo evaluate {tmp_path / 'run'}\n" in classifier.stdout
+    assert "ftdemo chat" not in classifier.stdout
+    few = write_rows(tmp_path / "few.jsonl", [{"prompt": "Open?", "completion": "Aye."}] * 3)
+    short = shell("train", "full", "--data", few, "--out", tmp_path / "short")
+    assert short.exit_code == 0, short.output
+    assert f"Note: Nothing is evaluated, because {few} has fewer than 10 examples." in short.stdout.replace("\n", "")
+    assert f"ftdemo evaluate {tmp_path / 'short'} --data FILE" in short.stdout
+
+
 # Ctrl-C and on
 
 
@@ -150,6 +173,7 @@ def test_resume_goes_on_with_a_run_that_was_stopped_and_only_once(stopped: tuple
     run = Run.load(out)
     assert done.stderr == ""
     assert "60/60" in done.stdout
+    assert re.search(r"parsed +0\.\d\d -> [01]\.\d\d", done.stdout)
     assert run.record["status"] == "completed"
     assert steps < run.record["steps"] == 60
     again = shell("train", "--resume", out)
@@ -502,6 +526,19 @@ def test_chat_refuses_what_is_neither_a_run_nor_a_model(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "none" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_chat_ends_with_a_sentence_if_the_model_cannot_answer(chat_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("the memory is full")
+
+    monkeypatch.setattr("transformers.GenerationMixin.generate", fail)
+    done = CliRunner().invoke(main, ["chat", str(chat_run.folder)], input="Where is my rope?\n")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: The model could not finish its answer: the memory is full.\nTry a shorter")
+    both = CliRunner().invoke(main, ["chat", "nano", "--against", str(chat_run.folder)], input="Where is my rope?\n")
+    assert both.exit_code == 1
+    assert "the memory is full" in both.stderr
 
 
 def test_chat_refuses_a_classifier(probe_run: Run) -> None:

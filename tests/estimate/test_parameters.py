@@ -192,7 +192,14 @@ def test_the_configuration_is_not_changed() -> None:
     assert SMOLLM2.to_dict() == before
 
 
-@pytest.mark.parametrize("targets", [["c_attn"], "q_proj", []])
+@pytest.mark.parametrize("targets", ["q_proj,v_proj", "q_proj , v_proj", r".*\.(q|v)_proj", ("q_proj", "v_proj")])
+def test_names_a_text_of_names_and_a_pattern_are_the_same_targets(targets: str | tuple[str, ...]) -> None:
+    counted = parameter_counts(CAUSAL["llama"], targets=targets)
+    assert counted == parameter_counts(CAUSAL["llama"], targets=["q_proj", "v_proj"])
+    assert parameter_counts(CAUSAL["llama"], targets="q_proj") == parameter_counts(CAUSAL["llama"], targets=["q_proj"])
+
+
+@pytest.mark.parametrize("targets", [["c_attn"], "c_attn", "c_attn, c_proj", "q_proj|v_proj", []])
 def test_targets_that_name_nothing_are_refused_with_those_that_are_there(targets: str | list[str]) -> None:
     with pytest.raises(RecipeError, match=r"(?s)`targets` is .*names no matrix.*all-linear.*q_proj"):
         parameter_counts(CAUSAL["llama"], targets=targets)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator
 from threading import Event, Thread
 from typing import Any
 
@@ -10,10 +11,10 @@ from peft.tuners.lora import dora
 
 from ftdemo.data import BUILT_IN, Row, Text, Turn, read_rows
 from ftdemo.data.tokenize import render
-from ftdemo.errors import UsageError
+from ftdemo.errors import DataError, FtdemoError, ModelError, UsageError
 from ftdemo.evaluation import generate
 from ftdemo.evaluation.evaluate import answer_and_score
-from ftdemo.evaluation.generate import answer_rows, stream_reply
+from ftdemo.evaluation.generate import answer_rows, stream_continuation, stream_reply
 from ftdemo.models.load import Source, load_causal_lm, load_ready
 from ftdemo.recipe import Recipe
 from ftdemo.runs.run import Run
@@ -67,6 +68,60 @@ def test_an_answer_ends_where_the_context_does(tiny: tuple[Any, Any], rows: list
     model.config = copy.copy(model.config)
     model.config.max_position_embeddings = asked + 3
     assert answer_rows(model, tokenizer, rows[:1], max_new_tokens=12) == answer_rows(*tiny, rows[:1], max_new_tokens=3)
+
+
+def test_a_stream_whose_generation_fails_ends_with_the_reason(
+    tiny: tuple[Any, Any], rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = tiny
+    forward, calls = model.forward, list[int]()
+
+    def fail_at_the_fourth_token(*inputs: Any, **settings: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise RuntimeError("out of memory\nand a long tail")
+        return forward(*inputs, **settings)
+
+    monkeypatch.setattr(model, "forward", fail_at_the_fourth_token)
+    with pytest.raises(ModelError) as failure:
+        list(stream_reply(model, tokenizer, rows[0].prompt, max_new_tokens=40))
+    assert failure.value.what == "The model could not finish its answer: out of memory."
+    assert "shorter message" in failure.value.remedy
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("error", [MemoryError(), SystemExit(3), DataError("This row.", "Change it.")])
+def test_whatever_ends_the_thread_that_generates_ends_the_stream(
+    error: BaseException, tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(tiny[0], "generate", fail)
+    with pytest.raises(FtdemoError, match=r"This row\.|MemoryError|3"):
+        list(stream_continuation(*tiny, "One windy Tuesday"))
+
+
+def test_a_stream_that_is_closed_ends_the_generation(
+    tiny: tuple[Any, Any], rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = tiny
+    forward, calls = model.forward, list[int]()
+
+    def counted(*inputs: Any, **settings: Any) -> Any:
+        calls.append(1)
+        return forward(*inputs, **settings)
+
+    monkeypatch.setattr(model, "forward", counted)
+    settings = generate._greedy(tokenizer, 10**6) | {"eos_token_id": None}  # it would write for hours
+    monkeypatch.setattr(generate, "_greedy", lambda *_: settings)
+    pieces = stream_reply(model, tokenizer, rows[0].prompt)
+    next(pieces)
+    assert isinstance(pieces, Generator)
+    pieces.close()
+    ended = len(calls)
+    answer_rows(model, tokenizer, rows[:1], until=lambda: True)
+    assert len(calls) == ended + 1
 
 
 def test_an_answer_says_whether_the_model_stopped_by_itself(smollm2: Source, tokenizer: Any) -> None:

@@ -173,9 +173,50 @@ def test_a_folder_whose_tokenizer_is_missing_is_refused(tmp_path: Path, tiny: mo
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_hub_that_does_not_answer_is_reported_with_a_remedy() -> None:
-    with pytest.raises(ModelError, match=r"(?s)owner/name could not be fetched.*connection"):
-        models.resolve("owner/name")
+@pytest.mark.parametrize("find", [models.resolve, models.configuration])
+def test_a_name_that_is_no_folder_and_not_on_the_hub_is_reported_as_both(find: Any) -> None:
+    with pytest.raises(ModelError) as refusal:
+        find("runs/base")
+    assert refusal.value.what.startswith("There is no folder runs/base here, and the model could not be fetched")
+    assert "Check the path if you mean a folder; for a Hub id, check its spelling" in refusal.value.remedy
+
+
+def test_a_folder_comes_before_a_hub_id_of_the_same_name(
+    tmp_path: Path, tiny: models.Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny.path, "owner/name")
+    assert models.resolve("owner/name").origin == "local folder"
+    assert models.configuration("owner/name").vocab_size == models.configuration(tiny.path).vocab_size
+
+
+@pytest.mark.parametrize("find", [models.resolve, models.configuration])
+def test_a_file_and_a_name_with_a_space_are_never_sent_to_the_hub(
+    find: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/model.gguf").touch()
+    with pytest.raises(ModelError, match=r"weights/model\.gguf is a file, but a model is a folder"):
+        find("weights/model.gguf")
+    with pytest.raises(ModelError, match="No model called my runs/base: no such folder"):
+        find("my runs/base")
+
+
+@pytest.mark.parametrize(
+    ("settings", "window"),
+    [
+        ({"model_type": "llama"}, 2048),
+        ({"model_type": "gpt2", "n_positions": 1024}, 1024),
+        ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
+        ({"model_type": "bloom"}, None),
+    ],
+)
+def test_the_context_window_is_what_the_configuration_says(
+    settings: dict[str, Any], window: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert models.context_window(models.Source("a", str(tmp_path), "here", "")) == window
 
 
 @pytest.mark.usefixtures("no_network")

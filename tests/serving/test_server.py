@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -17,9 +18,10 @@ from typing import Any
 import pytest
 from served import RUN_SECONDS, START_SECONDS, STOP_SECONDS, Server, start
 
-from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError
+from ftdemo.errors import STOPPED_BY_CTRL_C, ServerError, UsageError
 from ftdemo.runs.run import Run
-from ftdemo.serving.server import demo_app, demo_names, load_demo
+from ftdemo.serving.server import demo_app, demo_names, load_demo, serve
+from ftdemo.ui.limits import PUBLIC
 
 
 @pytest.fixture(scope="module")
@@ -272,8 +274,26 @@ def test_a_port_in_use_is_reported_and_another_named() -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
     assert done.returncode == 1
     assert f"127.0.0.1:{port} cannot be listened on" in done.stderr
-    assert "--port" in done.stderr
+    assert "Another program uses it. Choose another port, or take any free one with `--port 0`." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "what"),
+    [("127.0.0.1", 65535, "--port 0"), ("203.0.113.1", 0, "`--host`")],  # an address of no machine (RFC 5737)
+)
+def test_an_address_that_cannot_be_listened_on_is_refused_with_one_that_can(
+    host: str, port: int, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PUBLIC, "1")  # which a host like the second would set for all later tests
+    with contextlib.ExitStack() as stack:
+        if port:
+            stack.enter_context(socket.create_server((host, port)))
+        with pytest.raises(ServerError) as refusal:
+            serve(lambda: pytest.fail("the application was built"), host, port)
+    assert f"{host}:{port} cannot be listened on: " in refusal.value.what
+    assert what in refusal.value.remedy
+    assert "65536" not in str(refusal.value)
 
 
 def test_ctrl_c_ends_the_server_quietly_while_a_visitor_trains() -> None:

@@ -297,9 +297,26 @@ def test_a_classifiers_loss_is_that_of_its_labels(probe_recipe: Recipe) -> None:
 # What is refused
 
 
-def test_targets_that_are_not_in_the_model_are_refused_with_those_that_are(lora_recipe: Recipe) -> None:
-    with pytest.raises(RecipeError, match=r"(?s)`targets`.*all-linear.*q_proj"):
-        prepare(lora_recipe.with_settings({"targets": ["c_attn"]}))
+@pytest.mark.parametrize("method", ["lora", "dora", "vera"])
+@pytest.mark.parametrize("targets", [["c_attn"], "c_attn", "c_attn, c_proj", "q_proj|v_proj"])
+def test_targets_that_are_not_in_the_model_are_refused_with_those_that_are(
+    method: str, targets: str | list[str], lora_recipe: Recipe
+) -> None:
+    with pytest.raises(RecipeError, match=r"(?s)`targets` is .*names no matrix.*all-linear.*q_proj"):
+        prepare(lora_recipe.with_settings({"method": method, "targets": targets}))
+
+
+def test_targets_that_are_no_matrix_are_refused_by_name(lora_recipe: Recipe) -> None:
+    with pytest.raises(RecipeError, match=r"also names model\.layers\.0\.self_attn, .* a LlamaAttention"):
+        prepare(lora_recipe.with_settings({"targets": "q_proj, self_attn"}))
+
+
+def test_a_name_and_a_pattern_that_matches_it_train_the_same_matrices(lora_recipe: Recipe) -> None:
+    by_name, by_pattern = (
+        prepare(lora_recipe.with_settings({"targets": targets})) for targets in ("q_proj", r".*\.q_proj")
+    )
+    assert by_name.trainable.keys() == by_pattern.trainable.keys()
+    assert len(by_name.trainable) == 4  # A and B in each of two layers
 
 
 def test_a_rank_beyond_the_smallest_matrix_is_refused() -> None:

@@ -7,6 +7,7 @@ import errno
 import gzip
 import json
 import re
+import shlex
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,9 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from click.testing import CliRunner
 
+from ftdemo.cli.main import main
 from ftdemo.data import faults
 from ftdemo.errors import FtdemoError
 from ftdemo.recipe import named
@@ -25,6 +28,7 @@ from ftdemo.runs.run import Run
 from ftdemo.ui import compute, limits
 from ftdemo.ui.bounds import BoundedBody
 from ftdemo.ui.job_queue import JobQueue, StopFile
+from ftdemo.ui.run_view import shell_command
 from ftdemo.ui.sessions import Session
 from ftdemo.ui.training_demo import TrainingDemo, models_for
 from ftdemo.ui.user_data import LABELS_FILE, PAIRS_FILE, TEXTS_FILE, describe_rows, recipe_settings, user_file
@@ -112,6 +116,58 @@ def test_a_job_that_fails_is_reported_and_leaves_no_folder() -> None:
     assert "No data called nowhere.jsonl" in session.outputs[0]
     assert list(session.folder.iterdir()) == []
     session.remove()
+
+
+def test_an_answer_that_breaks_off_ends_with_a_sentence_in_its_place(
+    chat_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = chat_run.load_model()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("the memory is full")
+
+    monkeypatch.setattr(model, "generate", fail)
+    monkeypatch.setattr(compute, "_tuned", lambda _folder: (model, tokenizer))
+    monkeypatch.setattr(compute, "_untrained", lambda _model: (model, tokenizer))
+    demo = TrainingDemo("breaks", {"tiny": named("full", "tiny")})
+    monkeypatch.setattr(demo, "run_folder", lambda *_: chat_run.folder)
+    said = "The model could not finish its answer: the memory is full. Try a shorter message."
+    *_, (_message, history) = demo.chat("Where is my rope?", [], "", VISITOR)
+    assert history[-1]["role"] == "assistant"
+    assert said in history[-1]["content"]
+    *_, both = demo.ask_both("Where is my rope?", "", VISITOR)
+    assert both.count(said) == 2
+
+
+def test_an_error_that_nobody_foresaw_ends_an_answer_with_a_sentence_too(
+    chat_run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise KeyError("lost")
+
+    monkeypatch.setattr(compute, "_tuned", fail)
+    demo = TrainingDemo("breaks", {"tiny": named("full", "tiny")})
+    monkeypatch.setattr(demo, "run_folder", lambda *_: chat_run.folder)
+    *_, (_message, history) = demo.chat("Where is my rope?", [], "", VISITOR)
+    assert "The answer broke off: 'lost'. Ask again, or train again." in history[-1]["content"]
+    assert "An answer broke off" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"targets": "q_proj, v_proj", "lr": 1e-4},
+        {"targets": r".*\.(q|v)_proj", "eval_every": None},
+        {"data": "my rows #1.jsonl", "rank_stabilized": True, "optimizer": "adamw"},
+    ],
+)
+def test_the_command_that_a_demo_shows_repeats_the_recipe_in_a_shell(settings: dict[str, Any]) -> None:
+    recipe = named("lora", "tiny").with_settings(settings)
+    program, *words = shlex.split(shell_command(recipe))
+    assert program == "ftdemo"
+    done = CliRunner().invoke(main, [*words, "--show"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout == recipe.to_yaml()
 
 
 def test_a_full_disk_ends_a_visitors_job_with_a_sentence_and_lets_the_next_one_begin(
