@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ftdemo.site.number_tags import NUMBER
-from ftdemo.site.plugins import Plugin
+from ftdemo.site.plugins import Plugin, Verdict
 
 VERDICTS = ("confirmed", "refuted", "inconclusive")
 _CLAIM = re.compile(r'<claim id="(?P<id>[^"]+)" verdict="(?P<verdict>[^"]*)">(?P<text>.*?)</claim>', re.DOTALL)
@@ -37,22 +37,38 @@ def claim_problems(text: str, plugins: Sequence[Plugin]) -> Iterator[tuple[int, 
             yield from _unbound_statements(unbound, start, end)
 
 
-def show_claims(text: str) -> str:
-    """A page's text with the tags as HTML: the sentence, marked with its verdict."""
-    return _CLAIM.sub(
-        lambda match: f'<span class="claim" data-verdict="{match["verdict"]}">{match["text"]}</span>', text
-    )
+def show_claims(text: str, plugins: Sequence[Plugin], to_docs: str) -> str:
+    """A page's text with the tags as Markdown: each sentence with a link to the evidence for it.
+
+    Args:
+        text: The page's Markdown.
+        plugins: Have the verdicts.
+        to_docs: The path from the page's folder to ``docs``: ``../`` from a term's page.
+    """
+
+    def shown(match: re.Match[str]) -> str:
+        found = _verdict(match["id"], plugins)
+        if not found:
+            return match["text"]
+        # Not the verdict's word: "it did not rise" is what a reader is told of a claim that was refuted.
+        return f"{match['text']} [evidence]({to_docs}{found.page}){{ .evidence }}"
+
+    return _CLAIM.sub(shown, text)
+
+
+def _verdict(claim: str, plugins: Sequence[Plugin]) -> Verdict | None:
+    return next(filter(None, (plugin.verdict(claim) for plugin in plugins)), None)
 
 
 def _declared_wrongly(claim: str, declared: str, plugins: Sequence[Plugin]) -> str:
     """What is wrong with a declared verdict; nothing if it is the recorded one."""
-    recorded = next(filter(None, (plugin.verdict(claim) for plugin in plugins)), None)
+    recorded = _verdict(claim, plugins)
     if recorded is None:
         return f"there is no recorded claim `{claim}`. Name one as `experiment:id`."
     if declared not in VERDICTS:
         return f"`{declared}` is not a verdict. Declare one of: {', '.join(VERDICTS)}."
-    if declared != recorded:
-        return f"claim `{claim}` is {recorded}, but the sentence is declared {declared}. Correct the sentence."
+    if declared != recorded.word:
+        return f"claim `{claim}` is {recorded.word}, but the sentence is declared {declared}. Correct the sentence."
     return ""
 
 

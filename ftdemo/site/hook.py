@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ftdemo.errors import FtdemoError
 from ftdemo.site.check import check_site
 from ftdemo.site.claim_tags import show_claims
 from ftdemo.site.derive import derive
+from ftdemo.site.plugins import Plugin, load_plugins
 from ftdemo.site.project import Project
 
 _CHECKBOX = re.compile(r'(type="checkbox" id="__\w+") autocomplete="off"')
@@ -34,7 +36,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if "term" in page.meta:
         names = (page.meta["term"], page.meta.get("full_name"), *page.meta.get("aliases", ()))
         page.meta["tags"] = [name for name in names if name]
-    return show_claims(markdown)
+    to_docs = "../" * page.file.src_uri.count("/")
+    return show_claims(markdown, _plugins(Path(config.config_file_path).parent), to_docs)
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
@@ -42,9 +45,15 @@ def on_post_page(output: str, page: Any, config: Any) -> str:
     return _CHECKBOX.sub(r"\1", output.replace(' tabindex=""', ""))
 
 
+@lru_cache(maxsize=1)
+def _plugins(root: Path) -> list[Plugin]:
+    return load_plugins(Project(root))
+
+
 def on_pre_build(config: Any) -> None:
     """Check the pages and write what they include."""
     project = Project(Path(config.config_file_path).parent)
+    _plugins.cache_clear()  # a server builds again and again
     try:
         problems = check_site(project)
         derive(project)

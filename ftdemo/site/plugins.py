@@ -12,9 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import NamedTuple
 
 from ftdemo.errors import DataError
 from ftdemo.site.project import Project
+
+
+class Verdict(NamedTuple):
+    """What was found of a claim, and where that is shown."""
+
+    word: str
+    page: str
+    """The address of the page, seen from ``docs``: ``experiments.md#rank``, say."""
 
 
 class Plugin:
@@ -35,7 +44,7 @@ class Plugin:
         """The value of ``<data value="key">`` on a page; None if this plug-in does not have it."""
         return None
 
-    def verdict(self, key: str) -> str | None:
+    def verdict(self, key: str) -> Verdict | None:
         """The verdict on the claim ``<claim id="key">`` of a page; None if this plug-in does not have it."""
         return None
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from ftdemo.site.claim_tags import claim_problems, show_claims
-from ftdemo.site.plugins import Plugin
+from ftdemo.site.plugins import Plugin, Verdict
 from ftdemo.site.project import Project
 
 RESULTS = '--8<-- "runs/x/loss.html"\n\n'
 
 
 class Verdicts(Plugin):
-    def verdict(self, key: str) -> str | None:
-        return {"x:good": "confirmed", "x:bad": "refuted", "x:open": "inconclusive"}.get(key)
+    def verdict(self, key: str) -> Verdict | None:
+        word = {"x:good": "confirmed", "x:bad": "refuted", "x:open": "inconclusive"}.get(key)
+        return Verdict(word, "experiments.md#x") if word else None
 
 
 @pytest.fixture
@@ -87,6 +88,7 @@ def test_a_problem_names_its_line(plugins: list[Plugin]) -> None:
     assert [line for line, _what in claim_problems(page, plugins)] == [9]
 
 
-def test_readers_get_the_sentence_marked_with_its_verdict() -> None:
+def test_readers_get_the_sentence_with_a_link_to_the_evidence(plugins: list[Plugin]) -> None:
     page = '**<claim id="x:bad" verdict="refuted">It did\nnot.</claim>** More.'
-    assert show_claims(page) == '**<span class="claim" data-verdict="refuted">It did\nnot.</span>** More.'
+    shown = show_claims(page, plugins, "../")
+    assert shown == "**It did\nnot. [evidence](../experiments.md#x){ .evidence }** More."
