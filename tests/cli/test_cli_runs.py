@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -289,7 +290,7 @@ def test_a_path_is_printed_as_it_is(tmp_path: Path) -> None:
     out = tmp_path / "[bold]r[/x]:smile:"
     done = shell(*arguments("train", "scratch", "--out", out, settings=TINY))
     assert done.exit_code == 0, done.output
-    assert f"Saved in {out}. Evaluate it: ftdemo evaluate {out}." in done.stdout
+    assert f"Saved in {out}. Evaluate it: ftdemo evaluate {shlex.quote(str(out))} Chat with it:" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["file/run", "link", "n" * 300])
