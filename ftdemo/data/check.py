@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -379,14 +379,14 @@ def _findings_about_all(report: Report) -> Iterator[Finding]:
 
 
 def _findings_about_labels(
-    labels: Mapping[str, int], first_of_label: Mapping[str, int], heldout_labels: Iterable[str]
+    labels: Mapping[str, int], first_of_label: Mapping[str, int], heldout_labels: Mapping[str, int]
 ) -> Iterator[Finding]:
     """Findings about labels that are rare, nearly the same, or only among the rows to evaluate on."""
-    single = Finding("single_labels", "the only one with its label: it is trained on, and never evaluated on", _SETS)
-    alike = Finding(
-        "similar_labels", "the first with a label that is another only in its form: both are classes", _SETS
-    )
-    unknown = Finding("unknown_labels", "to evaluate on with a label that none of these has: evaluation stops", _SETS)
+    single = Finding("single_labels", "whose label no other has: trained on, and never evaluated on", _SETS)
+    says = "where a label appears that differs from an earlier one only in its form: both are trained as classes"
+    alike = Finding("similar_labels", says, _SETS)
+    says = "to evaluate on, with a label that no example here has: evaluation stops at the first"
+    unknown = Finding("unknown_labels", says, _SETS)
     forms: dict[str, str] = {}
     for label, number in first_of_label.items():
         if labels[label] == 1 and len(labels) > 1:
@@ -395,9 +395,9 @@ def _findings_about_labels(
         if other != label:
             alike.add(number, f"labels {other!r} and {label!r}")
     if labels:
-        for label in heldout_labels:
+        for label, count in heldout_labels.items():
             if label not in labels:
-                unknown.count += 1
+                unknown.count += count
                 unknown.examples.append(f"label {label!r}")
     yield from (single, alike, unknown)
 
@@ -439,15 +439,15 @@ class _Heldout:
     """Rows to evaluate on."""
 
     fingerprints: frozenset[int] = frozenset()
-    labels: tuple[str, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Path, columns: Mapping[str, str] | None) -> _Heldout:
         fingerprints: set[int] = set()
-        labels: dict[str, None] = {}
+        labels: Counter[str] = Counter()
         for seen in examine(path, columns):
             if not isinstance(seen.row, DataError):
                 fingerprints.add(fingerprint("\n".join(_prompt_and_answer(seen.row))))
             if isinstance(seen.row, Labelled):
-                labels[seen.row.label] = None
-        return cls(frozenset(fingerprints), tuple(labels))
+                labels[seen.row.label] += 1
+        return cls(frozenset(fingerprints), labels)
