@@ -128,7 +128,7 @@ class Spec(BaseModel):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Decision:
     """A claim and its verdict."""
 
     id: str
@@ -187,7 +187,7 @@ def find_experiments(folder: Path) -> dict[str, Experiment]:
     return {path.parent.name: Experiment(path.parent) for path in found}
 
 
-def decide(spec: Spec, runs: dict[str, Any], *, quick: bool = False) -> list[Finding]:
+def decide(spec: Spec, runs: dict[str, Any], *, quick: bool = False) -> list[Decision]:
     """The verdicts on an experiment's claims, given its runs: those on the quick form, or all others.
 
     Raises:
@@ -196,7 +196,7 @@ def decide(spec: Spec, runs: dict[str, Any], *, quick: bool = False) -> list[Fin
     return [_decide(claim, runs) for claim in spec.claims if claim.quick == quick]
 
 
-def as_record(findings: list[Finding]) -> list[dict[str, Any]]:
+def as_record(findings: list[Decision]) -> list[dict[str, Any]]:
     """Findings as plain values, with five digits."""
     return [{key: _rounded(value) for key, value in asdict(finding).items()} for finding in findings]
 
@@ -210,9 +210,9 @@ def claim_in_words(recorded: Mapping[str, Any]) -> str:
     return f"{with_interval(recorded, '.3g')}, {recorded['statistic']}"
 
 
-def _decide(claim: Claim, runs: dict[str, Any]) -> Finding:
+def _decide(claim: Claim, runs: dict[str, Any]) -> Decision:
     found = summarise(runs, claim.value, claim.minus, claim.over)
-    return Finding(
+    return Decision(
         claim.id,
         claim.says,
         found.value,

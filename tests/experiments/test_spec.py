@@ -11,8 +11,8 @@ import yaml
 from ftdemo.errors import RecipeError
 from ftdemo.experiments.spec import (
     Claim,
+    Decision,
     Experiment,
-    Finding,
     Spec,
     as_record,
     claim_in_words,
@@ -48,7 +48,7 @@ def claim(**settings: Any) -> Claim:
     return Claim(id="one", says="So it is.", value="low:loss", **settings)
 
 
-def decided(bound: Claim, low: list[float], high: list[float] | None = None) -> Finding:
+def decided(bound: Claim, low: list[float], high: list[float] | None = None) -> Decision:
     spec = Spec(**{**SPEC, "claims": [bound.model_dump(exclude_none=True)]})
     return decide(spec, runs(low, high or low))[0]
 
