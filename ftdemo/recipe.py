@@ -216,7 +216,8 @@ class Recipe(BaseModel):
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values, repeated = yaml.safe_load(text), _repeated_key(text)
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}.", "Check the path and its permissions.") from None
     except UnicodeDecodeError:
@@ -227,7 +228,20 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{line}: not valid YAML.", "Each line should read `key: value`.") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise RecipeError(f"{path}: a recipe is a mapping.", "Write one `key: value` a line, `rank: 8` say.")
+    if repeated:  # YAML takes the last one without a word
+        key, line = repeated
+        raise RecipeError(f"{path}:{line}: `{key}` is given twice.", "Give it once.")
     return values
+
+
+def _repeated_key(text: str) -> tuple[str, int] | None:
+    """The first key of a YAML mapping that was there before, and its line."""
+    root, seen = yaml.compose(text, Loader=yaml.SafeLoader), set()
+    for key, _value in root.value if isinstance(root, yaml.MappingNode) else ():
+        if key.value in seen:
+            return str(key.value), key.start_mark.line + 1
+        seen.add(key.value)
+    return None
 
 
 def _explain(error: ValidationError) -> RecipeError:

@@ -185,6 +185,14 @@ def test_targets_that_are_no_regular_expression_are_refused() -> None:
     assert "no regular expression (nothing to repeat" in refusal.value.what
 
 
+def test_a_key_that_a_file_gives_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("rank: 8\nalpha: 16\nrank: 16\n", encoding="utf-8")
+    with pytest.raises(RecipeError) as refusal:
+        Recipe.from_yaml(file)
+    assert refusal.value.what == f"{file}:3: `rank` is given twice."
+
+
 def test_a_tilde_in_a_file_is_the_users_home(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text("data: ~/mine.jsonl\nmodel: ~/model\n", encoding="utf-8")

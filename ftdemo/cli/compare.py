@@ -137,10 +137,11 @@ def _refuse_without_effect(
 
     for key in changes:
         if key == "data":
-            raise UsageError("compare takes its data as an argument, not as `data`.", "ftdemo compare FILE")
+            what = "`data` has no effect, because compare takes its data as an argument."
+            raise UsageError(what, "Name it like `ftdemo compare FILE`.")
         if key in context.params:
-            raise UsageError(f"`{key}` of the recipe follows from --{key} here.", f"Give --{key}.")
-        if not set(TUNED) & set(chosen):
+            raise UsageError(f"`{key}` has no effect: compare has an option --{key}.", f"Use --{key} without --set.")
+        if key not in _OF_ALL and not set(TUNED) & set(chosen):
             raise UsageError(f"`{key}` has no effect, because nothing is fine-tuned.", _ADD.format("fine-tuning"))
     is_search_set = context.get_parameter_source("search") is click.core.ParameterSource.COMMANDLINE
     for option, is_set in (("--documents", documents is not None), ("--search", is_search_set)):
@@ -149,6 +150,8 @@ def _refuse_without_effect(
 
 
 _ADD = "Leave it out, or add {} to `--approaches`."
+_OF_ALL = ("examples", "answer_tokens")
+"""Keys of the recipe that all approaches read: the examples that prompts may show, and the length of an answer."""
 
 
 def _result_of(events: Iterator[Event | Measured | Comparison], task: Task) -> Comparison | None:

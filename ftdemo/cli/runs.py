@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -151,5 +152,6 @@ def export_command(
     click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")
     difference = f"{done.largest_difference:.1g} (largest logit: {done.largest_logit:.0f})"
     click.echo(f"Loaded by plain libraries, its logits differ from the run's by at most {difference}.")
-    command = shlex.join(["hf", "upload", f"OWNER/{out.resolve().name}", str(out)])
+    name = re.sub(r"[^\w.-]+", "-", out.resolve().name)  # what the Hub allows in a name
+    command = shlex.join(["hf", "upload", f"OWNER/{name}", str(out)])
     click.echo(f"Upload it: {command}")

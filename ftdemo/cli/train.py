@@ -178,11 +178,11 @@ def _print_finished(finished: Finished, out: Path, echo: Callable[..., None]) ->
         for when, sample in (("before: ", before), ("after:  ", after)):
             echo(Text.assemble((when, "dim"), sample.answers[0].text))
         echo()
-    click.echo(f"Saved in {out}.{_next_commands(run)}")
+    click.echo("\n".join([f"Saved in {out}.", *_next_commands(run)]))
 
 
-def _next_commands(run: Run) -> str:
-    """What can be done with the run: shell commands, ready to be copied."""
+def _next_commands(run: Run) -> Iterator[str]:
+    """What can be done with the run: a line for each shell command, ready to be copied."""
     from ftdemo.events import Started
 
     folder = str(run.folder)
@@ -190,5 +190,6 @@ def _next_commands(run: Run) -> str:
     evaluate = shlex.join(["ftdemo", "evaluate", folder])
     if not started.heldout_examples and run.recipe.sample_prompts:  # the run's own data has nothing to evaluate on
         evaluate += " --data FILE"
-    chat = "" if run.labels else f" Chat with it: {shlex.join(['ftdemo', 'chat', folder])}"
-    return f" Evaluate it: {evaluate}{chat}"
+    yield f"Evaluate it: {evaluate}"
+    if not run.labels:
+        yield f"Chat with it: {shlex.join(['ftdemo', 'chat', folder])}"

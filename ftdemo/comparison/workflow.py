@@ -69,6 +69,9 @@ class WorkflowPlan(BaseModel):
         except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
             reason = getattr(error, "strerror", None) or "not a YAML mapping"
             raise RecipeError(f"{path}: {reason}.", "A plan has `data: FILE` at least, one key a line.") from None
+        if "data" in plan.train:
+            what = f"{path}: `data` has no effect within `train`."
+            raise RecipeError(what, "Name the data in the plan's own `data`.")
         places = {key: path.parent / with_home(str(value)) for key, value in plan if isinstance(value, Path)}
         return plan.model_copy(update=places)
 

@@ -43,6 +43,8 @@ _SMOLLM2_BYTES = 550e6
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SOURCE_FILE = "source.json"
+LOCAL_FOLDER = "local folder"
+"""The origin of a model that a user named by its folder."""
 
 _making = threading.RLock()
 if hasattr(os, "register_at_fork"):  # a child begins with the lock free, and with no model half made
@@ -102,28 +104,31 @@ def resolve(model: str) -> Source:
     if model in _BUILT_IN:
         return _BUILT_IN[model]()
     folder = _folder_of(model)
-    return _from_folder(folder, name=folder.name, origin="local folder") if folder else _from_hub(model)
+    return _from_folder(folder, name=folder.name, origin=LOCAL_FOLDER) if folder else _from_hub(model)
 
 
-def resolve_base(recorded: str, owner: Path, base: str | None = None) -> Source:
+def resolve_base(recorded: str, owner: Path, base: str | None = None, *, is_local: bool = False) -> Source:
     """Find the base of a run or of an adapter.
 
     Args:
         recorded: The base that it names.
         owner: The folder of the run or the adapter.
         base: Where the user says that the base is, if they do.
+        is_local: Whether the recorded base was a folder, so that the Hub is not asked for its name.
 
     Raises:
         ModelError: If it is not there. Unless the user has named a place, the error says how.
         StorageError: If a converted model cannot be written.
     """
+    name_it = "If the base has moved, name its folder or Hub id with `--base`."
+    if not base and is_local and not Path(with_home(recorded)).is_dir():
+        raise ModelError(f"{owner} was trained on the model in {recorded}, and there is no such folder.", name_it)
     try:
         return resolve(base or recorded)
     except ModelError as error:
         if base:
             raise
-        what = f"{owner} needs its base, {recorded}, which cannot be found. {error.what}"
-        raise ModelError(what, "If the base has moved, name its folder or Hub id with `--base`.") from None
+        raise ModelError(f"{owner} needs its base, {recorded}, which cannot be found. {error.what}", name_it) from None
 
 
 def _folder_of(model: str) -> Path | None:

@@ -68,25 +68,21 @@ def open_base_model(name: str, base: str | None = None) -> ChatModel:
         UsageError: If there is no such model.
         ModelError: If it cannot be loaded.
     """
-    recorded = _base_of(name)
-    return ChatModel(*load_found(resolve_base(recorded, Path(name), base)))
+    folder = Path(name)
+    if name in _NAMES:
+        raise UsageError(f"{name} is not a run, so it has no base.", "Name a run's folder, or a model to compare with.")
+    if _is_adapter(folder):
+        return ChatModel(*load_found(resolve_base("" if base else base_of(folder), folder, base)))
+    loaded = Run.load(folder).load_base(base)
+    if loaded is None:
+        raise UsageError(f"{name} started from random weights, which cannot answer.", "Leave out `--against`.")
+    return ChatModel(*loaded)
 
 
 def is_adapter(name: str) -> bool:
     """Whether a name leads to a run's adapter, or to one that PEFT or a page of the site has written."""
     folder = Path(name)
     return _is_adapter(folder) or ((folder / RECORD).exists() and Run.load(folder).recipe.is_low_rank)
-
-
-def _base_of(name: str) -> str:
-    if name in _NAMES:
-        raise UsageError(f"{name} is not a run, so it has no base.", "Name a run's folder, or a model to compare with.")
-    if _is_adapter(Path(name)):
-        return base_of(Path(name))
-    recipe = Run.load(Path(name)).recipe
-    if recipe.weights == "random":
-        raise UsageError(f"{name} started from random weights, which cannot answer.", "Leave out `--against`.")
-    return recipe.model
 
 
 def _is_adapter(folder: Path) -> bool:

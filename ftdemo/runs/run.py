@@ -121,7 +121,8 @@ class Run:
         return tuple(self.record.get("labels", ()))
 
     def _find_base(self, base: str | None) -> models.Source:
-        return models.resolve_base(self.recipe.model, self.folder, base)
+        is_local = self.record["model"].get("origin") == models.LOCAL_FOLDER
+        return models.resolve_base(self.recipe.model, self.folder, base, is_local=is_local)
 
     @property
     def _dtype(self) -> Any:

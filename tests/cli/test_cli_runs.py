@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import write_rows
+from conftest import carried_out, write_rows
 
 from ftdemo.cli.main import main
 from ftdemo.cli.terminal import new_folder
@@ -127,7 +127,7 @@ def test_train_sums_up_scores_and_answers_however_often_prompts_were_answered(tm
     assert re.search(r"parsed +0\.\d\d -> [01]\.\d\d", done.stdout)
     assert "before:" in done.stdout
     assert "after:" in done.stdout
-    assert f"Evaluate it: ftdemo evaluate '{out}' Chat with it: ftdemo chat '{out}'" in done.stdout
+    assert f"Evaluate it: ftdemo evaluate '{out}'\nChat with it: ftdemo chat '{out}'\n" in done.stdout
 
 
 def test_train_suggests_only_commands_that_can_be_carried_out(probe_recipe: Recipe, tmp_path: Path) -> None:
@@ -547,6 +547,74 @@ def test_chat_refuses_a_classifier(probe_run: Run) -> None:
     assert done.exit_code == 2
     assert "is a classifier, which does not chat" in done.stderr
     assert f"ftdemo evaluate {probe_run.folder}" in done.stderr
+
+
+# A base that moved, and options without effect
+
+
+@pytest.fixture(scope="module")
+def moved(lora_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run, Path]:
+    """A LoRA run and a run of all weights on a base in `models/base`, and where that base is now."""
+    folder = tmp_path_factory.mktemp("moved")
+    base = shutil.copytree(lora_recipe.model, folder / "models" / "base")
+    recipe = lora_recipe.with_settings({"model": str(base), "max_steps": 2, "answer_tokens": 4})
+    runs = [
+        carried_out(recipe.with_settings({"method": method}), folder / "a run" / method) for method in ("lora", "full")
+    ]
+    return runs[0], runs[1], base.rename(folder / "moved base")
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (0, ["chat", "{run}"]),
+        (0, ["chat", "{run}", "--against", "base"]),
+        (0, ["evaluate", "{run}", "--rows", "1"]),
+        (0, ["export", "{run}", "--to", "merged", "--out", "{out}"]),
+        (0, ["export", "{run}", "--to", "adapter", "--out", "{out}", "--judge"]),
+        (1, ["chat", "{run}", "--against", "base"]),
+        (1, ["evaluate", "{run}", "--rows", "1"]),
+        (1, ["export", "{run}", "--to", "merged", "--out", "{out}", "--judge"]),
+    ],
+)
+def test_a_base_that_moved_is_asked_for_and_taken_from_where_it_is_now(
+    method: int, words: list[str], moved: tuple[Run, Run, Path], tmp_path: Path
+) -> None:
+    run, base = moved[method], moved[2]
+    given = [word.format(run=run.folder, out=tmp_path / "out") for word in words]
+    refused = CliRunner().invoke(main, given, input="Where is my rope?\n")
+    assert refused.exit_code == 1
+    what, remedy = refused.stderr.splitlines()
+    assert what == f"Error: {run.folder} was trained on the model in {run.recipe.model}, and there is no such folder."
+    assert remedy == "If the base has moved, name its folder or Hub id with `--base`."
+    done = CliRunner().invoke(main, [*given, "--base", str(base)], input="Where is my rope?\n")
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["chat", "nano", "--base", "tiny"], "--base has no effect: nano is no adapter."),
+        (["chat", "{full}", "--base", "tiny"], "is no adapter."),
+        (
+            ["export", "{full}", "--to", "merged", "--out", "{out}", "--base", "tiny"],
+            "holds a whole model, no adapter.",
+        ),
+        (["export", "{probe}", "--to", "merged", "--out", "{out}", "--judge"], "--judge has no effect: "),
+        (["evaluate", "{probe}", "--base", "minilm"], "--base has no effect: "),
+        (["export", "{lora}", "--to", "adapter", "--out", "{out}", "--dtype", "bfloat16"], "An adapter is written in"),
+        (["estimate", "lora", "--utilization", "0.5"], "--utilization has no effect without an accelerator."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_option_without_effect_is_refused(
+    words: list[str], what: str, moved: tuple[Run, Run, Path], lora_run: Run, probe_run: Run, tmp_path: Path
+) -> None:
+    places = {"full": moved[1].folder, "lora": lora_run.folder, "probe": probe_run.folder, "out": tmp_path / "out"}
+    done = shell(*(word.format(**places) for word in words))
+    assert done.exit_code == 2, done.output
+    assert what in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 # Chart

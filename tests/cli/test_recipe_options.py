@@ -96,6 +96,45 @@ def test_text_is_taken_as_it_is_and_a_tilde_is_the_users_home() -> None:
     assert parse_value("model", "null") == "null"
 
 
+@pytest.mark.parametrize(
+    "text", ["rows #2.jsonl", "a: b.jsonl", "[a].jsonl", "*.jsonl", "'a'.jsonl", "2026-11-28", "1e5"]
+)
+@pytest.mark.parametrize("key", ["data", "model"])
+def test_a_path_is_never_read_as_yaml(key: str, text: str) -> None:
+    for words in ((f"--{key}", text), ("--set", f"{key}={text}")):
+        assert trained_by("lora", *words)[key] == text
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (("train", "lora", "--max-steps=1", "--out=~/file/run"), "{home}/file"),
+        (("chat", "~/run"), "{home}/run holds no run"),
+        (("chat", "tiny", "--against=~/run"), "{home}/run holds no run"),
+        (("evaluate", "~/run"), "{home}/run holds no run"),
+        (("check-data", "~/rows.jsonl"), "{home}/rows.jsonl"),
+        (("check-data", "rows.jsonl", "--model=~/model"), "{home}/model"),
+        (("inspect", "~/rows.jsonl"), "{home}/rows.jsonl"),
+        (("compare", "~/rows.jsonl"), "{home}/rows.jsonl"),
+        (("estimate", "~/recipe.yaml"), "{home}/recipe.yaml: No such file"),
+        (("workflow", "~/plan.yaml"), "{home}/plan.yaml: No such file"),
+    ],
+    ids=" ".join,
+)
+def test_a_tilde_is_the_users_home_in_every_parameter_that_takes_a_path(
+    words: tuple[str, ...], refusal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(home))
+    done = shell(*words)
+    assert done.exit_code > 0
+    assert refusal.format(home=home) in done.stderr
+    assert not (tmp_path / "~").exists()
+
+
 def test_a_name_of_a_matrix_is_no_pattern() -> None:
     assert recipe_of("lora", {"targets": parse_value("targets", "q_proj")}).targets == ("q_proj",)
     assert parse_value("targets", ".*q_proj") == ".*q_proj"

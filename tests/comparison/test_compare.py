@@ -288,9 +288,51 @@ def test_the_shell_prints_a_table_and_advice_and_writes_the_result(folder: Path,
         "zero-shot",
         "fine-tuning",
     ]
+    assert f"Chat with the fine-tuned model: ftdemo chat {out / 'fine-tuned'}\n" in result.stdout
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 2
     assert "exists already" in again.stderr
+
+
+def test_a_comparison_without_fine_tuning_names_no_fine_tuned_model(folder: Path, tmp_path: Path) -> None:
+    arguments = [
+        str(folder),
+        "--model",
+        "tiny",
+        "--ways",
+        "zero-shot",
+        "--rows",
+        "1",
+        "--out",
+        str(tmp_path / "result"),
+    ]
+    result = CliRunner().invoke(main, ["compare", *arguments, "--set", "answer_tokens=2"])
+    assert result.exit_code == 0, result.output
+    assert f"Saved in {tmp_path / 'result'}: comparison.json, quality.svg.\n" in result.stdout
+    assert "ftdemo chat" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--rank", "4"], "`rank` has no effect, because nothing is fine-tuned. Leave it out, or add fine-tuning"),
+        (["--set", "model=nano"], "`model` has no effect: compare has an option --model. Use --model"),
+        (["--set", "seed=1"], "`seed` has no effect: compare has an option --seed. Use --seed"),
+        (["--data", "rows.jsonl"], "`data` has no effect, because compare takes its data as an argument."),
+        (["--search", "minilm"], "--search has no effect, because nothing is retrieved. Leave it out, or add rag"),
+        (["--documents", "notes"], "--documents has no effect, because nothing is retrieved."),
+    ],
+    ids=" ".join,
+)
+def test_the_shell_refuses_what_would_not_change_the_comparison(
+    arguments: list[str], told: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/a.txt").write_text("The lamp costs 11 crowns.", encoding="utf-8")
+    result = CliRunner().invoke(main, ["compare", str(folder), "--ways", "zero-shot", *arguments])
+    assert result.exit_code == 2
+    assert told in result.stderr.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

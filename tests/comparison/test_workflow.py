@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def done(plan: Path, **settings: Any) -> dict[str, Done]:
 
 @pytest.fixture(scope="module")
 def carried_out(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Done]]:
-    plan = write_plan(tmp_path_factory.mktemp("plan"))
+    plan = write_plan(tmp_path_factory.mktemp("a plan"))
     return plan, done(plan)
 
 
@@ -160,6 +161,8 @@ def test_a_person_judges_and_the_workflow_goes_on(carried_out: tuple[Path, dict[
     waiting = done(plan)
     assert "release" not in waiting
     assert waiting["ab"].result["waiting"].startswith("0 of 6 pairs are judged")
+    said = CliRunner().invoke(main, ["workflow", str(plan)]).stdout
+    assert shlex.join(["ftdemo", "judge", str(plan)]) in said
     for pair in ab_test.read_pairs(folder):
         ab_test.record_judgement(folder, pair["number"], "even")
     steps = done(plan)
@@ -173,6 +176,7 @@ def test_a_person_judges_and_the_workflow_goes_on(carried_out: tuple[Path, dict[
     [
         ({"datta": 1}, "`datta`: Extra inputs are not permitted"),
         ({"heldout": 0.9}, "`heldout` is 0.9, but it should be less than or equal to 0.5"),
+        ({"train": {"data": "other.jsonl"}}, "`data` has no effect within `train`."),
     ],
 )
 def test_a_plan_with_a_wrong_key_is_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
@@ -181,6 +185,11 @@ def test_a_plan_with_a_wrong_key_is_refused(tmp_path: Path, changes: dict[str, A
     assert told in refusal.value.what
     with pytest.raises(RecipeError, match=r"nowhere\.yaml: No such file"):
         WorkflowPlan.from_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_a_tilde_in_a_plan_is_the_users_home(tmp_path: Path) -> None:
+    plan = WorkflowPlan.from_yaml(write_plan(tmp_path, data="~/rows.jsonl", out="results"))
+    assert (plan.data, plan.out) == (Path.home() / "rows.jsonl", tmp_path / "results")
 
 
 def test_the_shell_carries_out_a_step_and_says_what_came_of_it(tmp_path: Path) -> None:
