@@ -229,8 +229,8 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise RecipeError(f"{path}: a recipe is a mapping.", "Write one `key: value` a line, `rank: 8` say.")
     if repeated:  # YAML takes the last one without a word
-        key, line = repeated
-        raise RecipeError(f"{path}:{line}: `{key}` is given twice.", "Give it once.")
+        key, number = repeated
+        raise RecipeError(f"{path}:{number}: `{key}` is given twice.", "Give it once.")
     return values
 
 

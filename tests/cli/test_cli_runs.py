@@ -290,7 +290,7 @@ def test_a_path_is_printed_as_it_is(tmp_path: Path) -> None:
     out = tmp_path / "[bold]r[/x]:smile:"
     done = shell(*arguments("train", "scratch", "--out", out, settings=TINY))
     assert done.exit_code == 0, done.output
-    assert f"Saved in {out}. Evaluate it: ftdemo evaluate {shlex.quote(str(out))} Chat with it:" in done.stdout
+    assert f"Saved in {out}.\nEvaluate it: ftdemo evaluate {shlex.quote(str(out))}\nChat with it:" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["file/run", "link", "n" * 300])
@@ -553,34 +553,35 @@ def test_chat_refuses_a_classifier(probe_run: Run) -> None:
 
 
 @pytest.fixture(scope="module")
-def moved(lora_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run, Path]:
+def moved(lora_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Run], Path]:
     """A LoRA run and a run of all weights on a base in `models/base`, and where that base is now."""
     folder = tmp_path_factory.mktemp("moved")
     base = shutil.copytree(lora_recipe.model, folder / "models" / "base")
     recipe = lora_recipe.with_settings({"model": str(base), "max_steps": 2, "answer_tokens": 4})
-    runs = [
-        carried_out(recipe.with_settings({"method": method}), folder / "a run" / method) for method in ("lora", "full")
-    ]
-    return runs[0], runs[1], base.rename(folder / "moved base")
+    runs = {
+        method: carried_out(recipe.with_settings({"method": method}), folder / "a run" / method)
+        for method in ("lora", "full")
+    }
+    return runs, base.rename(folder / "moved base")
 
 
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (0, ["chat", "{run}"]),
-        (0, ["chat", "{run}", "--against", "base"]),
-        (0, ["evaluate", "{run}", "--rows", "1"]),
-        (0, ["export", "{run}", "--to", "merged", "--out", "{out}"]),
-        (0, ["export", "{run}", "--to", "adapter", "--out", "{out}", "--judge"]),
-        (1, ["chat", "{run}", "--against", "base"]),
-        (1, ["evaluate", "{run}", "--rows", "1"]),
-        (1, ["export", "{run}", "--to", "merged", "--out", "{out}", "--judge"]),
+        ("lora", ["chat", "{run}"]),
+        ("lora", ["chat", "{run}", "--against", "base"]),
+        ("lora", ["evaluate", "{run}", "--rows", "1"]),
+        ("lora", ["export", "{run}", "--to", "merged", "--out", "{out}"]),
+        ("lora", ["export", "{run}", "--to", "adapter", "--out", "{out}", "--judge"]),
+        ("full", ["chat", "{run}", "--against", "base"]),
+        ("full", ["evaluate", "{run}", "--rows", "1"]),
+        ("full", ["export", "{run}", "--to", "merged", "--out", "{out}", "--judge"]),
     ],
 )
 def test_a_base_that_moved_is_asked_for_and_taken_from_where_it_is_now(
-    method: int, words: list[str], moved: tuple[Run, Run, Path], tmp_path: Path
+    method: str, words: list[str], moved: tuple[dict[str, Run], Path], tmp_path: Path
 ) -> None:
-    run, base = moved[method], moved[2]
+    run, base = moved[0][method], moved[1]
     given = [word.format(run=run.folder, out=tmp_path / "out") for word in words]
     refused = CliRunner().invoke(main, given, input="Where is my rope?\n")
     assert refused.exit_code == 1
@@ -608,9 +609,14 @@ def test_a_base_that_moved_is_asked_for_and_taken_from_where_it_is_now(
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_an_option_without_effect_is_refused(
-    words: list[str], what: str, moved: tuple[Run, Run, Path], lora_run: Run, probe_run: Run, tmp_path: Path
+    words: list[str], what: str, moved: tuple[dict[str, Run], Path], lora_run: Run, probe_run: Run, tmp_path: Path
 ) -> None:
-    places = {"full": moved[1].folder, "lora": lora_run.folder, "probe": probe_run.folder, "out": tmp_path / "out"}
+    places = {
+        "full": moved[0]["full"].folder,
+        "lora": lora_run.folder,
+        "probe": probe_run.folder,
+        "out": tmp_path / "out",
+    }
     done = shell(*(word.format(**places) for word in words))
     assert done.exit_code == 2, done.output
     assert what in done.stderr
