@@ -136,7 +136,7 @@ def export_command(
     """Export a run's adapter, or the merged model.
 
     The folder also holds the tokenizer, the stop tokens and a model card. To check it, plain transformers and PEFT load
-    it, and its logits are compared with the run's.
+    it, and its logits are compared with the run's: if they differ by more than rounding, nothing is written.
     """
     from ftdemo.runs.publish import release, release_as_dict
     from ftdemo.runs.run import Run
@@ -152,6 +152,8 @@ def export_command(
     click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")
     difference = f"{done.largest_difference:.1g} (largest logit: {done.largest_logit:.0f})"
     click.echo(f"Loaded by plain libraries, its logits differ from the run's by at most {difference}.")
+    if done.untied:
+        click.echo("Its embedding and its head are two matrices, because the adapter changed only one of them.")
     name = re.sub(r"[^\w.-]+", "-", out.resolve().name)  # what the Hub allows in a name
     command = shlex.join(["hf", "upload", f"OWNER/{name}", str(out)])
     click.echo(f"Upload it: {command}")

@@ -140,7 +140,8 @@ def _print_started(event: Started, echo: Callable[..., None]) -> None:
     trained = f"{event.trained_tokens:,} trained tokens per epoch, " if event.trained_tokens else ""
     echo(f"{event.examples} examples, {trained}{event.total_steps} steps")
     echo(f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters are trained ({share:.1%})")
-    echo(f"{event.device}, {event.dtype}, {event.attention} attention")
+    why = f" ({event.reasons['dtype']})" if "dtype" in event.reasons else ""
+    echo(f"{event.device}, matrix products in {event.dtype}{why}, {event.attention} attention")
     if "lr" in event.reasons:
         echo(f"learning rate {event.lr:g}, {event.reasons['lr']}")
     for note in event.notes:

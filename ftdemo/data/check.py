@@ -20,7 +20,13 @@ from ftdemo.data.near_duplicates import MIN_OVERLAP, NearDuplicates
 from ftdemo.data.pii import find_pii
 from ftdemo.data.rows import KEYS, Turn
 from ftdemo.data.split import MIN_ROWS_TO_SPLIT, fingerprint, near_duplicate_key
-from ftdemo.data.tokenize import EmptyTurnError, encode, refuse_control_tokens, unread_keys
+from ftdemo.data.tokenize import (
+    EmptyTurnError,
+    TemplateRefusalError,
+    encode,
+    refuse_control_tokens,
+    unread_keys,
+)
 from ftdemo.errors import DataError, StorageError, writing
 
 if TYPE_CHECKING:
@@ -56,6 +62,7 @@ _FINDINGS = {
         f"{_USER_DATA}#keys-that-carry-meaning",
     ),
     "control_tokens": ("containing a control token of the model, which would end a turn too early", "terms/token/"),
+    "refused": ("that the model's chat template does not take: training stops at the first of them", "terms/sft/"),
     "nothing_left": ("with nothing left to train within {max_length} tokens: dropped", _WINDOW),
     "cut": ("longer than {max_length} tokens: the end is cut, and with it the stop token", _WINDOW),
     "overlap": ("also among those to evaluate on: scores would measure what was memorised", _CONTAMINATION),
@@ -89,7 +96,7 @@ _FINDINGS = {
     ),
 }
 """Faults of single rows, the most serious first: how each continues after the number of rows, and its page."""
-_LEFT_OUT = ("empty_calls", "control_tokens", "nothing_left", "overlap", "duplicates")
+_LEFT_OUT = ("empty_calls", "control_tokens", "refused", "nothing_left", "overlap", "duplicates")
 """Faults for which a cleaned copy leaves out a row, besides the unusable ones."""
 
 
@@ -265,7 +272,11 @@ class _RowChecks:
         self.other_keys.update(key for key in value if key not in read and value[key] not in (None, "", [], {}))
 
     def _check_keys(self, row: AnyRow) -> None:
-        for key in unread_keys(row, self._tokenizer):
+        try:
+            keys = unread_keys(row, self._tokenizer)
+        except TemplateRefusalError:  # which `_length` has counted
+            return
+        for key in keys:
             if key not in self.unread:
                 of_template = isinstance(row, Row) and key not in (name for name, _ in row.extra if name != "tools")
                 says = (_NOT_RENDERED if of_template else _NEVER_READ).format(key=key, model=self._model)
@@ -313,6 +324,9 @@ class _RowChecks:
             example = encode(row, self._tokenizer, train_on="completion", max_length=2**30)
         except EmptyTurnError:
             self.findings["empty_calls"].add(row.number)
+            return len(self._tokenizer(row.text, verbose=False)["input_ids"])
+        except TemplateRefusalError as error:
+            self.findings["refused"].add(row.number, error.what)
             return len(self._tokenizer(row.text, verbose=False)["input_ids"])
         except DataError as error:
             self.findings["control_tokens"].add(row.number, error.what)

@@ -65,6 +65,7 @@ class Examples(Sequence[Example]):
         truncated: Rows (from 1) that `max_length` cuts.
         dropped: Rows of which it leaves nothing to train; they are not among the examples.
         unread_keys: Keys that carry meaning and that the model does not read, with the number of their rows.
+        largest_id: The largest token id.
     """
 
     def __init__(self) -> None:
@@ -80,6 +81,7 @@ class Examples(Sequence[Example]):
         self.truncated = array("Q")
         self.dropped = array("Q")
         self.unread_keys: Counter[str] = Counter()
+        self.largest_id = 0
 
     def add(self, example: Example) -> None:
         """Append an example, or note it as dropped if it has nothing to train."""
@@ -96,6 +98,7 @@ class Examples(Sequence[Example]):
         self._cut.append(example.truncated)
         self.lengths.append(len(example))
         self.trained_tokens += example.trained_tokens
+        self.largest_id = max(self.largest_id, max(example.input_ids))
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -157,11 +160,12 @@ def encode(
     no stop token is trained.
 
     Raises:
-        DataError: If the row's text contains one of the template's control tokens, or a turn is empty once rendered.
+        DataError: If the row's text contains one of the template's control tokens, a turn is empty once rendered, or
+            the template refuses the row.
         ModelError: If the tokenizer has no chat template, or one that does not end a turn with the stop token.
     """
     _refuse_unusable_turns(row, tokenizer)
-    text = render(row.turns, tokenizer, tools=row.tools)
+    text = render(row.turns, tokenizer, tools=row.tools, row=row.number)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
     trained = [train_on == "all"] * len(ids)
@@ -190,7 +194,7 @@ def unread_keys(row: AnyRow, tokenizer: PreTrainedTokenizerBase | None) -> list[
     of_turns = dict.fromkeys(key for turn in row.turns for key, _ in turn.extra if key not in _IDENTIFIERS)
     if tokenizer is None or not (of_turns or row.tools):
         return rendered
-    text = render(row.turns, tokenizer, tools=row.tools)
+    text = render(row.turns, tokenizer, tools=row.tools, row=row.number)
     if row.tools and render(row.turns, tokenizer) == text:
         rendered.append("tools")
     for key in of_turns:
@@ -219,8 +223,13 @@ def encode_text(row: Text, tokenizer: PreTrainedTokenizerBase, *, max_length: in
     """A running text, ended by the stop token, in pieces of at most `max_length` tokens.
 
     Each piece begins with the last token of the one before, so that every token but the very first is trained once.
+
+    Raises:
+        DataError: If the text contains a control token.
+        ModelError: If the tokenizer has no stop token.
     """
     refuse_control_tokens(row.number, row.text, "the text", tokenizer)
+    _require_stop_token(tokenizer)
     ids = [*tokenizer(row.text, verbose=False)["input_ids"], tokenizer.eos_token_id]
     for start in range(0, len(ids) - 1, max_length - 1):
         piece = tuple(ids[start : start + max_length])
@@ -230,15 +239,23 @@ def encode_text(row: Text, tokenizer: PreTrainedTokenizerBase, *, max_length: in
 def encode_labelled(
     row: Labelled, tokenizer: PreTrainedTokenizerBase, *, labels: Sequence[str], max_length: int
 ) -> Example:
-    """A text as token ids, with the number of its label. Only the label has a loss, no token."""
+    """A text as token ids, with the number of its label. Only the label has a loss, no token.
+
+    It is cut at `max_length` tokens, or where the model's own limit is lower, there.
+    """
     refuse_control_tokens(row.number, row.text, "the text", tokenizer)
     if row.label not in labels:
         known = ", ".join(labels[:_NAMED_LABELS]) + (" …" if len(labels) > _NAMED_LABELS else "")
         what = f"Row {row.number}: the label {row.label!r} is in no training row, so the model has no such class."
         raise DataError(what, f"Train on rows with it, or leave the row out. The classes are: {known}.")
     full = len(tokenizer(row.text, verbose=False)["input_ids"])
-    ids = tokenizer(row.text, truncation=True, max_length=max_length)["input_ids"]
-    return Example(row.number, tuple(ids), (False,) * len(ids), full > max_length, labels.index(row.label))
+    limit = min(max_length, tokenizer.model_max_length)
+    ids = tokenizer(row.text, truncation=True, max_length=limit)["input_ids"]
+    return Example(row.number, tuple(ids), (False,) * len(ids), full > limit, labels.index(row.label))
+
+
+class TemplateRefusalError(DataError):
+    """A conversation that the model's chat template does not take."""
 
 
 def render(
@@ -247,23 +264,72 @@ def render(
     *,
     to_be_answered: bool = False,
     tools: Sequence[dict[str, Any]] = (),
+    row: int | None = None,
 ) -> str:
-    """The conversation as the text that the model reads. No other function applies a chat template."""
+    """The conversation as the text that the model reads. No other function applies a chat template.
+
+    Where the template refuses a system turn, as Gemma's does, or leaves it out, its text begins the first user turn.
+
+    Args:
+        turns: The conversation.
+        tokenizer: The model's, with the template.
+        to_be_answered: Whether the text ends where the next answer begins.
+        tools: The tools that the model may call.
+        row: The conversation's number in its file, for errors.
+
+    Raises:
+        ModelError: If the tokenizer has no chat template.
+        TemplateRefusalError: If its template refuses the conversation.
+    """
+    from jinja2 import TemplateError
+
     if not tokenizer.chat_template:
         raise ModelError("The tokenizer has no chat template.", "Use an instruction-tuned model, which has one.")
-    messages = [turn.as_message() for turn in turns]
-    text = tokenizer.apply_chat_template(
-        messages, tools=list(tools) or None, tokenize=False, add_generation_prompt=to_be_answered
+    why = ""
+    for form in (turns, _with_system_in_user_turn(turns)):
+        messages = [turn.as_message() for turn in form]
+        try:
+            text = str(
+                tokenizer.apply_chat_template(
+                    messages, tools=list(tools) or None, tokenize=False, add_generation_prompt=to_be_answered
+                )
+            )
+        except TemplateError as error:
+            why = str(error)
+            continue
+        if all(turn.role != "system" or turn.content.strip() in text for turn in form):
+            return text
+        why = "it leaves the system turn out"
+    raise TemplateRefusalError(
+        f"{f'Row {row}: the' if row else 'The'} model's chat template does not take this conversation: {why}.",
+        "Most templates want user and assistant in turn, beginning with the user.",
     )
-    return str(text)
+
+
+def _with_system_in_user_turn(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """The conversation with the text of its system turn at the beginning of the user turn that follows it."""
+    if [turn.role for turn in turns[:2]] != ["system", "user"]:
+        return turns
+    system, user, *rest = turns
+    return (replace(user, content=f"{system.content}\n\n{user.content}"), *rest)
+
+
+def _require_stop_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    if tokenizer.eos_token is None:
+        raise ModelError(
+            "The tokenizer has no stop token, so the model would not learn to stop.",
+            "Set `eos_token` in its tokenizer_config.json to the token that ends the model's texts.",
+        )
 
 
 def _span(row: Row, index: int, text: str, tokenizer: Any) -> tuple[int, int]:
     """Where a turn begins and ends in the text, in characters; of an assistant turn, its content and stop token."""
+    _require_stop_token(tokenizer)
     turn, is_last = row.turns[index], index + 1 == len(row.turns)
     is_answer = turn.role == "assistant"
-    before = render(row.turns[:index], tokenizer, to_be_answered=is_answer, tools=row.tools) if index else ""
-    upto = text if is_last else render(row.turns[: index + 1], tokenizer, tools=row.tools)
+    settings: dict[str, Any] = {"tools": row.tools, "row": row.number}
+    before = render(row.turns[:index], tokenizer, to_be_answered=is_answer, **settings) if index else ""
+    upto = text if is_last else render(row.turns[: index + 1], tokenizer, **settings)
     stop = upto.rfind(tokenizer.eos_token) if is_answer else len(upto)
     if not (upto.startswith(before) and text.startswith(upto)) or stop < len(before):
         raise ModelError(

@@ -16,7 +16,7 @@ from ftdemo.errors import DataError
 from ftdemo.evaluation.generate import MAX_NEW_TOKENS, answer_rows
 from ftdemo.events import Answer, Sampled
 from ftdemo.methods.losses import logits_only_at
-from ftdemo.models.layers import precision
+from ftdemo.models.layers import precision, refuse_unknown_tokens
 
 if TYPE_CHECKING:
     import numpy
@@ -105,6 +105,7 @@ def classify(
         for start in range(0, len(rows), 32):
             batch = rows[start : start + 32]
             inputs = tokenizer([row.text for row in batch], padding=True, truncation=True, return_tensors="pt")
+            refuse_unknown_tokens(model, tokenizer, inputs["input_ids"])
             inputs.pop("token_type_ids", None)  # training does without them, so evaluation must, too
             best = model(**inputs.to(model.device)).logits.argmax(dim=1).tolist()
             answers += [
@@ -348,7 +349,8 @@ def row_losses(model: Any, tokenizer: PreTrainedTokenizerBase, examples: Example
     with torch.no_grad():
         for batch in plan_batches(examples.lengths, batch_tokens=_BATCH_TOKENS, epochs=1, seed=0):
             indices = [row[0] for row in batch]
-            collated = collate([examples[index] for index in indices], _pad(tokenizer)).to(model.device)
+            collated = collate([examples[index] for index in indices], tokenizer.pad_token_id).to(model.device)
+            refuse_unknown_tokens(model, tokenizer, collated.input_ids)
             inputs = {"input_ids": collated.input_ids, "attention_mask": collated.attention_mask}
             if examples[0].label is not None:
                 logits, counts = model(**inputs).logits, [1] * len(indices)
@@ -409,7 +411,3 @@ def _choices(questions: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizer
             counts = tuple(end > len(question["question"]) for end in ends)
             examples.add(Example(number, tuple(encoded["input_ids"]), counts))
     return examples
-
-
-def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)

@@ -12,7 +12,7 @@ from ftdemo.data import AnyPrompt, Row, Trial, Turn
 from ftdemo.data.tokenize import render
 from ftdemo.errors import FtdemoError, ModelError, UsageError, first_line
 from ftdemo.events import Answer
-from ftdemo.models.layers import hook_head_input, precision
+from ftdemo.models.layers import hook_head_input, precision, refuse_unknown_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -219,6 +219,7 @@ def _inputs(
     encoded = tokenizer(
         list(texts), add_special_tokens=add_special_tokens, padding=True, padding_side="left", return_tensors="pt"
     )
+    refuse_unknown_tokens(model, tokenizer, encoded["input_ids"])
     return {name: encoded[name].to(model.device) for name in ("input_ids", "attention_mask")}
 
 

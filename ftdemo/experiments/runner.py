@@ -170,6 +170,7 @@ def _run_comparison(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dic
     shutil.rmtree(out, ignore_errors=True)
     task = approaches.tasks()[str(arm.compare)]
     settings = {key: value for key, value in arm.settings.items() if key != "model"}
+    number_format = hardware.pick_dtype(recipe.dtype, hardware.pick_device(recipe.device)).name
     for event in compare.run_comparison(
         task, out, model=recipe.model, seed=recipe.seed, rows=arm.questions, settings=settings
     ):
@@ -177,7 +178,7 @@ def _run_comparison(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dic
             outcomes = {
                 f"ways.{one.approach}.{path}": found for one in event.measured for path, found in one.outcomes.items()
             }
-            yield _rounded(event.as_dict()) | _outcomes_record(outcomes)
+            yield _rounded(event.as_dict()) | {"dtype": number_format} | _outcomes_record(outcomes)
         elif not isinstance(event, advice.Measured):
             yield event
 

@@ -26,6 +26,7 @@ from ftdemo.data.atomic import atomic_write, require_space
 from ftdemo.data.files import with_home
 from ftdemo.errors import ModelError, StorageError, as_os_error, first_line, system_reason
 from ftdemo.models.catalog import BUNDLED_MODELS, CATALOG, Model
+from ftdemo.models.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -202,20 +203,13 @@ _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with its chat template.
+    """The model's tokenizer. See `read_tokenizer`.
 
     Raises:
-        ModelError: If the files cannot be read.
+        ModelError: If the files cannot be read, or name no control token at all.
     """
-    from transformers import AutoTokenizer
-
     quiet_transformers()
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        what = f"{source.name}: its tokenizer cannot be read ({first_line(error)})."
-        raise ModelError(what, "The folder should hold tokenizer.json and tokenizer_config.json.") from None
-    return tokenizer
+    return read_tokenizer(source.path, source.name)
 
 
 @one_at_a_time
@@ -285,7 +279,7 @@ def load_quantized(source: Source, dtype: torch.dtype, device: torch.device) -> 
             "qlora needs bitsandbytes, which is not installed.",
             "Run `pip install bitsandbytes`, or set `method: lora`.",
         )
-    settings = BitsAndBytesConfig(
+    settings = BitsAndBytesConfig(  # an adapter's card names the same ones
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -391,6 +385,7 @@ def quiet_transformers() -> None:
     its_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     its_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings")  # see `merge_adapter`
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of faster kernels that it cannot fetch
 
 
@@ -517,6 +512,9 @@ def _not_on_the_hub(hub_id: str, error: Exception) -> ModelError:
 
 def _from_folder(folder: Path, name: str, origin: str, licence: str | None = None, corpus: str | None = None) -> Source:
     if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            what = f"{folder} holds an adapter, not a whole model."
+            raise ModelError(what, "Add it to its base first: `ftdemo export RUN --to merged`.")
         raise ModelError(f"{folder} holds no model: there is no config.json.", "Name the folder of a saved model.")
     if not list(folder.glob("*.safetensors")):
         raise ModelError(

@@ -176,7 +176,10 @@ def _linear_layers(model: Any) -> dict[str, Any]:
 
 
 def _last_names(model: Any) -> str:
-    return ", ".join(sorted({name.rpartition(".")[2] for name in _linear_layers(model)}))
+    """The layers to advise: all but the head, which is usually the embedding, too."""
+    head = model.get_output_embeddings()
+    layers = {name: layer for name, layer in _linear_layers(model).items() if layer is not head}
+    return ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
 
 
 def _matrix(name: str, layer: Any, targets: str | Sequence[str]) -> Matrix:

@@ -11,8 +11,11 @@ from typing import Any
 from ftdemo.data import Turn, load_splits
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import answer_rows, stream_reply
-from ftdemo.models.load import load_found, one_at_a_time, resolve_base
-from ftdemo.runs.publish import last_logits
+from ftdemo.models import load as models
+from ftdemo.models.layers import merge_adapter
+from ftdemo.models.load import one_at_a_time
+from ftdemo.models.tokenizer import read_tokenizer
+from ftdemo.runs.publish import last_logits, load_to_merge
 from ftdemo.runs.run import Run
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -76,6 +79,9 @@ def base_of(folder: Path) -> str:
 def load_adapter(folder: Path, base: str | None = None) -> tuple[Any, Any]:
     """A base with an adapter that PEFT or a page of the site has written, and its tokenizer, ready to answer.
 
+    The tokenizer and the chat template beside the adapter are those that it was trained with, so they take the place of
+    the base's. If it was trained with more tokens than the base has, the base gets room for them.
+
     Args:
         folder: Holds ``adapter_config.json`` and ``adapter_model.safetensors``.
         base: Where to take the base from, if not from where the adapter's configuration says.
@@ -88,13 +94,45 @@ def load_adapter(folder: Path, base: str | None = None) -> tuple[Any, Any]:
 
     if not (folder / ADAPTER_WEIGHTS).exists():  # PEFT would take a pickle in its place
         raise UsageError(f"{folder} has no {ADAPTER_WEIGHTS}.", "Save the adapter as safetensors.")
-    model, tokenizer = load_found(resolve_base("" if base else base_of(folder), folder, base))
+    source = models.resolve_base("" if base else base_of(folder), folder, base)
+    model = models.load_saved(source).train(False)
+    tokenizer = _tokenizer_beside(folder, source)
     try:
+        _make_room(model, folder)
         adapted = PeftModel.from_pretrained(model, folder)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        why = str(error).strip().split("\n")[0]
-        raise UsageError(f"{folder}: the adapter does not fit its base: {why}", "Use the base it is for.") from None
+        what = f"{folder}: the adapter does not fit {source.name}: {_reason(error)}"
+        raise UsageError(what, "Name the base that it was trained on with `--base`.") from None
     return adapted.eval(), tokenizer
+
+
+def _tokenizer_beside(folder: Path, source: models.Source) -> Any:
+    """The adapter's own tokenizer, else its base's; with the adapter's own chat template, if there is one."""
+    if (folder / "tokenizer_config.json").is_file():
+        return read_tokenizer(folder, str(folder))
+    tokenizer = models.load_tokenizer(source)
+    template = folder / "chat_template.jinja"
+    if template.is_file():
+        tokenizer.chat_template = template.read_text(encoding="utf-8")
+    return tokenizer
+
+
+def _make_room(model: Any, folder: Path) -> None:
+    """Give the base as many tokens as the adapter has, if it was trained with tokens that the base lacks."""
+    from safetensors import safe_open
+
+    ends = model.get_input_embeddings(), model.get_output_embeddings()
+    names = tuple(f".{name.rpartition('.')[2]}.weight" for name, layer in model.named_modules() if layer in ends)
+    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
+        rows = {file.get_slice(key).get_shape()[0] for key in file.keys() if key.endswith(names)}  # noqa: SIM118
+    if rows and max(rows) != ends[0].weight.shape[0]:
+        model.resize_token_embeddings(max(rows), mean_resizing=False)  # the adapter brings the new ones
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong; torch's first line only says in loading what."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return next((line for line in lines if not line.endswith(":")), type(error).__name__)
 
 
 def merge_and_compare(run: Run) -> dict[str, Any]:
@@ -109,12 +147,12 @@ def merge_and_compare(run: Run) -> dict[str, Any]:
     """
     if not run.recipe.is_low_rank:
         raise UsageError(f"{run.folder} holds no adapter.", "Only a LoRA, DoRA or QLoRA run can be merged.")
-    model, tokenizer = run.load_model()
+    model, tokenizer = load_to_merge(run)
     splits = load_splits(run.recipe.data, seed=run.recipe.seed, examples=_PROMPTS)
     rows = (splits.prompts or tuple(splits.train))[:_PROMPTS]
     before = answer_rows(model, tokenizer, rows, max_new_tokens=_MERGED_TOKENS)
     logits = last_logits(model, tokenizer, [answer.prompt for answer in before])
-    merged = model.merge_and_unload()
+    merged = merge_adapter(model)
     after = answer_rows(merged, tokenizer, rows, max_new_tokens=_MERGED_TOKENS)
     return {
         "largest_difference": float((last_logits(merged, tokenizer, [a.prompt for a in before]) - logits).abs().max()),

@@ -79,7 +79,7 @@ def perform(
     else:
         require_writable(out.absolute().parent, _REMEDY)
     with distributed.explaining_lost_peers(out):
-        learner = prepare(_with_one_dtype(recipe))
+        learner = prepare(_with_one_dtype(recipe, resume))
         if resume:
             refuse_changed_rows(resume, learner.row_hashes)
         _require_space(out, learner)
@@ -88,14 +88,20 @@ def perform(
         yield from _recorded(learner, progress, baseline, stop or threading.Event(), recorder)
 
 
-def _with_one_dtype(recipe: Recipe) -> Recipe:
-    """The recipe for all processes of this run: one of them chooses the number format for all."""
+def _with_one_dtype(recipe: Recipe, resume: Run | None) -> Recipe:
+    """The recipe for all of this run: one process chooses the number format for all, and a resumed run keeps its own.
+
+    It may be resumed on another machine, which would choose another one.
+    """
     device = hardware.pick_device(recipe.device)
     distributed.join(device)
-    if distributed.world_size() == 1 or recipe.dtype != "auto":
+    if recipe.dtype != "auto":
         return recipe
-    chosen = hardware.pick_dtype("auto", device).name if distributed.is_main() else None
-    return recipe.with_settings({"dtype": distributed.broadcast(chosen)})
+    own = hardware.pick_dtype("auto", device).name
+    chosen = str(resume.record["dtype"]) if resume else own
+    if distributed.world_size() == 1:
+        return recipe if chosen == own else recipe.with_settings({"dtype": chosen})
+    return recipe.with_settings({"dtype": distributed.broadcast(chosen if distributed.is_main() else None)})
 
 
 def _recorded(

@@ -6,17 +6,25 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ftdemo.data.atomic import atomic_write, require_place, require_space
-from ftdemo.errors import UsageError, writing
+from ftdemo.errors import ModelError, UsageError, writing
+from ftdemo.methods import METHODS
 from ftdemo.models import load as models
+from ftdemo.models.layers import merge_adapter, precision
+from ftdemo.models.tokenizer import read_tokenizer
 from ftdemo.runs import run_metrics, save
 from ftdemo.runs.run import Run
+
+if TYPE_CHECKING:
+    import torch
 
 Form = Literal["adapter", "merged"]
 _REMEDY = "Make room, or name another folder with `--out`."
 _PROMPTS = 8
+_TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
+"""The largest difference that rounding may make, as a share of the largest logit, by the format of what is written."""
 _ANY_PROMPT = "Is it open today?"
 """For a run without held-out prompts."""
 
@@ -32,6 +40,8 @@ class Released:
     largest_difference: float
     """Of any logit at the end of some prompts, between the run's model and what plain libraries load."""
     largest_logit: float
+    untied: bool
+    """Whether the merged model has two matrices, for embedding and head, where its base has one."""
 
 
 def release(
@@ -41,7 +51,8 @@ def release(
 
     A merged model is made in float32, whatever format it was trained in, so that small updates are not rounded away
     before they are added. Beside a 4-bit base the update has learnt to compensate for what 4 bits lost, so it is added
-    to those weights, unpacked, and not to the original ones (Dettmers et al. 2023, section 3).
+    to those weights, unpacked, and not to the original ones (Dettmers et al. 2023, section 3). If only one of embedding
+    and head was adapted and they share a matrix, the merged model has two.
 
     Args:
         run: The run.
@@ -55,6 +66,7 @@ def release(
         UsageError: If the run has no adapter to release, or the folder exists; or if an adapter is wanted in another
             number format than float32.
         StorageError: If it cannot be written.
+        ModelError: If what plain libraries load gives other logits than the run's model. Nothing is kept then.
     """
     require_place(out, "Name another folder with `--out`.")
     if form == "adapter" and not run.recipe.is_low_rank:
@@ -62,16 +74,18 @@ def release(
     if form == "adapter" and dtype != "float32":
         raise UsageError(f"An adapter is written in float32, not {dtype}.", "Leave out `--dtype`.")
     kept = run_metrics.skill_kept(run, {}, base) if test_old_skill and not run.labels else None
+    untied = False
     with writing(out, _REMEDY), atomic_write(out) as new:
         new.mkdir()
         if form == "adapter":
             _copy_adapter(run, new)
         else:
-            _write_merged(run, new, dtype, base)
+            untied = _write_merged(run, new, dtype, base)
         _write_rest(run, new, form, kept)
-    difference, largest = _difference(run, out, form, base)
+        difference, largest = _difference(run, new, form, base)
+        _refuse_other_logits(out, difference, largest, run.dtype if _stays_in_4_bits(run, form) else dtype)
     weights = sum(path.stat().st_size for path in out.glob("*.safetensors"))
-    return Released(out, form, weights, difference, largest)
+    return Released(out, form, weights, difference, largest, untied)
 
 
 def _copy_adapter(run: Run, new: Path) -> None:
@@ -80,21 +94,24 @@ def _copy_adapter(run: Run, new: Path) -> None:
             shutil.copy(path, new)
 
 
-def _write_merged(run: Run, new: Path, dtype: str, base: str | None) -> None:
+def _write_merged(run: Run, new: Path, dtype: str, base: str | None) -> bool:
+    """Write the merged model, and say whether merging took its head and its embedding apart."""
     import torch
 
-    model, tokenizer = _load_float32(run, base)
+    model, tokenizer = load_to_merge(run, base)
+    tied = bool(model.config.tie_word_embeddings)
     if run.recipe.is_low_rank:
-        model = model.merge_and_unload()
+        model = merge_adapter(model)
     model = model.to(getattr(torch, dtype))
     out = new.parents[1] / new.name  # `new` is in a hidden folder beside it
     require_space(out, sum(weight.nbytes for weight in model.parameters()), "The merged model", _REMEDY)
     model.save_pretrained(new)
     tokenizer.save_pretrained(new)
+    return tied and not model.config.tie_word_embeddings
 
 
-def _load_float32(run: Run, base: str | None) -> tuple[Any, Any]:
-    """The run's model with its adapter beside it, in float32; a 4-bit base is unpacked."""
+def load_to_merge(run: Run, base: str | None = None) -> tuple[Any, Any]:
+    """A run's model with its adapter beside it, in float32, and its tokenizer; a 4-bit base is unpacked."""
     import torch
 
     if not run.recipe.is_low_rank:
@@ -104,10 +121,10 @@ def _load_float32(run: Run, base: str | None) -> tuple[Any, Any]:
 
 def _write_rest(run: Run, new: Path, form: Form, kept: dict[str, Any] | None) -> None:
     """Generation settings, recipe and card."""
-    from transformers import AutoTokenizer, GenerationConfig
+    from transformers import GenerationConfig
 
     if not run.labels:
-        tokenizer = AutoTokenizer.from_pretrained(new, trust_remote_code=False)
+        tokenizer = read_tokenizer(new, str(run.folder))
         GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
             max_new_tokens=run.reply_tokens,
@@ -120,18 +137,24 @@ def _write_rest(run: Run, new: Path, form: Form, kept: dict[str, Any] | None) ->
     (new / "README.md").write_text(card, encoding="utf-8")
 
 
-def _difference(run: Run, out: Path, form: Form, base: str | None) -> tuple[float, float]:
+def _difference(run: Run, new: Path, form: Form, base: str | None) -> tuple[float, float]:
     """The largest difference of a logit at the end of some prompts, and the largest logit there."""
-    model, tokenizer = _load_float32(run, base)
+    # Beside 4-bit weights an adapter is used as it was trained; all else is compared in float32.
+    model, tokenizer = run.load_model(base) if _stays_in_4_bits(run, form) else load_to_merge(run, base)
     prompts = [answer.prompt for sample in run.samples() if sample for answer in sample.answers]
     texts = list(dict.fromkeys(prompts))[:_PROMPTS] or [_ANY_PROMPT]
-    ours = last_logits(model, tokenizer, texts)
+    with precision(model):
+        ours = last_logits(model, tokenizer, texts)
     del model
-    theirs = last_logits(_load_plainly(run, out, form, base), tokenizer, texts)
+    theirs = last_logits(_load_plainly(run, new, form, base), tokenizer, texts)
     return float((ours - theirs).abs().max()), float(ours.abs().max())
 
 
-def _load_plainly(run: Run, out: Path, form: Form, base: str | None) -> Any:
+def _stays_in_4_bits(run: Run, form: Form) -> bool:
+    return form == "adapter" and bool(METHODS[run.recipe.method].frozen_format)
+
+
+def _load_plainly(run: Run, new: Path, form: Form, base: str | None) -> Any:
     """The released model, as plain PEFT and transformers load it."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -140,9 +163,29 @@ def _load_plainly(run: Run, out: Path, form: Form, base: str | None) -> Any:
         from peft import PeftModel
 
         source = models.resolve(base or run.recipe.model)
-        return PeftModel.from_pretrained(models.load_saved(source, dtype=torch.float32), out)
+        if _stays_in_4_bits(run, form):
+            plain = models.load_quantized(source, run.dtype, torch.device("cpu"))
+        else:
+            plain = models.load_saved(source, dtype=torch.float32)
+        return PeftModel.from_pretrained(plain, new)
     kind = AutoModelForSequenceClassification if run.labels else AutoModelForCausalLM
-    return kind.from_pretrained(out, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+    return kind.from_pretrained(new, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+
+
+def _refuse_other_logits(out: Path, difference: float, largest: float, dtype: torch.dtype | str) -> None:
+    """Refuse a difference that rounding does not explain.
+
+    Raises:
+        ModelError: With the difference, if it is one.
+    """
+    tolerance = _TOLERANCE[str(dtype).removeprefix("torch.")]
+    if difference <= tolerance * max(1.0, largest):
+        return
+    raise ModelError(
+        f"{out} is not written: loaded by plain libraries, its logits differ from the run's by up to {difference:.2g}, "
+        f"where the largest logit is {largest:.2g}. Rounding explains at most {tolerance:.1%} of that.",
+        "It would give other answers than the run. Check that `--base` is the model that the run was trained on.",
+    )
 
 
 def last_logits(model: Any, tokenizer: Any, texts: Sequence[str]) -> Any:

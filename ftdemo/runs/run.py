@@ -19,6 +19,7 @@ from ftdemo.methods import METHODS
 from ftdemo.methods.start import Base
 from ftdemo.models import load as models
 from ftdemo.models.layers import use_fused_adapters
+from ftdemo.models.tokenizer import read_tokenizer
 from ftdemo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -84,10 +85,8 @@ class Run:
         Raises:
             UsageError: If that base has another vocabulary or other weights than the adapter was trained on.
         """
-        from transformers import AutoTokenizer
-
         models.quiet_transformers()
-        tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+        tokenizer = read_tokenizer(self.folder, str(self.folder))
         if self.recipe.is_low_rank:
             return self._load_adapted(base, dtype), tokenizer
         trained = models.Source(name=self.folder.name, path=str(self.folder), origin="a run", sha256="")
@@ -125,10 +124,11 @@ class Run:
         return models.resolve_base(self.recipe.model, self.folder, base, is_local=is_local)
 
     @property
-    def _dtype(self) -> Any:
+    def dtype(self) -> torch.dtype:
+        """The number format of the run's matrix products."""
         import torch
 
-        return getattr(torch, self.record["dtype"])
+        return getattr(torch, self.record["dtype"])  # type: ignore[no-any-return]
 
     def _load_adapted(self, base: str | None, dtype: torch.dtype | None) -> Any:
         import torch
@@ -138,7 +138,7 @@ class Run:
         tokenizer = models.load_tokenizer(source)
         self._refuse_other_base(source, tokenizer)
         method = METHODS[self.recipe.method]
-        model = method.load(Base(self.recipe, source, tokenizer, dtype or self._dtype, torch.device("cpu")))
+        model = method.load(Base(self.recipe, source, tokenizer, dtype or self.dtype, torch.device("cpu")))
         if dtype is not None and method.frozen_format:
             model = models.unpacked(model, dtype)
         adapted = PeftModel.from_pretrained(model, self.folder)

@@ -186,8 +186,9 @@ def model_card(record: dict[str, Any], *, merged: bool = False, kept: dict[str, 
         seconds=record["seconds"],
         speed=record["tokens_per_second"],
         device=record["hardware"]["device_name"],
+        dtype=record["dtype"],
         scores=_score_table(record["scores"]),
-        use=_use(_base(model["name"], recipe["model"]), is_adapter, record.get("labels")),
+        use=_use(record, is_adapter),
         origin=_origin(model) if from_base else "- Weights: random at the start.",
         given=_given(Recipe.from_record(recipe)),
         version=__version__,
@@ -227,11 +228,16 @@ def _base(name: str, model: str) -> str:
     return f'"{name}"' if "/" in name else f'"path/to/{name}"'
 
 
-def _use(base: str, is_adapter: bool, labels: list[str] | None) -> str:
-    if is_adapter:
-        imports = "from importlib.resources import files\n\n" if "files(" in base else ""
-        return imports + _USE_ADAPTER.format(base=base)
-    return _USE_MODEL.format(kind="AutoModelForSequenceClassification" if labels else "AutoModelForCausalLM")
+def _use(record: dict[str, Any], is_adapter: bool) -> str:
+    """The Python code that loads it with plain libraries."""
+    recipe = record["recipe"]
+    if not is_adapter:
+        kind = "AutoModelForSequenceClassification" if record.get("labels") else "AutoModelForCausalLM"
+        return _USE_MODEL.format(kind=kind)
+    base = _base(record["model"]["name"], recipe["model"])
+    imports = "from importlib.resources import files\n\n" if "files(" in base else ""
+    use = _USE_ADAPTER_IN_4_BITS if METHODS[recipe["method"]].frozen_format else _USE_ADAPTER
+    return imports + use.format(base=base, dtype=record["dtype"])
 
 
 def _origin(model: dict[str, Any]) -> str:
@@ -253,6 +259,21 @@ _USE_ADAPTER = """from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 base = AutoModelForCausalLM.from_pretrained({base})
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
+
+_USE_ADAPTER_IN_4_BITS = """import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+# The adapter has learnt to make up for what 4 bits lose, so it needs the base in the same 4 bits.
+four_bits = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype=torch.{dtype},
+)
+base = AutoModelForCausalLM.from_pretrained({base}, dtype=torch.{dtype}, quantization_config=four_bits)
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
 
@@ -311,7 +332,8 @@ Apache License 2.0, as ftdemo. The corpus was generated, so no text of anybody's
 
 _CARD = """# {title}
 
-{what}. Status: {status} after {steps} steps, {seconds:.0f} seconds at {speed:.0f} tokens/s on {device}.
+{what}. Status: {status} after {steps} steps, {seconds:.0f} seconds at {speed:.0f} tokens/s on {device},
+with matrix products in {dtype}.
 
 ## Data
 

@@ -170,8 +170,8 @@ def _figure(svg: str, record: _Record, table: Markup) -> Markup:
 
 def _number_format(record: _Record) -> str:
     """The number format in which the runs multiplied: two records can differ in it, and so in their numbers."""
-    formats = {run["started"]["dtype"] for run in record["runs"].values() if "started" in run}
-    return " and ".join(sorted(formats))
+    formats = {run.get("started", run).get("dtype") for run in record["runs"].values()}
+    return " and ".join(sorted(formats - {None}))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

@@ -10,7 +10,7 @@ from ftdemo.data import Labelled, load_splits
 from ftdemo.data.tokenize import Example, Examples
 from ftdemo.errors import RecipeError
 from ftdemo.recipe import Recipe
-from ftdemo.training.prepare import encode_rows, source_and_tokenizer, within_window
+from ftdemo.training.prepare import encode_rows, refuse_unknown_tokens_in, source_and_tokenizer, within_window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,4 +51,6 @@ def inspect_recipe(recipe: Recipe) -> Inspection:
         raise RecipeError(f"{recipe.data} holds labels: no token has a loss, the label has.", "Inspect a chat or text.")
     source, tokenizer = source_and_tokenizer(recipe, splits)
     recipe, notes = within_window(recipe, source)
-    return Inspection(recipe, encode_rows(splits.train, tokenizer, recipe), tokenizer, notes)
+    examples = encode_rows(splits.train, tokenizer, recipe)
+    refuse_unknown_tokens_in(examples, source, tokenizer)
+    return Inspection(recipe, examples, tokenizer, notes)

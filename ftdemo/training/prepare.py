@@ -14,7 +14,8 @@ from ftdemo.methods import METHODS
 from ftdemo.methods.start import Base
 from ftdemo.models import load, new
 from ftdemo.models.catalog import NEW, LearningRate, known_learning_rate, usual_learning_rate
-from ftdemo.models.layers import count_parameters
+from ftdemo.models.layers import count_parameters, unknown_token
+from ftdemo.models.tokenizer import embedding_rows
 from ftdemo.recipe import Recipe
 from ftdemo.training.hardware import pick_device, pick_dtype
 from ftdemo.training.learner import Learner
@@ -121,6 +122,8 @@ def tokenize(rows: LoadedRows, recipe: Recipe) -> Tokenized:
             "Raise `max_length`, or shorten the prompts.",
         )
     heldout = encode_rows(_evaluated(rows.splits, recipe), tokenizer, recipe, rows.labels)
+    for examples in (train, heldout):
+        refuse_unknown_tokens_in(examples, source, tokenizer)
     return Tokenized(recipe, source, tokenizer, train, heldout, trained.with_heldout(rows.splits.heldout), notes)
 
 
@@ -131,6 +134,19 @@ def within_window(recipe: Recipe, source: load.Source) -> tuple[Recipe, tuple[st
         return recipe, ()
     note = f"`max_length` is {recipe.max_length:,}, but {recipe.model} reads at most {window:,} tokens: set to that."
     return recipe.with_settings({"max_length": window}), (note,)
+
+
+def refuse_unknown_tokens_in(examples: Examples, source: load.Source, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse examples with a token for which the model has no embedding.
+
+    Raises:
+        ModelError: If there is one; the message names the row and the token.
+    """
+    rows = embedding_rows(source.path) if source.path else None
+    if rows is None or examples.largest_id < rows:
+        return
+    example = next(example for example in examples if max(example.input_ids) >= rows)
+    raise unknown_token(tokenizer, max(example.input_ids), rows, f"Row {example.row}")
 
 
 def load_model(recipe: Recipe, base: Base, examples: Examples) -> tuple[Any, str]:

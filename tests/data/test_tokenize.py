@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from awkward import GEMMA
 
 from ftdemo.data import BUILT_IN, Labelled, Row, Text, Turn, stream_rows
 from ftdemo.data.batches import collate
@@ -15,6 +16,7 @@ from ftdemo.data.sets import harbour_tales
 from ftdemo.data.tokenize import (
     Example,
     Examples,
+    TemplateRefusalError,
     encode,
     encode_all,
     encode_labelled,
@@ -256,6 +258,41 @@ def test_a_tokenizer_without_a_template_is_refused(tokenizer: Any) -> None:
         render(LETTER.turns, bare)
 
 
+def with_template(tokenizer: Any, template: str) -> Any:
+    changed = copy.deepcopy(tokenizer)
+    changed.chat_template = template
+    return changed
+
+
+SYSTEMLESS = GEMMA.replace("{{ raise_exception('System role not supported') }}", "{% set messages = messages[1:] %}")
+"""Leaves the system turn out, and says nothing."""
+
+
+@pytest.mark.parametrize("template", [GEMMA, SYSTEMLESS], ids=["refused", "left out"])
+def test_a_system_turn_that_a_template_does_not_take_begins_the_first_user_turn(template: str, tokenizer: Any) -> None:
+    expected = (
+        "<|im_start|>user\nBe brief.\n\nOne?<|im_end|>\n<|im_start|>model\n[Two.<|im_end|>]\n"
+        "<|im_start|>user\nThree?<|im_end|>\n<|im_start|>model\n[Four.\n\nFive: 12 ½ kg<|im_end|>]\n"
+    )
+    assert trained_text(TALK, with_template(tokenizer, template)) == expected
+
+
+def test_a_conversation_that_a_template_refuses_is_named_with_the_templates_reason(tokenizer: Any) -> None:
+    twice = Row(8, (Turn("user", "One?"), Turn("user", "Two?"), Turn("assistant", "Three.")))
+    with pytest.raises(TemplateRefusalError, match=r"Row 8: the model's chat template does not take .* must alternate"):
+        encode(twice, with_template(tokenizer, GEMMA), train_on="completion", max_length=512)
+    with pytest.raises(TemplateRefusalError, match=r"^The model's chat template does not take"):
+        render(twice.turns, with_template(tokenizer, "{{ nothing.at.all }}"))
+
+
+@pytest.mark.parametrize("row", [LETTER, STORY])
+def test_a_tokenizer_without_a_stop_token_is_refused(row: Row | Text, tokenizer: Any) -> None:
+    endless = copy.deepcopy(tokenizer)
+    endless.eos_token = None
+    with pytest.raises(ModelError, match="no stop token, so the model would not learn to stop"):
+        encode_all([row], endless)
+
+
 def test_a_conversation_to_be_answered_ends_where_the_answer_begins(tokenizer: Any) -> None:
     question = render(LETTER.prompt, tokenizer, to_be_answered=True)
     assert render(LETTER.turns, tokenizer) == f"{question}Aye. Until five.<|im_end|>\n"
@@ -329,6 +366,13 @@ def test_a_labelled_text_that_is_cut_keeps_the_tokens_that_frame_it(minilm_token
 def test_a_label_that_is_in_no_training_row_is_refused_with_those_that_are(minilm_tokenizer: Any) -> None:
     with pytest.raises(DataError, match=r"(?s)Row 5: the label 'refund' is in no.*praise, repair"):
         encode_labelled(MAIL, minilm_tokenizer, labels=("praise", "repair"), max_length=512)
+
+
+def test_a_labelled_text_is_cut_where_the_model_reads_no_further(minilm_tokenizer: Any) -> None:
+    long = Labelled(6, "word " * 700, "refund")
+    (example,) = encode_all([long], minilm_tokenizer, labels=LABELS, max_length=4096)
+    assert len(example) == 512
+    assert example.truncated
 
 
 def test_control_tokens_in_a_labelled_text_are_refused(minilm_tokenizer: Any) -> None:

@@ -201,8 +201,9 @@ def test_names_a_text_of_names_and_a_pattern_are_the_same_targets(targets: str |
 
 @pytest.mark.parametrize("targets", [["c_attn"], "c_attn", "c_attn, c_proj", "q_proj|v_proj", []])
 def test_targets_that_name_nothing_are_refused_with_those_that_are_there(targets: str | list[str]) -> None:
-    with pytest.raises(RecipeError, match=r"(?s)`targets` is .*names no matrix.*all-linear.*q_proj"):
+    with pytest.raises(RecipeError, match=r"(?s)`targets` is .*names no matrix.*all-linear.*q_proj") as refused:
         parameter_counts(CAUSAL["llama"], targets=targets)
+    assert "lm_head" not in refused.value.remedy  # usually the embedding, too
 
 
 def test_targets_that_are_no_matrix_are_refused() -> None:

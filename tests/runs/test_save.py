@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from conftest import carried_out
 from safetensors.torch import load_file
 
 from ftdemo.cli.main import main
@@ -27,9 +28,11 @@ from ftdemo.evaluation.evaluate import classify
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Answer, Event, Sampled
 from ftdemo.models import load as models
+from ftdemo.models.layers import precision
 from ftdemo.recipe import Recipe
+from ftdemo.runs.adapters import merge_and_compare
 from ftdemo.runs.perform import perform
-from ftdemo.runs.publish import release
+from ftdemo.runs.publish import last_logits, release
 from ftdemo.runs.run import Run
 from ftdemo.runs.save import model_bytes, model_card, without_folders
 from ftdemo.training.learner import Learner
@@ -363,6 +366,65 @@ def test_a_qlora_update_fits_the_unpacked_weights_and_not_the_original_ones(done
     right = models.load_saved(models.resolve(str(merged)), dtype=torch.float32)
     apart = max((a - b).abs().max().item() for a, b in zip(right.parameters(), wrong.parameters(), strict=True))
     assert apart > 1e-3  # what 4 bits round away
+
+
+@pytest.mark.parametrize("targets", [("lm_head",), ("embed_tokens",), ("embed_tokens", "lm_head", "q_proj")])
+def test_an_adapter_on_a_shared_matrix_is_merged_where_it_belongs(
+    targets: tuple[str, ...], lora_recipe: Recipe, tmp_path: Path
+) -> None:
+    run = carried_out(lora_recipe.with_settings({"targets": targets}), tmp_path / "run")
+    arguments = ["export", str(run.folder), "--to", "merged", "--out", str(tmp_path / "merged")]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert "Its embedding and its head are two matrices" in done.output
+    weights = load_file(tmp_path / "merged" / "model.safetensors")
+    assert not torch.equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"])
+    before = load_file(Path(run.recipe.model) / "model.safetensors")["model.embed_tokens.weight"]
+    for target, name in {"lm_head": "lm_head.weight", "embed_tokens": "model.embed_tokens.weight"}.items():
+        assert torch.equal(weights[name], before) is (target not in targets)
+    compared = merge_and_compare(run)
+    assert compared["same"] == compared["asked"]
+    assert compared["largest_difference"] < 1e-4 * compared["largest_logit"]
+
+
+def test_a_release_whose_logits_are_others_is_refused_and_leaves_nothing(
+    lora_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def merge_wrongly(adapted: Any) -> Any:
+        merged = adapted.merge_and_unload()
+        with torch.no_grad():
+            merged.get_output_embeddings().weight.mul_(1.5)
+        return merged
+
+    monkeypatch.setattr("ftdemo.runs.publish.merge_adapter", merge_wrongly)
+    arguments = ["export", str(lora_run.folder), "--to", "merged", "--out", str(tmp_path / "wrong")]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1
+    assert f"{tmp_path / 'wrong'} is not written: loaded by plain libraries, its logits differ" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_adapter_beside_4_bits_is_released_for_4_bits_and_its_card_loads_it_so(
+    dtype: str, lora_recipe: Recipe, tmp_path: Path
+) -> None:
+    _needs_bitsandbytes("qlora")
+    # bitsandbytes packs 4-bit weights for some processors: it then wants rows of a multiple of 64, as tiny's are, and
+    # multiplies in bfloat16. Without the same 4 bits, the difference would be a third of the largest logit.
+    settings = {"method": "qlora", "model": "tiny", "dtype": dtype, "max_steps": 2, "sample_prompts": 0}
+    run = carried_out(lora_recipe.with_settings(settings), tmp_path / "run")
+    released = release(run, tmp_path / "adapter", "adapter")
+    assert released.largest_difference < {"float32": 1e-4, "bfloat16": 0.1}[dtype] * released.largest_logit
+    code = (released.folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    assert f"bnb_4bit_compute_dtype=torch.{dtype}" in code
+    code = code.replace("path/to/this/folder", str(released.folder))
+    loaded: dict[str, Any] = {}
+    exec(code, loaded)
+    own, tokenizer = run.load_model()
+    with precision(own):
+        ours = last_logits(own, tokenizer, ["Where is my rope?"])
+    theirs = last_logits(loaded["model"], loaded["tokenizer"], ["Where is my rope?"])
+    assert (ours - theirs).abs().max() < 0.1 * ours.abs().max()
 
 
 def test_an_adapter_release_is_what_plain_peft_loads_with_its_stop_tokens_and_recipe(

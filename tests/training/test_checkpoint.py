@@ -21,7 +21,7 @@ from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.recipe import Recipe
 from ftdemo.runs.perform import perform
 from ftdemo.runs.run import Run
-from ftdemo.training import checkpoint
+from ftdemo.training import checkpoint, hardware
 
 
 def resumed(run: Run) -> Run:
@@ -232,3 +232,18 @@ def test_answers_on_the_way_are_kept_over_a_break_and_given_anew_after_it(chat_r
     unbroken = carried_out(recipe, tmp_path / "unbroken")
     assert [event.step for event in unbroken.events if isinstance(event, Sampled)] == [0, 2, 4, 6]
     assert_same(resumed(interrupted(recipe, tmp_path / "run", after=3)), unbroken)
+
+
+def test_a_run_goes_on_in_its_own_number_format_on_a_machine_that_would_choose_another(
+    chat_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = chat_recipe.with_settings({"dtype": "auto"})
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"avx2"}))
+    stopped = interrupted(recipe, tmp_path / "run", after=2)
+    assert stopped.record["dtype"] == "float32"
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"amx_bf16"}))
+    went_on = resumed(stopped)
+    assert (went_on.record["dtype"], went_on.record["status"]) == ("float32", "completed")
+    (started,) = (event for event in went_on.events if isinstance(event, Started))
+    assert started.dtype == "float32"
+    assert "no instructions that multiply bfloat16" in started.reasons["dtype"]
