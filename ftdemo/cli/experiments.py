@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftdemo.cli.terminal import UserPath, plain_console
+from ftdemo.cli.terminal import UserPath, hangup_as_ctrl_c, plain_console
 from ftdemo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _record_experiment(found: Experiment, quick: bool, keep: Path | None) -> Non
 
     if quick and not found.spec.quick:
         raise UsageError(f"{found.name} has no quick form.", "Run it in full, without `--quick`.")
-    with runner.run_folder(keep and keep / found.name) as runs:
+    with hangup_as_ctrl_c(), runner.run_folder(keep and keep / found.name) as runs:
         if not quick:
             _print_claims(_run(found, False, runs / "whole"), found.folder / experiment.RECORD)
             if found.spec.ships:
@@ -124,8 +125,8 @@ def _run(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
     from ftdemo.experiments.runner import run_experiment
 
     console, record, reported = plain_console(stderr=True), {}, 0.0
-    with console.status(found.name) as status:
-        for progress in run_experiment(found, quick=quick, folder=runs):
+    with closing(run_experiment(found, quick=quick, folder=runs)) as running, console.status(found.name) as status:
+        for progress in running:
             if isinstance(progress, dict):
                 record = progress
                 continue

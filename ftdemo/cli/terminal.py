@@ -117,6 +117,27 @@ def stop_on_ctrl_c() -> Iterator[Stop]:
         restore(*usual)
 
 
+@contextmanager
+def hangup_as_ctrl_c() -> Iterator[None]:
+    """Within this, SIGTERM or a closed terminal ends a command as Ctrl-C does: what was trained is kept."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    usual = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        for number in usual:  # the next one would interrupt what is being kept
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number, handler in usual.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
 def events_until_stopped(events: Iterator[Item], stop: Stop) -> Generator[Item]:
     """The events. If nobody reads the output any more, the next training step is the last one: then a run is kept."""
     from ftdemo.events import Step

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo.comparison import advice, approaches, compare
+from ftdemo.data.atomic import atomic_write
 from ftdemo.data.variants import write_variant
-from ftdemo.errors import UsageError
+from ftdemo.errors import UsageError, writing
 from ftdemo.evaluation.outcomes import Outcomes
 from ftdemo.events import Evaluated, Event, Sampled, Started, Step
 from ftdemo.experiments import spec as experiment
@@ -46,7 +47,7 @@ class RunProgress:
     event: Event
 
 
-def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Iterator[RunProgress | dict[str, Any]]:
+def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Generator[RunProgress | dict[str, Any]]:
     """Carry out an experiment, in its quick form or whole.
 
     Args:
@@ -81,7 +82,7 @@ def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Iterator[
                 runs[key] = {"arm": name, "seed": seed, **event, "wall_seconds": wall}
             else:
                 yield RunProgress(key, place, len(plan), event)
-        done.write_text(json.dumps({"asked": settings, "run": runs[key]}), encoding="utf-8")
+        _write(done, json.dumps({"asked": settings, "run": runs[key]}))
     yield _as_record(found, runs, quick=quick)
 
 
@@ -116,7 +117,13 @@ def write_record(record: dict[str, Any], path: Path) -> None:
             f"{path}: the record takes {len(text) // 1024} kB, more than {_MAX_BYTES // 1024}.",
             "Record fewer arms, or show an arm with shorter answers.",
         )
-    path.write_text(text, encoding="utf-8")
+    _write(path, text)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all: an earlier record stays where there is no room for the new one."""
+    with writing(path, "Make room."), atomic_write(path, replace=True) as new:
+        new.write_text(text, encoding="utf-8")
 
 
 def _as_record(found: Experiment, runs: dict[str, Any], *, quick: bool) -> dict[str, Any]:

