@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 
 from ftdemo.data import Row, Text, load_splits
 from ftdemo.data.sets import harbour_tales
-from ftdemo.data.sets.harbour_tales.tokens import sentences
+from ftdemo.data.sets.stories.tokens import sentences
 from ftdemo.data.tokenize import render
 from ftdemo.errors import ModelError, StorageError
 from ftdemo.evaluation.generate import answer_rows

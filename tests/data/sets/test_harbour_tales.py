@@ -12,14 +12,14 @@ import pytest
 from ftdemo.data.sets import support_voice
 from ftdemo.data.sets.harbour_tales import documents, sentence_parses, trials, turns
 from ftdemo.data.sets.harbour_tales.documents import MAX_WORDS, MIN_WORDS, SHARES, document, story
-from ftdemo.data.sets.harbour_tales.grammar import Slot
-from ftdemo.data.sets.harbour_tales.kinds import Field
 from ftdemo.data.sets.harbour_tales.lexicon import word_lists
-from ftdemo.data.sets.harbour_tales.morphology import article, ing, past, plural
 from ftdemo.data.sets.harbour_tales.scripts import library
-from ftdemo.data.sets.harbour_tales.telling import Telling, tell
-from ftdemo.data.sets.harbour_tales.tokens import sentences
 from ftdemo.data.sets.harbour_tales.trials import score_answer
+from ftdemo.data.sets.stories.grammar import Slot
+from ftdemo.data.sets.stories.kinds import Field
+from ftdemo.data.sets.stories.morphology import article, ing, past, plural
+from ftdemo.data.sets.stories.telling import Telling, tell
+from ftdemo.data.sets.stories.tokens import sentences
 
 # Measured with seed 0: 4,154 word types and 0.57 distinct 4-grams at 2 MB, 4,648 and 0.37 at 20 MB.
 SAMPLE_BYTES = 2_000_000

@@ -8,8 +8,9 @@ from functools import cache
 from itertools import accumulate
 from typing import TypeVar
 
-from ftdemo.data.sets.harbour_tales.scripts import ANNOUNCEMENTS, Script, library
-from ftdemo.data.sets.harbour_tales.telling import Telling, tell
+from ftdemo.data.sets.harbour_tales.scripts import ANNOUNCEMENTS, library
+from ftdemo.data.sets.stories.scripts import Script
+from ftdemo.data.sets.stories.telling import Telling, tell
 
 _Option = TypeVar("_Option")
 

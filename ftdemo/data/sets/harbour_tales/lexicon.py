@@ -1,65 +1,16 @@
-"""The word lists beside the code, read once. What can be done with a list's words is said in `kinds`."""
+"""The word lists of the harbour town, read once."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_WORDS = Path(__file__).parent / "words"
-_HEADER = re.compile(r"^(\w+)(?: \(([\w ]+)\))?: ")
+from ftdemo.data.sets.stories.lexicon import WordList, read_word_lists
 
-
-@dataclass(frozen=True)
-class WordList:
-    """The entries of one list, as written, and the lists of adjectives that suit them."""
-
-    name: str
-    subject: str
-    """The file the list stands in, such as `things`."""
-    entries: tuple[str, ...]
-    adjectives: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class DeedVerb:
-    """A verb, as written, and the lists that its objects come from."""
-
-    entry: str
-    objects: tuple[str, ...]
+WORDS = Path(__file__).parent / "words"
 
 
 @cache
 def word_lists() -> dict[str, WordList]:
     """Every list by its name."""
-    lists: dict[str, WordList] = {}
-    for path in sorted(_WORDS.glob("*.txt")):
-        if path.stem != "deeds":
-            for found in _parse(path.stem, path.read_text(encoding="ascii")):
-                if found.name in lists:
-                    raise ValueError(f"{path}: the list {found.name!r} is defined twice; rename one of the two.")
-                lists[found.name] = found
-    return lists
-
-
-@cache
-def deed_verbs() -> tuple[DeedVerb, ...]:
-    """What people do, in the order of the file."""
-    lines = (_WORDS / "deeds.txt").read_text(encoding="ascii").splitlines()
-    parts = [line.split(" = ") for line in lines if " = " in line]
-    return tuple(DeedVerb(entry, tuple(objects.split())) for entry, objects in parts)
-
-
-def _parse(subject: str, text: str) -> list[WordList]:
-    joined = re.sub(r"\n +", " ", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE))
-    return [_word_list(subject, line) for line in joined.splitlines() if line.strip()]
-
-
-def _word_list(subject: str, line: str) -> WordList:
-    header = _HEADER.match(line)
-    if header is None:
-        raise ValueError(f"words/{subject}.txt: {line[:60]!r} has no list name; write `name: word, word`.")
-    name, adjectives = header.groups()
-    entries = dict.fromkeys(word.strip() for word in line[header.end() :].split(",") if word.strip())
-    return WordList(name, subject, tuple(entries), tuple((adjectives or "").split()))
+    return read_word_lists(WORDS)

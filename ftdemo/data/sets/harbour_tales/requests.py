@@ -14,10 +14,11 @@ from typing import Any
 
 from ftdemo.data import constraints
 from ftdemo.data.sets.harbour_tales.documents import announcement, fits, story
-from ftdemo.data.sets.harbour_tales.grammar import Nodes, Slot, Text, parse
-from ftdemo.data.sets.harbour_tales.kinds import Field
-from ftdemo.data.sets.harbour_tales.scripts import Script, library
-from ftdemo.data.sets.harbour_tales.telling import Telling, tell
+from ftdemo.data.sets.harbour_tales.scripts import library
+from ftdemo.data.sets.stories.grammar import Nodes, Slot, Text, parse
+from ftdemo.data.sets.stories.kinds import Field
+from ftdemo.data.sets.stories.scripts import Script
+from ftdemo.data.sets.stories.telling import Telling, tell
 
 Pair = dict[str, Any]
 """A row as a line of a JSONL file would have it: ``prompt``, ``completion`` and ``constraints``."""

@@ -1,29 +1,14 @@
-"""Scripts: the plain files beside the code that say what a text is made of, read into frozen data.
-
-A file holds blocks parted by blank lines. The first line of a block says what the block is:
-
-    script NAME KIND      a new script; then `role NAME: KIND` lines
-    case                  `NAME: text` lines; each text takes one of the script's cases
-    beat, para, line      one of the lines is said: in the same paragraph, in a new one, on a new line
-    beat POOL, para POOL  one of the lines of a pool
-    ask                   `question => answer` lines; the answer stands in the text
-    wish                  things a reader may ask for, which the text then holds
-    title                 titles
-    pool NAME             lines for `beat POOL`; they use the roles of the script that calls them
-    rule NAME             expansions of a phrase, for `{@NAME}`
-"""
+"""The scripts of the harbour town, read once, and the checker of their sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ftdemo.data.sets.harbour_tales.grammar import Names, Nodes, parse, prose
-from ftdemo.data.sets.harbour_tales.kinds import Kind, kind
+from ftdemo.data.sets.harbour_tales.kinds import kinds
+from ftdemo.data.sets.stories.check import Checker
+from ftdemo.data.sets.stories.scripts import Library, read_library
 
-_SCRIPTS = Path(__file__).parent / "scripts"
 ANNOUNCEMENTS = (
     "This is the tale of {}.",
     "Here is the story of {}.",
@@ -31,133 +16,21 @@ ANNOUNCEMENTS = (
     "So begins the story of {}.",
 )
 """With what is wished for filled in: the sentence that a story may begin with."""
-_JOINS = {"beat": " ", "para": "\n\n", "line": "\n"}
-
-
-@dataclass(frozen=True)
-class Beat:
-    """A step of a text: what parts it from the step before, how often it is taken, and the lines it chooses from."""
-
-    join: str
-    chance: float
-    lines: tuple[Nodes, ...]
-
-
-@dataclass(frozen=True)
-class Script:
-    """All that one sort of text is made of."""
-
-    name: str
-    kind: str
-    roles: Mapping[str, Kind]
-    cases: tuple[Mapping[str, Nodes], ...]
-    beats: tuple[Beat, ...]
-    asks: tuple[tuple[Nodes, Nodes], ...]
-    wishes: tuple[Nodes, ...]
-    titles: tuple[Nodes, ...]
-    said: tuple[str, ...]
-    """Every line of the beats and every announcement, once, as written; the checker cuts and parses them."""
-    names: Names
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block of a script file."""
-
-    head: list[str]
-    lines: list[str]
-
-
-@dataclass(frozen=True)
-class Library:
-    """Every script and phrase rule."""
-
-    scripts: tuple[Script, ...]
-    rules: Mapping[str, list[Nodes]]
+_PROSE = ("story", "facts", "portrait")
+"""The kinds whose sentences the checker knows."""
 
 
 @cache
 def library() -> Library:
     """The scripts of all files, in the order of the file names."""
-    blocks = [block for path in sorted(_SCRIPTS.glob("*.txt")) for block in _blocks(path)]
-    rules = _rules([block for block in blocks if block.head[0] == "rule"])
-    pools = {block.head[1]: block.lines for block in blocks if block.head[0] == "pool"}
-    return Library(tuple(_script(part, pools, rules) for part in _parts(blocks)), rules)
+    return read_library(Path(__file__).parent / "scripts", kinds(), ANNOUNCEMENTS)
 
 
-def _blocks(path: Path) -> list[Block]:
-    chunks = path.read_text(encoding="ascii").strip().split("\n\n")
-    lines = [[line for line in chunk.splitlines() if not line.startswith("#")] for chunk in chunks]
-    return [Block(found[0].split(), found[1:]) for found in lines if found]
+@cache
+def _checker() -> Checker:
+    return Checker(library(), _PROSE)
 
 
-def _rules(blocks: list[Block]) -> dict[str, list[Nodes]]:
-    rules: dict[str, list[Nodes]] = {block.head[1]: [] for block in blocks}
-    for block in blocks:
-        rules[block.head[1]].extend(parse(line, Names(rules)) for line in block.lines)
-    return rules
-
-
-def _parts(blocks: list[Block]) -> list[list[Block]]:
-    parts: list[list[Block]] = []
-    for block in blocks:
-        if block.head[0] == "script":
-            parts.append([block])
-        elif block.head[0] not in ("pool", "rule"):
-            parts[-1].append(block)
-    return parts
-
-
-def _script(blocks: list[Block], pools: Mapping[str, list[str]], rules: Mapping[str, list[Nodes]]) -> Script:
-    roles = dict(_role(line) for line in blocks[0].lines)
-    cases = _cases([block for block in blocks if block.head[0] == "case"], Names(rules, roles))
-    names = Names(rules, roles, _by_name(cases))
-    beats = [block for block in blocks if block.head[0] in _JOINS]
-    wishes = _lines(blocks, "wish")
-    announced = [form.format(wish) for wish in wishes for form in ANNOUNCEMENTS]
-    return Script(
-        name=blocks[0].head[1],
-        kind=blocks[0].head[2],
-        roles=roles,
-        cases=cases,
-        beats=tuple(_beat(block, pools, names) for block in beats),
-        asks=tuple(_ask(line, names) for line in _lines(blocks, "ask")),
-        wishes=tuple(parse(line, names) for line in wishes),
-        titles=tuple(parse(prose(line), names) for line in _lines(blocks, "title")),
-        said=tuple(dict.fromkeys([line for block in beats for line in _said(block, pools)] + announced)),
-        names=names,
-    )
-
-
-def _lines(blocks: list[Block], head: str) -> list[str]:
-    return [line for block in blocks if block.head[0] == head for line in block.lines]
-
-
-def _role(line: str) -> tuple[str, Kind]:
-    name, _, of = line.removeprefix("role ").partition(": ")
-    return name, kind(of)
-
-
-def _cases(blocks: list[Block], names: Names) -> tuple[Mapping[str, Nodes], ...]:
-    pairs = [[line.split(": ", 1) for line in block.lines] for block in blocks]
-    return tuple({name: parse(text, names) for name, text in found} for found in pairs)
-
-
-def _by_name(cases: tuple[Mapping[str, Nodes], ...]) -> dict[str, tuple[Nodes, ...]]:
-    return {name: tuple(case[name] for case in cases) for name in (cases[0] if cases else ())}
-
-
-def _said(block: Block, pools: Mapping[str, list[str]]) -> list[str]:
-    called = [word for word in block.head[1:] if not word.endswith("%")]
-    return block.lines + [line for name in called for line in pools[name]]
-
-
-def _beat(block: Block, pools: Mapping[str, list[str]], names: Names) -> Beat:
-    chance = next((int(word[:-1]) / 100 for word in block.head if word.endswith("%")), 1.0)
-    lines = tuple(parse(prose(line).replace("\\n", "\n"), names) for line in _said(block, pools))
-    return Beat(_JOINS[block.head[0]], chance, lines)
-
-
-def _ask(line: str, names: Names) -> tuple[Nodes, Nodes]:
-    question, _, answer = line.partition(" => ")
-    return parse(prose(question), names), parse(answer, names)
+def sentence_parses(sentence: str) -> bool:
+    """Whether some sentence template of a story, a portrait or a text of fact makes exactly this sentence."""
+    return _checker().parses(sentence)

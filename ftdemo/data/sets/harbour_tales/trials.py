@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from functools import cache, partial
 
-from ftdemo.data.sets.harbour_tales.check import sentence_parses
 from ftdemo.data.sets.harbour_tales.documents import document, fits, story
 from ftdemo.data.sets.harbour_tales.lexicon import word_lists
-from ftdemo.data.sets.harbour_tales.tokens import sentences
+from ftdemo.data.sets.harbour_tales.scripts import sentence_parses
+from ftdemo.data.sets.stories.tokens import sentences
 from ftdemo.data.trial import Trial
 
 _ASKED = ("facts", "story with questions")

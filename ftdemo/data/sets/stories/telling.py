@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ftdemo.data.sets.harbour_tales.grammar import Nodes, Scene, finish
-from ftdemo.data.sets.harbour_tales.kinds import Entity, Kind
-from ftdemo.data.sets.harbour_tales.scripts import Script
+from ftdemo.data.sets.stories.grammar import Nodes, Scene, finish
+from ftdemo.data.sets.stories.kinds import Entity, Kind
+from ftdemo.data.sets.stories.scripts import Script
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,24 @@ class Telling:
 
 def tell(script: Script, random: Callable[[], float]) -> Telling:
     """Tell a script, with a new cast."""
+    return tell_scene(script, set_scene(script, random))
+
+
+def set_scene(script: Script, random: Callable[[], float]) -> Scene:
+    """A cast and a case for a script."""
     scene = Scene(random, _cast(script, random))
     if script.cases:
         scene.case = script.cases[int(random() * len(script.cases))]
+    return scene
+
+
+def tell_scene(script: Script, scene: Scene) -> Telling:
+    """Say one line of every beat about a scene."""
     out: list[str] = []
     for beat in script.beats:
-        if beat.chance == 1.0 or random() < beat.chance:
+        if beat.chance == 1.0 or scene.random() < beat.chance:
             out.append(beat.join)
-            for node in beat.lines[int(random() * len(beat.lines))]:
+            for node in beat.lines[int(scene.random() * len(beat.lines))]:
                 node.write(out, scene)
     return Telling(finish("".join(out[1:])), script, scene)
 

@@ -1,7 +1,6 @@
 """Whether a sentence is one that the grammar of the scripts can make: a chart parser over the generator's own rules.
 
-It reads the templates, word lists and tables that the texts are made from, so the two cannot drift apart. Stories,
-portraits and the texts of fact are covered in full; other kinds are no prose, or only in part.
+It reads the templates, word lists and tables that the texts are made from, so the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -9,21 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
-from ftdemo.data.sets.harbour_tales.grammar import Node, Nodes, Rule, Slot, Text, parse
-from ftdemo.data.sets.harbour_tales.kinds import Field
-from ftdemo.data.sets.harbour_tales.morphology import article
-from ftdemo.data.sets.harbour_tales.scripts import Script, library
-from ftdemo.data.sets.harbour_tales.tokens import sentences, tokens
+from ftdemo.data.sets.stories.grammar import Node, Nodes, Rule, Slot, Text, parse
+from ftdemo.data.sets.stories.kinds import Field
+from ftdemo.data.sets.stories.morphology import article
+from ftdemo.data.sets.stories.scripts import Library, Script
+from ftdemo.data.sets.stories.tokens import sentences, tokens
 
 Bindings = dict[tuple[str, int], frozenset[int]]
 """For a role and a table of its kind: the records that may still be meant."""
 State = tuple[int, Bindings]
 """A position in the sentence, and what is bound on the way to it."""
-
-PROSE = ("story", "facts", "portrait")
-"""The kinds whose sentences the checker knows."""
 
 _BAD_SPACE = re.compile(r" [.,;:!?']|  |^ | $|,[^\s\d\"]")
 _OPENING = re.compile(r'"?[A-Z0-9]')
@@ -49,22 +45,38 @@ class Pattern:
     needs: frozenset[str]
 
 
-def sentence_parses(sentence: str) -> bool:
-    """Whether some sentence template of a kind in `PROSE` makes exactly this sentence.
+@dataclass(frozen=True)
+class Checker:
+    """Knows the sentences of a library's scripts of some kinds."""
 
-    Words, agreement, articles, capitals, quotation and the sentence's own names and sums are held to the grammar.
-    What goes on from sentence to sentence is not looked at.
-    """
-    if not _OPENING.match(sentence) or _BAD_SPACE.search(sentence):
-        return False
-    read = _read(sentence)
-    held = frozenset().union(*read.readings)
-    return any(
-        end == len(read.words)
-        for pattern in _patterns()
-        if pattern.needs <= held
-        for end, _ in _run(pattern.nodes, read, [(0, {})])
-    )
+    library: Library
+    kinds: tuple[str, ...]
+
+    def parses(self, sentence: str) -> bool:
+        """Whether some sentence template of these kinds makes exactly this sentence.
+
+        Words, agreement, articles, capitals, quotation and the sentence's own names and sums are held to the grammar.
+        What goes on from sentence to sentence is not looked at.
+        """
+        if not _OPENING.match(sentence) or _BAD_SPACE.search(sentence):
+            return False
+        read = _read(sentence)
+        held = frozenset().union(*read.readings)
+        return any(
+            end == len(read.words)
+            for pattern in self._patterns
+            if pattern.needs <= held
+            for end, _ in _run(pattern.nodes, read, [(0, {})])
+        )
+
+    @cached_property
+    def _patterns(self) -> tuple[Pattern, ...]:
+        found: dict[Nodes, Pattern] = {}
+        for script in self.library.scripts:
+            for template in _templates(script) if script.kind in self.kinds else ():
+                nodes = parse(template, script.names)
+                found.setdefault(nodes, Pattern(nodes, _needs(nodes)))
+        return tuple(found.values())
 
 
 def _read(sentence: str) -> Sentence:
@@ -74,16 +86,6 @@ def _read(sentence: str) -> Sentence:
         opens = place == 0 or (words[place - 1] == _OPEN_QUOTE and words[:place].count(_OPEN_QUOTE) % 2 == 1)
         readings.append(frozenset({word, word[0].lower() + word[1:]} if opens else {word}))
     return Sentence(words, tuple(readings))
-
-
-@cache
-def _patterns() -> tuple[Pattern, ...]:
-    found: dict[Nodes, Pattern] = {}
-    for script in library().scripts:
-        for template in _templates(script) if script.kind in PROSE else ():
-            nodes = parse(template, script.names)
-            found.setdefault(nodes, Pattern(nodes, _needs(nodes)))
-    return tuple(found.values())
 
 
 def _templates(script: Script) -> Iterator[str]:

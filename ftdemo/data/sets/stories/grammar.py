@@ -15,9 +15,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ftdemo.data.sets.harbour_tales.kinds import Entity, Field, Kind, kind
-from ftdemo.data.sets.harbour_tales.morphology import article
-from ftdemo.data.sets.harbour_tales.tokens import sentences
+from ftdemo.data.sets.stories.kinds import Entity, Field, Kind
+from ftdemo.data.sets.stories.morphology import article
+from ftdemo.data.sets.stories.tokens import sentences
 
 _PIECE = re.compile(r"\\[\[\]{}]|[\[\]|]|\{[^{}]*\}|[^\\\[\]{}|]+")
 _ARTICLE = re.compile(r"a~ (\w+)")
@@ -107,6 +107,7 @@ Nodes = tuple[Node, ...]
 class Names:
     """What the names in a template stand for."""
 
+    kind: Callable[[str], Kind]
     rules: Mapping[str, list[Nodes]]
     roles: Mapping[str, Kind] = field(default_factory=dict)
     cases: Mapping[str, tuple[Nodes, ...]] = field(default_factory=dict)
@@ -158,7 +159,7 @@ def _node(piece: str, names: Names) -> Node:
 def _any_of(name: str, form: str, names: Names) -> Node:
     if name in names.rules:
         return Rule(name, names.rules[name])
-    return Slot("", kind(name), kind(name).form(form))
+    return Slot("", names.kind(name), names.kind(name).form(form))
 
 
 def prose(line: str) -> str:
