@@ -65,7 +65,7 @@ def check_data_command(
     """
     from ftdemo.data.check import CHANGES, check_file
     from ftdemo.data.rows import KEYS
-    from ftdemo.models.load import load_tokenizer, resolve
+    from ftdemo.models.load import context_window, load_tokenizer, resolve
 
     def count(examples: int) -> None:
         click.echo(f"\r{examples:,} examples …", nl=False, err=True)
@@ -78,6 +78,11 @@ def check_data_command(
             raise UsageError(what, f"The keys are: {', '.join(KEYS)}.")
         columns[column] = key
     source = resolve(model)
+    window = context_window(source)
+    if window and max_length > window:
+        note = f"Note: --max-length is {max_length:,}, but {model} reads at most {window:,} tokens: set to that."
+        click.secho(note, fg="yellow", err=True)
+        max_length = window
     progress = count if sys.stderr.isatty() else None
     report = check_file(
         file,

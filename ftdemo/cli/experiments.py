@@ -59,6 +59,10 @@ def record_command(
         raise UsageError(
             "No experiment is given.", f"Name some, or --all: {', '.join(known) or f'none is in {folder}'}."
         )
+    if names and everything:
+        raise UsageError("Experiments are named beside --all.", "Give one of the two.")
+    if keep and (check or decide):
+        raise UsageError(f"--keep has no effect with --{'check' if check else 'decide'}.", "Leave it out.")
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"There is no experiment {unknown[0]} in {folder}.", f"There are: {', '.join(known)}.")
     changed = []

@@ -12,7 +12,7 @@ import click
 
 from ftdemo.cli.terminal import UserPath, name_or_path, plain_console
 from ftdemo.data.atomic import atomic_write
-from ftdemo.errors import UsageError, writing
+from ftdemo.errors import DataError, UsageError, writing
 
 if TYPE_CHECKING:
     from ftdemo.runs.heldout import Heldout
@@ -65,7 +65,11 @@ def _rows_to_evaluate(run: Run, data: str | None) -> Heldout:
             return Heldout(tuple(stream_rows(Path(data))))
         splits = load_splits(data, seed=run.recipe.seed)
         return Heldout(splits.heldout, splits.trials)
-    found = find_heldout(run)
+    try:
+        found = find_heldout(run)
+    except DataError as error:
+        remedy = "Restore the data, or name examples that were not trained on with `--data`."
+        raise DataError(error.what, remedy) from None
     if is_same and Path(trained_on).is_file():
         click.echo(f"The run was trained on {trained_on}: the {len(found.rows)} examples it held out count.", err=True)
     if found.missing:

@@ -108,28 +108,29 @@ def resolve(model: str) -> Source:
     return _from_folder(folder, name=folder.name, origin=LOCAL_FOLDER) if folder else _from_hub(model)
 
 
-def resolve_base(recorded: str, owner: Path, base: str | None = None, *, is_local: bool = False) -> Source:
+NAME_BASE = "If the base has moved, name its folder or Hub id with `--base`."
+
+
+def resolve_base(recorded: str, owner: Path, base: str | None = None) -> Source:
     """Find the base of a run or of an adapter.
 
     Args:
         recorded: The base that it names.
         owner: The folder of the run or the adapter.
         base: Where the user says that the base is, if they do.
-        is_local: Whether the recorded base was a folder, so that the Hub is not asked for its name.
 
     Raises:
         ModelError: If it is not there. Unless the user has named a place, the error says how.
         StorageError: If a converted model cannot be written.
     """
-    name_it = "If the base has moved, name its folder or Hub id with `--base`."
-    if not base and is_local and not Path(with_home(recorded)).is_dir():
-        raise ModelError(f"{owner} was trained on the model in {recorded}, and there is no such folder.", name_it)
     try:
         return resolve(base or recorded)
     except ModelError as error:
         if base:
             raise
-        raise ModelError(f"{owner} needs its base, {recorded}, which cannot be found. {error.what}", name_it) from None
+        raise ModelError(
+            f"{owner} needs its base, {recorded}, which cannot be found. {error.what}", NAME_BASE
+        ) from None
 
 
 def _folder_of(model: str) -> Path | None:
@@ -195,6 +196,9 @@ def context_window(source: Source) -> int | None:
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions and config.model_type in _POSITIONS_AFTER_PADDING:
         positions -= config.pad_token_id + 1
+    rope = getattr(config, "rope_parameters", None) or {}
+    if positions and "factor" in rope and "original_max_position_embeddings" in rope:  # YaRN and the like
+        positions = max(positions, int(rope["factor"] * rope["original_max_position_embeddings"]))
     return positions
 
 

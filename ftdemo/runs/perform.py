@@ -78,6 +78,7 @@ def perform(
         require_place(out, _REMEDY)
     else:
         require_writable(out.absolute().parent, _REMEDY)
+        resume.refuse_lost_base("Put the model back there to resume the run.")
     with distributed.explaining_lost_peers(out):
         learner = prepare(_with_one_dtype(recipe, resume))
         if resume:

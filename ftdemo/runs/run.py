@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ftdemo import __version__, events
 from ftdemo.data import BUILT_IN
 from ftdemo.data.row_hashes import RowHashes
-from ftdemo.errors import UsageError
+from ftdemo.errors import ModelError, UsageError
 from ftdemo.evaluation.generate import REPLY_TOKENS
 from ftdemo.events import Event, Sampled
 from ftdemo.methods import METHODS
@@ -97,6 +97,20 @@ class Run:
         """Whether training started from a model that can be evaluated like the trained one."""
         return self.recipe.weights != "random" and not self.recipe.is_classifier
 
+    def refuse_lost_base(self, remedy: str) -> None:
+        """Refuse to go on without the folder that the base was in. The Hub may know another model by its name.
+
+        Args:
+            remedy: What to do about it.
+
+        Raises:
+            ModelError: If the base was in a folder that is no longer there.
+        """
+        model = self.recipe.model
+        if self.record["model"].get("origin") == models.LOCAL_FOLDER and not Path(model).is_dir():
+            what = f"{self.folder} was trained on the model in {model}, and there is no such folder."
+            raise ModelError(what, remedy)
+
     def load_base(self, base: str | None = None) -> tuple[Any, Any] | None:
         """The model before training and its tokenizer, or nothing if it was random."""
         if not self.has_base:
@@ -120,8 +134,9 @@ class Run:
         return tuple(self.record.get("labels", ()))
 
     def _find_base(self, base: str | None) -> models.Source:
-        is_local = self.record["model"].get("origin") == models.LOCAL_FOLDER
-        return models.resolve_base(self.recipe.model, self.folder, base, is_local=is_local)
+        if not base:
+            self.refuse_lost_base(models.NAME_BASE)
+        return models.resolve_base(self.recipe.model, self.folder, base)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,8 @@ class Sessions:
     def _sweep(self) -> None:
         while True:
             time.sleep(_SWEEP_SECONDS)
-            self.clean_up(time.monotonic())
+            with suppress(OSError):  # a file that vanishes meanwhile must not end this thread
+                self.clean_up(time.monotonic())
 
     def clean_up(self, now: float) -> None:
         """Remove the sessions that are over, and stop the runs of visitors who have left.

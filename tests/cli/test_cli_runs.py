@@ -611,6 +611,22 @@ def test_a_base_that_moved_is_asked_for_and_taken_from_where_it_is_now(
     assert done.exit_code == 0, done.output
 
 
+def test_a_run_whose_base_or_data_is_gone_says_what_to_put_back(
+    moved: tuple[dict[str, Run], Path], tmp_path: Path
+) -> None:
+    run = moved[0]["lora"]
+    resumed = shell("train", "--resume", run.folder)
+    assert resumed.exit_code == 1
+    assert f"{run.recipe.model}, and there is no such folder.\nPut the model back there to resume" in resumed.stderr
+    record = {**run.record, "recipe": {**run.record["recipe"], "data": str(tmp_path / "gone.jsonl")}}
+    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    evaluated = shell("evaluate", tmp_path)
+    assert evaluated.exit_code == 2
+    assert (
+        "gone.jsonl: no such file here.\nRestore the data, or name examples that were not trained" in evaluated.stderr
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [

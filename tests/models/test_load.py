@@ -211,6 +211,14 @@ def test_a_file_and_a_name_with_a_space_are_never_sent_to_the_hub(
         ({"model_type": "gpt2", "n_positions": 1024}, 1024),
         ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
         ({"model_type": "bloom"}, None),
+        (
+            {
+                "model_type": "qwen2",
+                "max_position_embeddings": 32768,
+                "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768},
+            },
+            131072,
+        ),
     ],
 )
 def test_the_context_window_is_what_the_configuration_says(
