@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import shutil
 import tempfile
 import threading
@@ -293,7 +294,8 @@ class _Recorder:
                 cut = tensors.checkpoint and not kept.checkpoint
                 missing = " It cannot be resumed: there was no room for its checkpoint." if cut else ""
                 return f"It was kept in {place / 'run'}.{missing} Move it once there is a place for it."
-        before = f" Resume from its last checkpoint: ftdemo train --resume {self._out}" if self._own else ""
+        command = shlex.join(["ftdemo", "train", "--resume", str(self._out)])
+        before = f" Resume from its last checkpoint: {command}" if self._own else ""
         return f"There was no room in the system's temporary folder either. Make room and train again.{before}"
 
     def _write(self, out: Path, status: str, tensors: _Tensors) -> None:
