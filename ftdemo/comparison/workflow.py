@@ -153,12 +153,14 @@ def _claim_folder(plan: WorkflowPlan) -> None:
         UsageError: If it does.
         StorageError: If it cannot be made.
     """
-    if (plan.out / STATE).exists():
-        return
-    if not plan.out.exists():
-        require_place(plan.out, "Set `out` to another folder.")
-    elif not plan.out.is_dir() or any(plan.out.iterdir()):
-        raise UsageError(f"{plan.out} holds other files than a workflow's.", "Set `out` to a folder that is new.")
+    remedy = "Set `out` to a folder that is new."
+    with writing(plan.out, remedy):
+        if not plan.out.is_dir():
+            require_place(plan.out, remedy)
+        elif (plan.out / STATE).exists():
+            return
+        elif any(plan.out.iterdir()):
+            raise UsageError(f"{plan.out} holds other files than a workflow's.", remedy)
     _write_state(plan, {})
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
-from ftdemo.data.atomic import atomic_write
+from ftdemo.data.atomic import atomic_write, require_place
 from ftdemo.data.near_duplicates import MIN_OVERLAP, NearDuplicates
 from ftdemo.data.pii import find_pii
 from ftdemo.data.rows import KEYS, Turn
@@ -27,7 +27,7 @@ from ftdemo.data.tokenize import (
     refuse_control_tokens,
     unread_keys,
 )
-from ftdemo.errors import DataError, StorageError, writing
+from ftdemo.errors import DataError, writing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -199,7 +199,8 @@ def check_file(
 
     Raises:
         DataError: If a file cannot be read to its end, or is empty.
-        StorageError: If the copy's file exists already, or cannot be written.
+        UsageError: If the copy's file exists already.
+        StorageError: If it cannot be written.
     """
     report = Report(str(path), model, max_length)
     heldout = _Heldout.of(against, columns) if against else _Heldout()
@@ -346,8 +347,7 @@ def _copy(out: Path | None) -> Iterator[Callable[[Examined, str], None]]:
         return
     changes = out.with_name(f"{out.name}{CHANGES}")
     for path in (out, changes):
-        if path.exists():
-            raise StorageError(f"{path} exists already.", "Name a file that does not exist yet.")
+        require_place(path, "Name a file that does not exist yet.")
     with (
         writing(out, "Check the folder and its permissions."),
         atomic_write(out) as rows,

@@ -293,6 +293,8 @@ def _samples(events: list[Event]) -> list[dict[str, Any]]:
 def run_folder(keep: Path | None) -> Iterator[Path]:
     """A folder for an experiment's runs. It is deleted afterwards unless `keep` names it."""
     if keep is not None:
+        with writing(keep, "Name another folder with `--keep`."):
+            keep.mkdir(parents=True, exist_ok=True)
         yield keep
         return
     with tempfile.TemporaryDirectory(prefix="ftdemo-record-") as folder:

@@ -7,6 +7,7 @@ import errno
 import importlib.util
 import logging
 import os
+import signal
 import socket
 import threading
 import warnings
@@ -118,9 +119,14 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL_NAMES))
     address = f"http://{host}:{listener.getsockname()[1]}"
 
+    # A closed terminal ends the server like SIGTERM, which uvicorn handles: visitors' files are removed.
+    ends_on_hangup = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
     class AnnouncedServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            if ends_on_hangup:
+                signal.signal(signal.SIGHUP, self.handle_exit)
             print(f"Ready at {address}/ (Ctrl-C stops it)", flush=True)
             threading.Thread(target=_warm_up, daemon=True).start()
 
@@ -128,6 +134,8 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # pages left open are cut off: no error
             await super().shutdown(sockets)
             sessions.remove_all()
+            if ends_on_hangup:
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)  # uvicorn raises it again when all is done
 
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
     try:

@@ -33,8 +33,10 @@ def write_space(name: str, out: Path) -> list[Path]:
         StorageError: If the folder cannot be written.
     """
     source = demo_folder(name)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already.", "Name another folder, or remove it.")
+    requirements = "\n".join(space_requirements()) + "\n"
+    with writing(out, "Name another folder."):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UsageError(f"{out} is there already.", "Name another folder, or remove it.")
     with writing(out, "Name another folder."), atomic_write(out) as new:
         new.mkdir()
         shutil.copy(source / "app.py", new / "app.py")
@@ -44,7 +46,7 @@ def write_space(name: str, out: Path) -> list[Path]:
                 (new / "ftdemo" / "_demos" / demo).mkdir(parents=True)
                 shutil.copy(demo_folder(demo) / "app.py", new / "ftdemo" / "_demos" / demo / "app.py")
         (new / "README.md").write_text(space_card(source / "README.md"), encoding="utf-8")
-        (new / "requirements.txt").write_text("\n".join(space_requirements()) + "\n", encoding="utf-8")
+        (new / "requirements.txt").write_text(requirements, encoding="utf-8")
     return sorted(out.iterdir())
 
 

@@ -291,7 +291,7 @@ def test_the_shell_prints_a_table_and_advice_and_writes_the_result(folder: Path,
     assert f"Chat with the fine-tuned model: ftdemo chat {out / 'fine-tuned'}\n" in result.stdout
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 2
-    assert "exists already" in again.stderr
+    assert "is there already" in again.stderr
 
 
 def test_a_comparison_without_fine_tuning_names_no_fine_tuned_model(folder: Path, tmp_path: Path) -> None:

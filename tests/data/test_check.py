@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ftdemo.cli.main import main
 from ftdemo.data.check import Finding, Report, check_file
 from ftdemo.data.pii import find_pii
-from ftdemo.errors import DataError, StorageError
+from ftdemo.errors import DataError, StorageError, UsageError
 from ftdemo.models.load import load_tokenizer, resolve
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/your-own-data.md"
@@ -247,7 +247,7 @@ def test_a_cleaned_copy_does_without_what_cannot_be_trained_on_and_lists_it(tmp_
     assert "the same as an earlier one" in log[0]
     assert path.read_bytes() == content
     assert not [f for f in check_file(out, tokenizer, model="tiny").findings if f.name not in ("few",)]
-    with pytest.raises(StorageError, match=r"clean\.jsonl exists already"):
+    with pytest.raises(UsageError, match=r"clean\.jsonl is there already"):
         check_file(path, tokenizer, model="tiny", fix=out)
 
 
@@ -339,8 +339,10 @@ def test_a_copy_is_not_written_in_part(tmp_path: Path, tokenizer: Any) -> None:
     with pytest.raises(DataError, match="the list ends too early"):
         check_file(path, tokenizer, model="tiny", fix=tmp_path / "clean.jsonl")
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(StorageError, match="cannot be written"):
-        check_file(path, tokenizer, model="tiny", fix=path / "clean.jsonl")  # in a file
+    with pytest.raises(UsageError, match=r"cannot be written: .*rows\.json is a file, not a folder"):
+        check_file(path, tokenizer, model="tiny", fix=path / "clean.jsonl")
+    with pytest.raises(StorageError, match="File name too long"):
+        check_file(path, tokenizer, model="tiny", fix=tmp_path / ("n" * 300))
 
 
 @pytest.mark.parametrize(

@@ -307,6 +307,21 @@ def test_ctrl_c_ends_the_server_quietly_while_a_visitor_trains() -> None:
     assert running.process.returncode == STOPPED_BY_CTRL_C
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="SIGHUP has no effect"
+)
+def test_a_closed_terminal_ends_the_server_and_removes_the_files_of_its_visitors(tmp_path: Path) -> None:
+    from gradio_client import Client
+
+    running = start("demo", "lora", TMPDIR=str(tmp_path))
+    first_step(submit(Client(f"{running.url}/demos/lora/", verbose=False), "tiny", 4, 1e-2, 64))
+    assert list(tmp_path.glob("ftdemo-sessions-*"))
+    running.process.send_signal(signal.SIGHUP)
+    assert running.process.wait(STOP_SECONDS) == -signal.SIGHUP
+    assert not list(tmp_path.glob("ftdemo-sessions-*"))
+
+
 def test_with_nobody_connected_a_demo_wakes_the_server_at_most_fifty_times_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
