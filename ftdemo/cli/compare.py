@@ -17,6 +17,7 @@ from ftdemo.cli.terminal import (
     name_or_path,
     new_folder,
     plain_console,
+    print_json,
     stop_on_ctrl_c,
 )
 from ftdemo.data.atomic import atomic_write, require_place
@@ -55,7 +56,7 @@ RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Seed of prompts and training."
 )
-@click.option("--out", type=UserPath(), help="Folder for the result. Default: runs/compare-<time>.")
+@click.option("--out", type=UserPath(), help="Folder for the result. Default: a new one in runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def compare_command(
     what: str,
@@ -108,7 +109,7 @@ def compare_command(
         with closing(events_until_stopped(events, stop)) as seen:
             comparison = _result_of(seen, task)
         if comparison is not None:
-            click.echo(engine.as_json(comparison), nl=False) if as_json else _print_comparison(comparison)
+            print_json(comparison.as_dict(), indent=2) if as_json else _print_comparison(comparison)
             _save(comparison, out)
             if not as_json:
                 command = shlex.join(["ftdemo", "chat", str(out / TUNED)])

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @click.command("train", cls=RecipeCommand)
 @click.argument("what", metavar="NAME|RECIPE.yaml", type=name_or_path, required=False)
-@click.option("--out", type=UserPath(), help="Folder for the run. Default: runs/<method>-<time>.")
+@click.option("--out", type=UserPath(), help="Folder for the run. Default: a new one in runs.")
 @click.option("--resume", type=UserPath(), metavar="RUN", help="Continue a run that was stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 @click.option("--show", is_flag=True, help="Print the recipe in full, without training.")
