@@ -18,6 +18,7 @@ from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.evaluation.retrieval import Search, make_search
 from ftdemo.events import Answer
+from ftdemo.models.load import window_of
 from ftdemo.recipe import Recipe, named
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def refuse_too_long(
     Raises:
         UsageError: If one is too long.
     """
-    window = getattr(model.config, "max_position_embeddings", None)
+    window = window_of(model.config)
     longest = max(tokens_read(tokenizer, prompt) for prompt in prompts)
     if window and longest + max_new_tokens > window:
         raise UsageError(

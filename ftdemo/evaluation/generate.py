@@ -13,6 +13,7 @@ from ftdemo.data.tokenize import render
 from ftdemo.errors import FtdemoError, ModelError, UsageError, first_line
 from ftdemo.events import Answer
 from ftdemo.models.layers import hook_head_input, precision, refuse_unknown_tokens
+from ftdemo.models.load import window_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -209,7 +210,7 @@ _DORA_CACHE = _DoraCache()
 
 def _window(model: Any) -> int:
     """How many tokens the model reads, an answer included."""
-    return getattr(model.config, "max_position_embeddings", None) or sys.maxsize
+    return window_of(model.config) or sys.maxsize
 
 
 def _inputs(

@@ -190,9 +190,12 @@ def context_window(source: Source) -> int | None:
     Raises:
         ModelError: If the configuration cannot be read.
     """
-    if not source.path:
-        return None
-    config = configuration(source.path).get_text_config()
+    return window_of(configuration(source.path)) if source.path else None
+
+
+def window_of(config: Any) -> int | None:
+    """The most tokens that a model of this configuration can read at once, an answer included; None without a limit."""
+    config = config.get_text_config()
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions and config.model_type in _POSITIONS_AFTER_PADDING:
         positions -= config.pad_token_id + 1
