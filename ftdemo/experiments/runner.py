@@ -202,7 +202,8 @@ def _events_of_run(recipe: Recipe, out: Path) -> Iterator[Event]:
         yield from perform(recipe, out)
         return
     run = Run.load(out)
-    if run.recipe != recipe:
+    carried_out = recipe.with_settings({"max_length": min(recipe.max_length, run.recipe.max_length)})
+    if run.recipe != carried_out:  # a run lowers `max_length` to what its model can read
         raise UsageError(f"{out} holds a run of another recipe.", "Name another folder with `--keep`.")
     if run.record["status"] != "completed":
         for _ in perform(recipe, out, resume=run):

@@ -27,6 +27,7 @@ from ftdemo.evaluation.outcomes import Outcomes, score_outcomes
 from ftdemo.models import load as models
 from ftdemo.models.layers import adapted_layers
 from ftdemo.runs.run import Run
+from ftdemo.training.prepare import evaluated_rows
 
 Memo = dict[Any, Any]
 """What was measured of a base, so that it is measured once for all runs on it."""
@@ -55,11 +56,11 @@ def run_outcomes(run: Run, memory: Memo) -> dict[str, Outcomes]:
         if sample and sample.answers:
             scores = score_outcomes(sample.answers, splits.prompts[: len(sample.answers)], recipe.data)
             found |= {f"scores.{when}.{name}": one for name, one in scores.items()}
-    if splits.heldout:
-        found["heldout_loss.after"] = _loss_outcomes(run, *run.load_model(), splits.heldout)
+    if rows := evaluated_rows(splits, recipe):
+        found["heldout_loss.after"] = _loss_outcomes(run, *run.load_model(), rows)
         key = ("held-out loss", run.record["model"]["sha256"], found["heldout_loss.after"].on)
         if key not in memory and (base := run.load_base()):
-            memory[key] = _loss_outcomes(run, *base, splits.heldout)
+            memory[key] = _loss_outcomes(run, *base, rows)
         if key in memory:
             found["heldout_loss.before"] = memory[key]
     return found

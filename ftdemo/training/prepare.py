@@ -121,7 +121,7 @@ def tokenize(rows: LoadedRows, recipe: Recipe) -> Tokenized:
             f"{recipe.data}: no row has a trained token within its first {recipe.max_length} tokens.",
             "Raise `max_length`, or shorten the prompts.",
         )
-    heldout = encode_rows(_evaluated(rows.splits, recipe), tokenizer, recipe, rows.labels)
+    heldout = encode_rows(evaluated_rows(rows.splits, recipe), tokenizer, recipe, rows.labels)
     for examples in (train, heldout):
         refuse_unknown_tokens_in(examples, source, tokenizer)
     return Tokenized(recipe, source, tokenizer, train, heldout, trained.with_heldout(rows.splits.heldout), notes)
@@ -238,7 +238,7 @@ def _labels_of(rows: Iterable[AnyRow]) -> set[str]:
     return labels
 
 
-def _evaluated(splits: Splits, recipe: Recipe) -> Sequence[Any]:
+def evaluated_rows(splits: Splits, recipe: Recipe) -> Sequence[Any]:
     """The held-out rows that have a part in the held-out loss: of chats those that are answered, else all."""
     chats = splits.heldout and isinstance(splits.heldout[0], Row)
     return splits.heldout[: recipe.sample_prompts] if chats else splits.heldout
