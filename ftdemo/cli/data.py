@@ -66,6 +66,7 @@ def check_data_command(
     from ftdemo.data.check import CHANGES, check_file
     from ftdemo.data.rows import KEYS
     from ftdemo.models.load import context_window, load_tokenizer, resolve
+    from ftdemo.models.tokenizer import embedding_rows
 
     def count(examples: int) -> None:
         click.echo(f"\r{examples:,} examples …", nl=False, err=True)
@@ -88,6 +89,7 @@ def check_data_command(
         file,
         load_tokenizer(source),
         model=model,
+        known_tokens=embedding_rows(source.path),
         max_length=max_length,
         against=against,
         columns=columns,

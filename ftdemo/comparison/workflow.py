@@ -28,6 +28,7 @@ from ftdemo.evaluation.evaluate import evaluations_as_dict as evaluations
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Answer, Event
 from ftdemo.models import load as models
+from ftdemo.models.tokenizer import embedding_rows
 from ftdemo.recipe import Recipe, named
 from ftdemo.runs.perform import Switch, perform
 from ftdemo.runs.publish import release
@@ -215,10 +216,12 @@ def _check(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
     for old in (cleaned, cleaned.with_name(cleaned.name + CHANGES)):
         old.unlink(missing_ok=True)
     recipe = plan.recipe
+    source = models.resolve(recipe.model)
     report = check_file(
         plan.data,
-        models.load_tokenizer(models.resolve(recipe.model)),
+        models.load_tokenizer(source),
         model=recipe.model,
+        known_tokens=embedding_rows(source.path),
         max_length=recipe.max_length,
         against=plan.benchmark,
         columns={theirs: ours for ours, theirs in plan.columns.items()},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,6 +63,7 @@ _FINDINGS = {
     ),
     "control_tokens": ("containing a control token of the model, which would end a turn too early", "terms/token/"),
     "refused": ("that the model's chat template does not take: training stops at the first of them", "terms/sft/"),
+    "unknown_tokens": ("with a token that {model} has no embedding for: training stops at the first", "terms/token/"),
     "nothing_left": ("with nothing left to train within {max_length} tokens: dropped", _WINDOW),
     "cut": ("longer than {max_length} tokens: the end is cut, and with it the stop token", _WINDOW),
     "overlap": ("also among those to evaluate on: scores would measure what was memorised", _CONTAMINATION),
@@ -96,7 +97,7 @@ _FINDINGS = {
     ),
 }
 """Faults of single rows, the most serious first: how each continues after the number of rows, and its page."""
-_LEFT_OUT = ("empty_calls", "control_tokens", "refused", "nothing_left", "overlap", "duplicates")
+_LEFT_OUT = ("empty_calls", "control_tokens", "refused", "unknown_tokens", "nothing_left", "overlap", "duplicates")
 """Faults for which a cleaned copy leaves out a row, besides the unusable ones."""
 
 
@@ -175,6 +176,7 @@ def check_file(
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     model: str = "",
+    known_tokens: int | None = None,
     max_length: int = 512,
     against: Path | None = None,
     columns: Mapping[str, str] | None = None,
@@ -187,6 +189,7 @@ def check_file(
         path: The file.
         tokenizer: The tokenizer of the model to train; without it, tokens and lengths are not checked.
         model: The model's name.
+        known_tokens: For how many tokens the model has an embedding, if its tokenizer may have more.
         max_length: Tokens of a conversation or labelled text that are trained on.
         against: Rows to evaluate on, which should not be among these.
         columns: Our names for the file's own keys or columns, where they differ.
@@ -204,7 +207,7 @@ def check_file(
     """
     report = Report(str(path), model, max_length)
     heldout = _Heldout.of(against, columns) if against else _Heldout()
-    checks = _RowChecks(tokenizer, model, max_length, heldout.fingerprints)
+    checks = _RowChecks(tokenizer, model, known_tokens, max_length, heldout.fingerprints)
     shapes: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     with _copy(fix) as keep:
@@ -238,8 +241,14 @@ class _RowChecks:
     """The checks of single rows, and the rows in which each found a fault, by its name."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase | None, model: str, max_length: int, heldout: frozenset[int]
+        self,
+        tokenizer: PreTrainedTokenizerBase | None,
+        model: str,
+        known_tokens: int | None,
+        max_length: int,
+        heldout: frozenset[int],
     ) -> None:
+        self._known_tokens = known_tokens
         self._tokenizer, self._model, self._max_length, self._heldout = tokenizer, model, max_length, heldout
         self._rows: set[int] = set()
         self._keys: set[int] = set()
@@ -318,7 +327,9 @@ class _RowChecks:
         try:
             if not isinstance(row, Row):
                 refuse_control_tokens(row.number, row.text, "the text", self._tokenizer)
-                length = len(self._tokenizer(row.text, verbose=False)["input_ids"])
+                ids = self._tokenizer(row.text, verbose=False)["input_ids"]
+                self._check_tokens(row.number, ids)
+                length = len(ids)
                 if isinstance(row, Labelled) and length > self._max_length:
                     self.findings["cut"].add(row.number)
                 return length
@@ -332,11 +343,17 @@ class _RowChecks:
         except DataError as error:
             self.findings["control_tokens"].add(row.number, error.what)
             return len(self._tokenizer(row.text, verbose=False)["input_ids"])
+        self._check_tokens(row.number, example.input_ids)
         if not any(example.completion_mask[: self._max_length]):
             self.findings["nothing_left"].add(row.number)
         elif len(example) > self._max_length:
             self.findings["cut"].add(row.number)
         return len(example)
+
+    def _check_tokens(self, number: int, ids: Sequence[int]) -> None:
+        largest = max(ids, default=0)
+        if self._tokenizer is not None and self._known_tokens is not None and largest >= self._known_tokens:
+            self.findings["unknown_tokens"].add(number, str(self._tokenizer.convert_ids_to_tokens(largest)))
 
 
 @contextmanager

@@ -166,6 +166,9 @@ def encode(
     """
     _refuse_unusable_turns(row, tokenizer)
     text = render(row.turns, tokenizer, tools=row.tools, row=row.number)
+    if not tokenizer.is_fast:
+        what = f"{type(tokenizer).__name__} does not say which characters a token stands for."
+        raise ModelError(what, "Use a model with a fast tokenizer, which has a tokenizer.json.")
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
     trained = [train_on == "all"] * len(ids)

@@ -19,13 +19,15 @@ def adapted_layers(model: Any) -> list[Any]:
 
 def use_fused_adapters(adapted: Any) -> None:
     """Let the LoRA layers of a model compute in one function where they are the plain ones."""
+    import torch
     from peft.tuners.lora import Linear
 
     from ftdemo.models.kernels import use_fused_lora
 
     for layer in adapted_layers(adapted):
         layer.cast_input_dtype_enabled = False  # autocast does it once; here it would be 210 times
-        if type(layer) is Linear and not layer.lora_magnitude_vector:
+        plain = isinstance(getattr(layer, "base_layer", None), torch.nn.Linear)  # GPT-2 has Conv1D, which is not
+        if type(layer) is Linear and plain and not layer.lora_magnitude_vector:
             use_fused_lora(layer)
 
 

@@ -220,8 +220,13 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
 
 
 @one_at_a_time
-def load_causal_lm(source: Source, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+def load_causal_lm(source: Source, dtype: torch.dtype, attention: str | None = None) -> PreTrainedModel:
     """The model with its language-modelling head, on the CPU.
+
+    Args:
+        source: Where the model is.
+        dtype: Of its weights.
+        attention: Its attention, by transformers' name for it; by default ``sdpa`` if the model has it, else ``eager``.
 
     Raises:
         ModelError: If the files cannot be read, or hold no causal language model.
@@ -392,6 +397,7 @@ def quiet_transformers() -> None:
     its_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     its_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # PEFT mends that itself, for GPT-2
     warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings")  # see `merge_adapter`
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of faster kernels that it cannot fetch
 

@@ -33,7 +33,7 @@ def read_tokenizer(folder: str | Path, name: str) -> PreTrainedTokenizerBase:
 
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damaged files raise a dozen unrelated kinds
         what = f"{name}: its tokenizer cannot be read ({first_line(error)})."
         raise ModelError(what, "The folder should hold tokenizer.json and tokenizer_config.json.") from None
     settings = _settings(Path(folder))

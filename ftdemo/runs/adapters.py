@@ -124,9 +124,17 @@ def _make_room(model: Any, folder: Path) -> None:
     ends = model.get_input_embeddings(), model.get_output_embeddings()
     names = tuple(f".{name.rpartition('.')[2]}.weight" for name, layer in model.named_modules() if layer in ends)
     with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
-        rows = {file.get_slice(key).get_shape()[0] for key in file.keys() if key.endswith(names)}  # noqa: SIM118
-    if rows and max(rows) != ends[0].weight.shape[0]:
-        model.resize_token_embeddings(max(rows), mean_resizing=False)  # the adapter brings the new ones
+        rows = max((file.get_slice(key).get_shape()[0] for key in file.keys() if key.endswith(names)), default=0)  # noqa: SIM118
+    own = ends[0].weight.shape[0]
+    needed = rows or max(own, 1 + max(_trained_tokens(folder), default=0))
+    if needed != own:
+        model.resize_token_embeddings(needed, mean_resizing=False)  # the adapter brings the new ones
+
+
+def _trained_tokens(folder: Path) -> list[int]:
+    """The numbers of the tokens whose embeddings the adapter trained one by one, if it did."""
+    trained = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("trainable_token_indices") or []
+    return [number for numbers in trained.values() for number in numbers] if isinstance(trained, dict) else trained
 
 
 def _reason(error: Exception) -> str:

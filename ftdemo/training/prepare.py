@@ -259,9 +259,20 @@ def encode_rows(
 
 
 def _pick_attention(model: Any, examples: Examples, recipe: Recipe, device: torch.device) -> str:
+    """Our own attention where it is faster, else the one that the model was loaded with.
+
+    Raises:
+        RecipeError: If rows are packed, and that one cannot tell packed texts apart.
+    """
     from ftdemo.models import kernels
 
     kernels.register_attention()
     longest = recipe.max_length if recipe.packing else max(examples.lengths)
     plain = model.config.model_type in kernels.VERIFIED_MODELS
-    return kernels.ATTENTION if device.type == "cpu" and plain and longest <= _OURS_UP_TO else "sdpa"
+    if device.type == "cpu" and plain and longest <= _OURS_UP_TO:
+        return kernels.ATTENTION
+    loaded = str(model.config._attn_implementation)
+    if recipe.packing and loaded == "eager":  # Gemma 2 has no other
+        what = f"`packing` is true, but the attention of {recipe.model} cannot tell packed texts apart."
+        raise RecipeError(what, "Set `packing: false`.")
+    return loaded

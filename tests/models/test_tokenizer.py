@@ -87,6 +87,14 @@ def test_a_tokenizer_without_any_control_token_is_refused(tmp_path: Path) -> Non
         read(folder)
 
 
+@pytest.mark.parametrize("content", ["", '{"version": "1.0"}', '{"model": 1}'])
+def test_a_damaged_tokenizer_is_refused(content: str, tmp_path: Path) -> None:
+    folder = changed_copy(TINY, tmp_path / "model")
+    (folder / "tokenizer.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ModelError, match="mine: its tokenizer cannot be read"):
+        read(folder)
+
+
 def test_a_tokenizer_knows_how_much_its_model_reads(tmp_path: Path) -> None:
     assert read(TINY).model_max_length == 512
     part_of_more = {"max_position_embeddings": None, "vocab_size": None, "text_config": {"vocab_size": 99}}

@@ -11,11 +11,11 @@ import torch
 from awkward import GEMMA, changed_copy
 from click.testing import CliRunner
 from conftest import carried_out, write_rows
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GPT2Config
 
 from ftdemo.cli.main import main
 from ftdemo.data.check import check_file
-from ftdemo.errors import ModelError
+from ftdemo.errors import ModelError, RecipeError
 from ftdemo.evaluation.evaluate import classify, evaluate
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
@@ -23,7 +23,7 @@ from ftdemo.runs.chat_model import open_chat_model
 from ftdemo.runs.publish import release
 from ftdemo.runs.run import Run
 from ftdemo.training.inspection import inspect_recipe
-from ftdemo.training.prepare import load_rows
+from ftdemo.training.prepare import load_rows, prepare
 
 ODD: dict[str, dict[str, Any]] = {
     "no padding token, as in Llama": {"tokenizer": {"pad_token": None}, "settings": {"pad_token_id": None}},
@@ -87,6 +87,44 @@ def test_a_model_with_an_odd_tokenizer_is_trained_evaluated_exported_and_talked_
     assert settings["eos_token_id"] == run.load_model()[1].convert_tokens_to_ids("<|im_end|>")
 
 
+GPT_2 = GPT2Config(vocab_size=320, n_embd=64, n_layer=2, n_head=2, n_positions=128, bos_token_id=0, eos_token_id=2)
+"""Its layers are no `torch.nn.Linear`."""
+GEMMA_2 = Gemma2Config(
+    vocab_size=320,
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    intermediate_size=128,
+    head_dim=32,
+    max_position_embeddings=128,
+    bos_token_id=0,
+    eos_token_id=2,
+)
+"""It has no fused attention."""
+
+
+@pytest.mark.parametrize("config", [GPT_2, GEMMA_2], ids=lambda config: config.model_type)
+def test_a_model_of_another_architecture_is_trained_exported_and_talked_to(
+    config: Any, chat_run: Run, chats: Path, tmp_path: Path
+) -> None:
+    model = changed_copy(chat_run.folder, tmp_path / "model")
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(model)  # type: ignore[no-untyped-call]
+    run: Run = carried_out(recipe_for(model, chats), tmp_path / "run")
+    release(run, tmp_path / "merged", "merged")
+    assert "".join(open_chat_model(str(run.folder)).reply("Where is my rope?"))
+
+
+def test_packed_texts_are_refused_where_attention_cannot_tell_them_apart(
+    chat_run: Run, chats: Path, tmp_path: Path
+) -> None:
+    model = changed_copy(chat_run.folder, tmp_path / "model")
+    AutoModelForCausalLM.from_config(GEMMA_2).save_pretrained(model)  # type: ignore[no-untyped-call]
+    with pytest.raises(RecipeError, match=r"cannot tell packed texts apart(?s:.*)packing: false"):
+        prepare(recipe_for(model, chats).with_settings({"packing": True}))
+
+
 # More tokens than the model has
 
 
@@ -135,6 +173,16 @@ def test_a_row_with_a_token_that_the_model_lacks_is_named(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_token_that_the_model_lacks_is_a_finding(grown: Path, chats: Path, tmp_path: Path) -> None:
+    lines = chats.read_text(encoding="utf-8").splitlines()
+    data = tmp_path / "rows.jsonl"
+    data.write_text("\n".join([lines[0].replace("my", "your spinnaker"), *lines[1:]]), encoding="utf-8")
+    done = CliRunner().invoke(main, ["check-data", str(data), "--model", str(grown), "--fix", str(tmp_path / "fixed")])
+    assert f"1 example, with a token that {grown} has no embedding for" in done.output
+    assert "spinnaker" in done.output
+    assert len((tmp_path / "fixed").read_text(encoding="utf-8").splitlines()) == len(lines) - 1
+
+
 def test_a_message_with_a_token_that_the_model_lacks_is_refused(grown: Path) -> None:
     chat = open_chat_model(str(grown))
     with pytest.raises(ModelError, match="The text has the token spinnaker"):
@@ -144,7 +192,9 @@ def test_a_message_with_a_token_that_the_model_lacks_is_refused(grown: Path) -> 
 # Adapters of others
 
 
-def adapter_with(base: Path, out: Path, chat_run: Run, *, words: int = 0, template: str = "") -> Path:
+def adapter_with(
+    base: Path, out: Path, chat_run: Run, *, words: int = 0, template: str = "", settings: dict[str, Any] | None = None
+) -> Path:
     """An adapter of PEFT's on a base that was given `words` more tokens, saved with its tokenizer."""
     from peft import LoraConfig, get_peft_model
 
@@ -155,8 +205,8 @@ def adapter_with(base: Path, out: Path, chat_run: Run, *, words: int = 0, templa
     if words:
         model.resize_token_embeddings(len(tokenizer))
     torch.manual_seed(0)
-    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
-    adapted.save_pretrained(out, save_embedding_layers=bool(words))
+    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj"], init_lora_weights=False, **(settings or {})))
+    adapted.save_pretrained(out, save_embedding_layers=bool(words) and not settings)
     tokenizer.save_pretrained(out)
     return out
 
@@ -173,9 +223,20 @@ def test_an_adapter_is_asked_in_its_own_template(chat_run: Run, tmp_path: Path) 
     assert "".join(chat.reply("Where is my rope?"))
 
 
-def test_an_adapter_with_tokens_of_its_own_answers_with_them(chat_run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"modules_to_save": ["embed_tokens"]},
+        {"trainable_token_indices": {"embed_tokens": [320, 321, 322]}},
+    ],
+    ids=["saved beside it", "trained whole", "trained one by one"],
+)
+def test_an_adapter_with_tokens_of_its_own_answers_with_them(
+    settings: dict[str, Any], chat_run: Run, tmp_path: Path
+) -> None:
     base = changed_copy(chat_run.folder, tmp_path / "base")
-    folder = adapter_with(base, tmp_path / "adapter", chat_run, words=3)
+    folder = adapter_with(base, tmp_path / "adapter", chat_run, words=3, settings=settings)
     chat = open_chat_model(str(folder), str(base))
     assert chat.model.get_input_embeddings().weight.shape[0] == 323
     assert "".join(chat.reply("Where is my spinnaker2?"))
