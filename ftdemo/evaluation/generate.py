@@ -14,6 +14,7 @@ from ftdemo.errors import FtdemoError, ModelError, UsageError, first_line
 from ftdemo.events import Answer
 from ftdemo.models.layers import hook_head_input, precision, refuse_unknown_tokens
 from ftdemo.models.load import window_of
+from ftdemo.models.tokenizer import stop_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,7 +104,7 @@ def _stream(
     max_new_tokens = min(max_new_tokens, window - length)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     closed, failures = Event(), list[BaseException]()
-    settings = {**_greedy(tokenizer, max_new_tokens), **_ends(closed.is_set), "streamer": streamer}
+    settings = {**_greedy(model, tokenizer, max_new_tokens), **_ends(closed.is_set), "streamer": streamer}
 
     def generate() -> None:
         try:
@@ -158,9 +159,10 @@ def _generate(
         return [next(answers) if fit else ("", False) for fit in fits]
     max_new_tokens = min(max_new_tokens, _window(model) - inputs["input_ids"].shape[1])
     with _inference(model):
-        output = model.generate(**inputs, **_greedy(tokenizer, max_new_tokens), **_ends(until))
+        output = model.generate(**inputs, **_greedy(model, tokenizer, max_new_tokens), **_ends(until))
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
-    stops = [tokenizer.eos_token_id in ids for ids in new]
+    ends = stop_ids(tokenizer, model.generation_config)
+    stops = [not set(ends).isdisjoint(ids) for ids in new]
     return list(zip(tokenizer.batch_decode(new, skip_special_tokens=True), stops, strict=True))
 
 
@@ -224,10 +226,10 @@ def _inputs(
     return {name: encoded[name].to(model.device) for name in ("input_ids", "attention_mask")}
 
 
-def _greedy(tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> dict[str, Any]:
+def _greedy(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> dict[str, Any]:
     return {
         "do_sample": False,
         "max_new_tokens": max_new_tokens,
-        "eos_token_id": tokenizer.eos_token_id,
+        "eos_token_id": stop_ids(tokenizer, model.generation_config) or None,
         "pad_token_id": tokenizer.pad_token_id,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftdemo.errors import ModelError, first_line
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 _ANSWER = "An answer"
 """Is put into a chat template to see what ends it."""
@@ -43,6 +43,17 @@ def read_tokenizer(folder: str | Path, name: str) -> PreTrainedTokenizerBase:
     if window := _text_settings(settings).get("max_position_embeddings"):
         tokenizer.model_max_length = min(tokenizer.model_max_length, window)
     return tokenizer
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig | None) -> list[int]:
+    """The tokens at which generation stops: the tokenizer's, first, and those that the model's own settings name.
+
+    A model that was trained on another one before may still end with that: Gemma with ``<eos>`` instead of
+    ``<end_of_turn>``.
+    """
+    named = getattr(generation, "eos_token_id", None)
+    numbers = [tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
+    return list(dict.fromkeys(number for number in numbers if number is not None))
 
 
 def embedding_rows(folder: str | Path) -> int | None:

@@ -13,7 +13,7 @@ from ftdemo.errors import ModelError, UsageError, writing
 from ftdemo.methods import METHODS
 from ftdemo.models import load as models
 from ftdemo.models.layers import merge_adapter, precision
-from ftdemo.models.tokenizer import read_tokenizer
+from ftdemo.models.tokenizer import read_tokenizer, stop_ids
 from ftdemo.runs import run_metrics, save
 from ftdemo.runs.run import Run
 
@@ -125,11 +125,13 @@ def _write_rest(run: Run, new: Path, form: Form, kept: dict[str, Any] | None) ->
 
     if not run.labels:
         tokenizer = read_tokenizer(new, str(run.folder))
+        of_model = GenerationConfig.from_pretrained(new) if (new / "generation_config.json").exists() else None
+        stops = stop_ids(tokenizer, of_model)
         GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
             max_new_tokens=run.reply_tokens,
             bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=stops[0] if len(stops) == 1 else stops or None,
             pad_token_id=tokenizer.pad_token_id,
         ).save_pretrained(new)
     (new / "recipe.yaml").write_text(save.without_folders(run.recipe).to_yaml(), encoding="utf-8")

@@ -113,7 +113,7 @@ def test_a_stream_that_is_closed_ends_the_generation(
         return forward(*inputs, **settings)
 
     monkeypatch.setattr(model, "forward", counted)
-    settings = generate._greedy(tokenizer, 10**6) | {"eos_token_id": None}  # it would write for hours
+    settings = generate._greedy(model, tokenizer, 10**6) | {"eos_token_id": None}  # it would write for hours
     monkeypatch.setattr(generate, "_greedy", lambda *_: settings)
     pieces = stream_reply(model, tokenizer, rows[0].prompt)
     next(pieces)
@@ -219,3 +219,14 @@ def test_the_head_is_never_copied_for_each_prompt(tiny: tuple[Any, Any], rows: l
         hook.remove()
     assert seen == [True, True]  # without the copy that closes the gaps the first one would be a slice with gaps
     assert not head._forward_pre_hooks
+
+
+def test_generation_stops_at_each_token_that_the_model_names_as_a_stop(chat_run: Run) -> None:
+    model, its_tokenizer = chat_run.load_model()
+    row = Row(1, (Turn("user", "Where is my rope?"), Turn("assistant", "Here.")))
+    (whole,) = answer_rows(model, its_tokenizer, [row], max_new_tokens=20)
+    first = its_tokenizer(whole.text, add_special_tokens=False)["input_ids"][0]
+    model.generation_config.eos_token_id = [its_tokenizer.eos_token_id, first]
+    (cut,) = answer_rows(model, its_tokenizer, [row], max_new_tokens=20)
+    assert cut.stopped
+    assert cut.text == its_tokenizer.decode([first])

@@ -84,7 +84,7 @@ def test_a_model_with_an_odd_tokenizer_is_trained_evaluated_exported_and_talked_
     assert "".join(open_chat_model(str(run.folder)).reply("Where is my rope?"))
     assert "".join(open_chat_model(str(exported.folder)).reply("Where is my rope?"))
     settings = json.loads((exported.folder / "generation_config.json").read_text(encoding="utf-8"))
-    assert settings["eos_token_id"] == run.load_model()[1].convert_tokens_to_ids("<|im_end|>")
+    assert settings["eos_token_id"] == ([2, 0] if ODD[odd].get("template") else 2)  # Gemma may end with either
 
 
 GPT_2 = GPT2Config(vocab_size=320, n_embd=64, n_layer=2, n_head=2, n_positions=128, bos_token_id=0, eos_token_id=2)
