@@ -35,8 +35,6 @@ class Started:
     """Why the learning rate (``lr``) and the number format (``dtype``) are what they are."""
     baselines: dict[str, float] = field(default_factory=dict)
     """Of running text: the entropy of a token for models that only count, in nats: `ftdemo.data.ngram_baselines`."""
-    unread_keys: dict[str, int] = field(default_factory=dict)
-    """Keys that carry meaning and that the model does not read, `images` say, with the number of their rows."""
     notes: tuple[str, ...] = ()
     """Which settings of the recipe have no effect in this run, and why: a sentence each."""
 

@@ -184,8 +184,6 @@ def _print_counts(examples: Examples, recipe: Recipe) -> None:
     click.echo(f"{len(examples)} examples, {tokens:,} tokens, {examples.trained_tokens:,} of them trained")
     if examples.truncated:
         click.echo(f"max_length {recipe.max_length} cuts examples {first_few(tuple(examples.truncated))}")
-    for key, count in examples.unread_keys.items():
-        click.secho(f"the model does not read `{key}`, which {_counted(count)} of the data have", fg="yellow")
     if examples.dropped:
         dropped = first_few(tuple(examples.dropped))
         click.secho(

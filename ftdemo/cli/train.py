@@ -151,15 +151,9 @@ def _print_started(event: Started, echo: Callable[..., None]) -> None:
         echo(f"max_length leaves nothing to train in examples {dropped}: dropped", style="yellow")
     if event.truncated_rows:
         echo(f"max_length cuts examples {first_few(event.truncated_rows)}", style="yellow")
-    for key, count in event.unread_keys.items():
-        echo(f"the model does not read `{key}`, which {count:,} {_examples_have(count)}", style="yellow")
     if event.baselines:
         known = ", ".join(f"{name} {nats:.2f}" for name, nats in event.baselines.items())
         echo(f"for comparison, losses in nats per token: {known}")
-
-
-def _examples_have(count: int) -> str:
-    return "example has" if count == 1 else "examples have"
 
 
 def _print_finished(finished: Finished, out: Path, echo: Callable[..., None]) -> None:

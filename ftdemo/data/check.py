@@ -41,6 +41,7 @@ _PROGRESS_EVERY = 10_000
 _MISSING_LABELS = {"nan", "none", "null", "n/a", "na", "<na>", "nil", "undefined"}
 _NEVER_READ = "with `{key}`, which has no effect on training: the model reads the text alone"
 _NOT_RENDERED = "with `{key}`, which the chat template of {model} leaves out: the model never reads it"
+_PERHAPS_RENDERED = "with `{key}`, which only some models read: it is up to their chat templates"
 _OTHER_KEYS = 20
 """How many keys that mean nothing to any trainer are listed."""
 _NAMES = {
@@ -289,7 +290,8 @@ class _RowChecks:
         for key in keys:
             if key not in self.unread:
                 of_template = isinstance(row, Row) and key not in (name for name, _ in row.extra if name != "tools")
-                says = (_NOT_RENDERED if of_template else _NEVER_READ).format(key=key, model=self._model)
+                says = (_NEVER_READ, _NOT_RENDERED if self._tokenizer else _PERHAPS_RENDERED)[of_template]
+                says = says.format(key=key, model=self._model)
                 self.unread[key] = Finding(f"unread_{key}", says, f"{_USER_DATA}#keys-that-carry-meaning")
             self.unread[key].add(row.number)
         if isinstance(row, Row) and row.begins_with_assistant:

@@ -100,6 +100,12 @@ class Examples(Sequence[Example]):
         self.trained_tokens += example.trained_tokens
         self.largest_id = max(self.largest_id, max(example.input_ids))
 
+    def notes_on_keys(self) -> Iterator[str]:
+        """A sentence for each key that carries meaning and that the model does not read."""
+        for key, count in self.unread_keys.items():
+            examples = "1 example has" if count == 1 else f"{count:,} examples have"
+            yield f"The model does not read `{key}`, which {examples}."
+
     def __len__(self) -> int:
         return len(self.lengths)
 
@@ -187,15 +193,18 @@ def encode(
 
 
 def unread_keys(row: AnyRow, tokenizer: PreTrainedTokenizerBase | None) -> list[str]:
-    """The keys of a row that carry meaning and that the model does not read; without a tokenizer, that no model reads.
+    """The keys of a row that carry meaning and that the model does not read.
 
-    A chat template reads a key if the text is another without it.
+    A chat template reads a key if the text is another without it. Without a tokenizer, all are named that a template
+    might leave out.
     """
     rendered = [key for key, _ in row.extra if key != "tools"]
     if not isinstance(row, Row):
         return rendered
     of_turns = dict.fromkeys(key for turn in row.turns for key, _ in turn.extra if key not in _IDENTIFIERS)
-    if tokenizer is None or not (of_turns or row.tools):
+    if tokenizer is None:
+        return [*rendered, *(["tools"] if row.tools else []), *of_turns]
+    if not (of_turns or row.tools):
         return rendered
     text = render(row.turns, tokenizer, tools=row.tools, row=row.number)
     if row.tools and render(row.turns, tokenizer) == text:

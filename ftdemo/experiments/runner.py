@@ -228,7 +228,7 @@ def _outcomes_record(outcomes: Mapping[str, Outcomes]) -> dict[str, Any]:
     return {"outcomes": {path: one.as_record() for path, one in outcomes.items()}}
 
 
-_OF_ROWS = ("dropped_rows", "truncated_rows", "unread_keys")
+_OF_ROWS = ("dropped_rows", "truncated_rows")
 """What `Started` says of single rows."""
 
 

@@ -53,4 +53,4 @@ def inspect_recipe(recipe: Recipe) -> Inspection:
     recipe, notes = within_window(recipe, source)
     examples = encode_rows(splits.train, tokenizer, recipe)
     refuse_unknown_tokens_in(examples, source, tokenizer)
-    return Inspection(recipe, examples, tokenizer, notes)
+    return Inspection(recipe, examples, tokenizer, (*notes, *examples.notes_on_keys()))

@@ -257,7 +257,6 @@ def _started(learner: Learner, steps: int, total_steps: int) -> Started:
         heldout_examples=len(learner.heldout),
         dropped_rows=tuple(examples.dropped[:_NAMED_ROWS]),
         truncated_rows=tuple(examples.truncated[:_NAMED_ROWS]),
-        unread_keys=dict(examples.unread_keys),
         trained_tokens=examples.trained_tokens,
         total_steps=total_steps,
         trainable_parameters=trainable,
@@ -269,5 +268,5 @@ def _started(learner: Learner, steps: int, total_steps: int) -> Started:
         lr=learner.recipe.peak_lr,
         reasons=learner.reasons,
         baselines=entropies(examples, len(learner.tokenizer)) if examples.text_bytes else {},
-        notes=settings_without_effect(learner, steps),
+        notes=(*settings_without_effect(learner, steps), *examples.notes_on_keys()),
     )

@@ -369,6 +369,16 @@ def test_inspect_marks_what_is_trained(letters: Path) -> None:
     assert "3 examples" in done.stdout
 
 
+def test_inspect_and_train_name_a_key_that_the_model_does_not_read(tmp_path: Path) -> None:
+    row = json.dumps({"prompt": "Where is it?", "completion": "There.", "images": ["it.png"]})
+    data = tmp_path / "seen.jsonl"
+    data.write_text(f"{row}\n" * 3, encoding="utf-8")
+    note = "The model does not read `images`, which 3 examples have."
+    assert f"Note: {note}" in shell("inspect", data).stdout
+    trained = shell("train", "lora", "--data", data, "--max-steps", 1, "--out", tmp_path / "run", "--json")
+    assert note in json.loads(trained.stdout.splitlines()[0])["notes"]
+
+
 def test_inspect_tells_which_rows_are_cut_and_which_are_dropped(letters: Path) -> None:
     done = shell("inspect", letters, "--set", "max_length=64")
     assert "trained, cut at 64" in done.stdout

@@ -273,6 +273,12 @@ def test_a_key_that_carries_meaning_and_is_not_read_is_named(
     assert f"`{key}`, {says}" in found(report)[finding].says
 
 
+def test_without_a_tokenizer_keys_that_only_some_templates_render_are_named(tmp_path: Path) -> None:
+    report = check_file(written(tmp_path, [*many(100), many(101)[100] | {"tools": TOOLS}]))
+    assert found(report).keys() == {"unread_tools"}
+    assert "only some models read" in found(report)["unread_tools"].says
+
+
 def test_a_key_of_a_turn_that_the_template_leaves_out_is_named(tmp_path: Path, tokenizer: Any) -> None:
     call = {"function": {"name": "find", "arguments": "{}"}}
     turns: list[dict[str, Any]] = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]

@@ -236,7 +236,10 @@ def test_tools_and_calls_are_read_and_trained_where_the_template_renders_them(ca
     assert '<|im_start|>assistant\n[[{"function": {' in text
     assert "<|im_start|>tool\non the quay<|im_end|>\n<|im_start|>assistant\n[On the quay.<|im_end|>]\n" in text
     assert unread_keys(WITH_TOOLS, calling) == ["images", "reasoning_content"]
-    assert encode_all([WITH_TOOLS], calling).unread_keys == {"images": 1, "reasoning_content": 1}
+    assert list(encode_all([WITH_TOOLS, WITH_TOOLS], calling).notes_on_keys()) == [
+        "The model does not read `images`, which 2 examples have.",
+        "The model does not read `reasoning_content`, which 2 examples have.",
+    ]
 
 
 def test_a_turn_of_calls_alone_is_refused_where_the_template_leaves_them_out(tokenizer: Any) -> None:
