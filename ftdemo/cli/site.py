@@ -96,10 +96,12 @@ def site_build_command(tool: str) -> None:
 
 
 @site_command.command("serve")
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on.")
 def site_serve_command(port: int) -> None:
     """Serve the site locally and reload it when a page changes."""
-    sys.exit(_run("mkdocs", "serve", "--livereload", "--dev-addr", f"127.0.0.1:{port}"))
+    from ftdemo.serving.server import free_port
+
+    sys.exit(_run("mkdocs", "serve", "--livereload", "--dev-addr", f"{HOST}:{free_port(HOST, port)}"))
 
 
 @click.command("new-term")

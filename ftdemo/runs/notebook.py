@@ -67,10 +67,13 @@ print(f"{run.record['status']}; the run lies in {folder}")
 """
 _COMPARE = """\
 before, after = run.samples()
-for name in after.scores:
-    print(f"{name}: {before.scores[name]:.2f} before, {after.scores[name]:.2f} after")
-for old, new in list(zip(before.answers, after.answers, strict=True))[:3]:
-    print(f"\\n> {new.prompt}\\n\\nbefore: {old.text.strip()}\\n\\nafter:  {new.text.strip()}")
+if after is None:
+    print("There are too few examples to hold any out, so there is nothing to compare.")
+else:
+    for name in after.scores:
+        print(f"{name}: {before.scores[name]:.2f} before, {after.scores[name]:.2f} after")
+    for old, new in list(zip(before.answers, after.answers, strict=True))[:3]:
+        print(f"\\n> {new.prompt}\\n\\nbefore: {old.text.strip()}\\n\\nafter:  {new.text.strip()}")
 """
 _TALK = """\
 from ftdemo.data import Turn

@@ -223,6 +223,16 @@ def _bare_app(*, redirect: str | None = None, icon: str | None = None) -> FastAP
     return app
 
 
+def free_port(host: str, port: int) -> int:
+    """This port, or any free one for 0, for a program that starts slowly and reports a taken port late.
+
+    Raises:
+        ServerError: If the port is taken, or the address cannot be had.
+    """
+    with _listen(host, port) as listener:
+        return int(listener.getsockname()[1])
+
+
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket, taken before anything slow happens.
 
@@ -233,7 +243,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, UnicodeError) as error:
         code = getattr(error, "errno", None)
-        what = f"{host}:{port} cannot be listened on: {getattr(error, 'strerror', None) or error}."
+        why = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
+        what = f"{host}:{port} cannot be listened on: {why}."
         raise ServerError(what, _LISTEN_ELSEWHERE.get(code, "Name an address of this machine with `--host`.")) from None
 
 

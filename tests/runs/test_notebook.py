@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
 from ftdemo.errors import UsageError
+from ftdemo.recipe import Recipe
+from ftdemo.runs import notebook
 from ftdemo.runs.notebook import write_notebook
 from ftdemo.serving.server import STUDIO, demo_names
 
@@ -27,18 +30,25 @@ def test_the_notebook_that_a_page_offers_is_the_one_that_is_written_now(name: st
     "name", [name if name == "lora" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 )
 def test_a_notebook_runs_to_its_end(name: str) -> None:
-    notebook = nbformat.read(SHIPPED / f"{name}.ipynb", as_version=4)
-    nbformat.validate(notebook)
-    for cell in notebook.cells:  # the same cells, on fewer rows
+    shipped = nbformat.read(SHIPPED / f"{name}.ipynb", as_version=4)
+    nbformat.validate(shipped)
+    for cell in shipped.cells:  # the same cells, on fewer rows
         if "recipe = Recipe(" in cell.source:
             less = '"max_steps": 6, "sample_prompts": 6, "answer_tokens": 24'
             cell.source = cell.source.replace("recipe.to_yaml()", "recipe.method").replace(
                 "print(", f"recipe = recipe.with_settings({{{less}}})\nprint("
             )
-    NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
-    said = "".join(str(output.get("text", "")) for cell in notebook.cells for output in cell.get("outputs", ()))
+    NotebookClient(shipped, timeout=900, kernel_name="python3").execute()
+    said = "".join(str(output.get("text", "")) for cell in shipped.cells for output in cell.get("outputs", ()))
     assert "completed" in said
     assert "before" in said
+
+
+def test_a_notebook_of_a_run_that_held_nothing_out_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = nbformat.reads(notebook.of_recipe(Recipe(data="few.jsonl"), "lora"), as_version=4).cells
+    (compare,) = (cell.source for cell in cells if "run.samples()" in cell.source)
+    exec(compare, {"run": SimpleNamespace(samples=lambda: (None, None))})
+    assert "too few examples to hold any out" in capsys.readouterr().out
 
 
 def test_an_unknown_demo_has_no_notebook(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from served import RUN_SECONDS, START_SECONDS, STOP_SECONDS, Server, start
 
+from ftdemo.cli.main import main
 from ftdemo.errors import STOPPED_BY_CTRL_C, ServerError, UsageError
 from ftdemo.runs.run import Run
 from ftdemo.serving.server import demo_app, demo_names, load_demo, serve
@@ -294,6 +296,13 @@ def test_an_address_that_cannot_be_listened_on_is_refused_with_one_that_can(
     assert f"{host}:{port} cannot be listened on: " in refusal.value.what
     assert what in refusal.value.remedy
     assert "65536" not in str(refusal.value)
+
+
+def test_the_pages_are_not_built_for_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = CliRunner().invoke(main, ["site", "serve", "--port", str(taken.getsockname()[1])])
+    assert done.exit_code == 1
+    assert "cannot be listened on: Address already in use.\nAnother program uses it." in done.stderr
 
 
 def test_ctrl_c_ends_the_server_quietly_while_a_visitor_trains() -> None:
