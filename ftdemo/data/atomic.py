@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -31,7 +32,10 @@ def atomic_write(target: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         OSError: If it cannot be written, or something has the target's name that does not make way.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # which says nothing about the folder that is wanted
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from None
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=_PREFIX) as temporary:
         new = Path(temporary) / target.name
         yield new

@@ -681,7 +681,10 @@ def test_chart_draws_a_runs_loss_and_its_scores(chat_run: Run, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("file", "exit_code", "said"),
-    [("loss.gif", 2, "neither .png nor .svg"), ("no/where/loss.svg", 1, "cannot be written: No such file")],
+    [
+        ("loss.gif", 2, "neither .png nor .svg"),
+        ("/dev/null/loss.svg", 1, "loss.svg cannot be written: Not a directory"),
+    ],
 )
 def test_chart_refuses_a_file_that_it_cannot_write(file: str, exit_code: int, said: str, chat_run: Run) -> None:
     done = shell("chart", chat_run.folder, "--out", file)
