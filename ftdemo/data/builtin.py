@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftdemo.data.sets import harbour_tales, shop_orders
+from ftdemo.data.sets import harbour_tales, high_street, shop_orders
 from ftdemo.data.sets.support_voice import checker as support_voice
 from ftdemo.data.trial import Trial
 
@@ -69,6 +69,15 @@ BUILT_IN = {
         documents=harbour_tales.documents,
         turns=harbour_tales.turns,
         trials=harbour_tales.trials,
+        default_rows=20_000,
+    ),
+    "high-street": BuiltIn(
+        name="high-street",
+        summary="Generated messages, records, replies, questions and stories about shops, to pre-train on.",
+        folder=_HERE / "high_street",
+        documents=high_street.documents,
+        turns=high_street.turns,
+        trials=high_street.trials,
         default_rows=20_000,
     ),
     "story-requests": BuiltIn(

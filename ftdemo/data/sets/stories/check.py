@@ -160,10 +160,10 @@ def _field(slot: Slot, part: Field, read: Sentence, state: State) -> list[State]
     if place >= len(read.words):
         return []
     key = (slot.role, part.table)
-    index = slot.kind.tables[part.table].index[part.name]
+    table = slot.kind.tables[part.table]
     after = []
     for first in read.readings[place]:
-        for run, owners in index.get(first, ()):
+        for run, owners in table.owners(part.name, first):
             end = place + len(run)
             if read.words[place + 1 : end] == run[1:]:
                 left = owners & bound[key] if key in bound else owners

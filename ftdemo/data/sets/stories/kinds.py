@@ -7,7 +7,7 @@ their fields. Generator and checker both read these tables, and the checker hold
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,7 +47,7 @@ DEED_FORMS = {
 """The forms in which a text may name an entity: patterns over the fields of its kind's records. `a~` is `a` or `an`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Field:
     """A field of a kind's table, to be filled from an entity."""
 
@@ -68,8 +68,17 @@ class Table:
         chance = random()
         return self.records[int((chance * chance if self.skewed else chance) * len(self.records))]
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields."""
+        return tuple(self.records[0])
+
+    def owners(self, name: str, first: str) -> Iterable[tuple[tuple[str, ...], frozenset[int]]]:
+        """Every token run that begins with `first` and may be a field of that name, with the records that have it."""
+        return self._index[name].get(first, ())
+
     @cached_property
-    def index(self) -> dict[str, dict[str, list[tuple[tuple[str, ...], frozenset[int]]]]]:
+    def _index(self) -> dict[str, dict[str, list[tuple[tuple[str, ...], frozenset[int]]]]]:
         """For every field and first token: the token runs it may have, and the records that have them."""
         return {name: self._index_of(name) for name in self.records[0]}
 
@@ -94,6 +103,8 @@ class Kind:
 
     def pick(self, random: Callable[[], float]) -> Entity:
         """One entity, by chance."""
+        if len(self.tables) == 1:  # the most common case, and most of the time of the stream is spent here
+            return (self.tables[0].pick(random),)
         return tuple([table.pick(random) for table in self.tables])
 
     def form(self, name: str) -> tuple[str | Field, ...]:
@@ -106,7 +117,7 @@ class Kind:
         if not part.startswith("<"):
             return part
         name = part[1:-1]
-        owner = next(number for number, table in enumerate(self.tables) if name in table.records[0])
+        owner = next(number for number, table in enumerate(self.tables) if name in table.fields)
         return Field(owner, name)
 
 

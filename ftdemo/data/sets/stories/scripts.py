@@ -9,6 +9,7 @@ A file holds blocks parted by blank lines. The first line of a block says what t
     ask                   `question => answer` lines; the answer stands in the text
     wish                  things a reader may ask for, which the text then holds
     title                 titles
+    note                  `note => sentence` lines; both say the same, of which one line is taken
     pool NAME             lines for `beat POOL`; they use the roles of the script that calls them
     rule NAME             expansions of a phrase, for `{@NAME}`
 """
@@ -46,6 +47,8 @@ class Script:
     asks: tuple[tuple[Nodes, Nodes], ...]
     wishes: tuple[Nodes, ...]
     titles: tuple[Nodes, ...]
+    notes: tuple[tuple[tuple[Nodes, Nodes], ...], ...]
+    """For each block of notes its lines: what is jotted down, and the sentence that says the same."""
     said: tuple[str, ...]
     """Every line of the beats and every announcement, once, as written; the checker cuts and parses them."""
     names: Names
@@ -61,10 +64,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Library:
-    """Every script and phrase rule."""
+    """Every script, every phrase rule, and the lines of every pool as written."""
 
     scripts: tuple[Script, ...]
     rules: Mapping[str, list[Nodes]]
+    pools: Mapping[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ class _Reader:
             asks=tuple(_pair(line, names) for line in _lines(blocks, "ask")),
             wishes=tuple(parse(line, names) for line in wishes),
             titles=tuple(parse(prose(line), names) for line in _lines(blocks, "title")),
+            notes=tuple(
+                tuple(_note(line, names) for line in block.lines) for block in blocks if block.head[0] == "note"
+            ),
             said=tuple(dict.fromkeys([line for block in beats for line in _said(block, self.pools)] + announced)),
             names=names,
         )
@@ -111,7 +118,7 @@ def read_library(folder: Path, kind: Callable[[str], Kind], announcements: Seque
     rules = _rules([block for block in blocks if block.head[0] == "rule"], kind)
     pools = {block.head[1]: block.lines for block in blocks if block.head[0] == "pool"}
     reader = _Reader(kind, rules, pools, announcements)
-    return Library(tuple(reader.script(part) for part in _parts(blocks)), rules)
+    return Library(tuple(reader.script(part) for part in _parts(blocks)), rules, pools)
 
 
 def _blocks(path: Path) -> list[Block]:
@@ -164,3 +171,8 @@ def _beat(block: Block, pools: Mapping[str, list[str]], names: Names) -> Beat:
 def _pair(line: str, names: Names) -> tuple[Nodes, Nodes]:
     question, _, answer = line.partition(" => ")
     return parse(prose(question), names), parse(answer, names)
+
+
+def _note(line: str, names: Names) -> tuple[Nodes, Nodes]:
+    note, _, sentence = line.partition(" => ")
+    return parse(note, names), parse(prose(sentence), names)

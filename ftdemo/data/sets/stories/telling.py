@@ -26,14 +26,14 @@ class Telling:
         return finish("".join(out))
 
 
-def tell(script: Script, random: Callable[[], float]) -> Telling:
+def tell(script: Script, random: Callable[[], float], *, lazy: bool = False) -> Telling:
     """Tell a script, with a new cast."""
-    return tell_scene(script, set_scene(script, random))
+    return tell_scene(script, set_scene(script, random, lazy=lazy))
 
 
-def set_scene(script: Script, random: Callable[[], float]) -> Scene:
-    """A cast and a case for a script."""
-    scene = Scene(random, _cast(script, random))
+def set_scene(script: Script, random: Callable[[], float], *, lazy: bool = False) -> Scene:
+    """A cast and a case for a script. A lazy cast has only people at first, and everything else when it is named."""
+    scene = Scene(random, _LazyCast(script, random) if lazy else _cast(script, random))
     if script.cases:
         scene.case = script.cases[int(random() * len(script.cases))]
     return scene
@@ -56,23 +56,43 @@ def _cast(script: Script, random: Callable[[], float]) -> dict[str, Entity]:
     cast: dict[str, Entity] = {}
     taken: set[str] = set()
     for role, kind in script.roles.items():
-        entity = _fresh(kind, taken, random)
-        taken.add(_name(entity))
+        while True:
+            entity = kind.pick(random)
+            record = entity[0]
+            name = next(iter(record.values()))
+            if name not in taken and record.get("he") not in taken:
+                break
+        taken.add(name)
         if kind.name == "person":
             taken.symmetric_difference_update(_sex_to_avoid(entity, taken))
         cast[role] = entity
     return cast
 
 
-def _fresh(kind: Kind, taken: set[str], random: Callable[[], float]) -> Entity:
-    while True:
-        entity = kind.pick(random)
-        if _name(entity) not in taken and entity[0].get("he") not in taken:
-            return entity
+class _LazyCast(dict[str, Entity]):
+    """The people of a script, and any other role from the moment that it is asked for."""
 
+    def __init__(self, script: Script, random: Callable[[], float]) -> None:
+        self._roles, self._random = script.roles, random
+        self._taken: set[str] = set()
+        sex = ""
+        for role, kind in script.roles.items():
+            if kind.name == "person":
+                entity = self[role] = self._fresh(kind, avoid=sex)
+                sex = "" if sex else entity[0]["he"]
 
-def _name(entity: Entity) -> str:
-    return next(iter(entity[0].values()))
+    def __missing__(self, role: str) -> Entity:
+        entity = self[role] = self._fresh(self._roles[role])
+        return entity
+
+    def _fresh(self, kind: Kind, avoid: str = "") -> Entity:
+        while True:
+            entity = kind.pick(self._random)
+            record = entity[0]
+            name = next(iter(record.values()))
+            if name not in self._taken and not (avoid and record["he"] == avoid):
+                self._taken.add(name)
+                return entity
 
 
 def _sex_to_avoid(entity: Entity, taken: set[str]) -> set[str]:

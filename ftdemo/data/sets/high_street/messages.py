@@ -1,0 +1,150 @@
+"""Customers' messages, each with what it says: the product, the order, the matter, what is asked for, how soon."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+
+from ftdemo.data.sets.high_street.lexicon import word_lists
+from ftdemo.data.sets.high_street.scripts import of_kind, pool
+from ftdemo.data.sets.stories.grammar import Nodes, Scene, finish
+from ftdemo.data.sets.stories.kinds import Entity
+from ftdemo.data.sets.stories.scripts import Script
+from ftdemo.data.sets.stories.telling import set_scene
+
+_Option = TypeVar("_Option")
+
+_WORD = re.compile(r"[A-Za-z]+")
+_LEVELS, _LEVEL_WEIGHTS = ("high", "normal", "low"), (0.18, 0.82, 1.0)
+_PIECES = (
+    ("greeting", 0.3),
+    ("from", 0.12),
+    ("aside", 0.15),
+    ("matter", 1.0),
+    ("order", 0.25),
+    ("ask", 1.0),
+    ("hurry", 1.0),
+    ("order", 0.3),
+    ("aside", 0.1),
+    ("close", 0.15),
+    ("name", 0.1),
+)
+"""What a message is put together from, and how often each piece is there; nothing is said twice."""
+_ASKED_FIRST = 0.15
+_THREATENED = 0.3
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message in tidy words, and what it says."""
+
+    text: str
+    fields: Mapping[str, str | None]
+    """What it says about each of `FIELDS`; `None` if it says nothing. What it says in two ways is left out."""
+
+
+FIELDS = ("item", "order", "topic", "wants", "hurry", "name", "city", "day", "date", "price", "colour", "size")
+
+
+def one_of(options: Sequence[_Option], chance: random.Random) -> _Option:
+    """One of several, each as likely as the others."""
+    return options[int(chance.random() * len(options))]
+
+
+def message(chance: random.Random) -> Message:
+    """A message in tidy words."""
+    script = one_of(of_kind("message"), chance)
+    scene = set_scene(script, chance.random, lazy=True)
+    fixed = scene.case.get("hurry")
+    hurry = _plain(fixed, scene) if fixed else chance.choices(_LEVELS, cum_weights=_LEVEL_WEIGHTS)[0]
+    text = _text(script, scene, "" if fixed else hurry, chance)
+    case = {name: _plain(scene.case[name], scene) for name in ("topic", "wants")}
+    return Message(text, {**_heard(text, scene.roles), **case, "hurry": hurry})
+
+
+def _text(script: Script, scene: Scene, hurry: str, chance: random.Random) -> str:
+    pieces = list(_PIECES)
+    if chance.random() < _ASKED_FIRST:
+        pieces[3], pieces[5] = pieces[5], pieces[3]
+    said: list[str] = []
+    done: set[str] = set()
+    for piece, share in pieces:
+        if piece not in done and (share == 1.0 or chance.random() < share):
+            nodes = _nodes(piece, script, scene, hurry, chance)
+            if nodes:
+                said.append(_after(said, _plain(nodes, scene, capital=piece == "ask")))
+                done.add(piece)
+    return finish(" ".join(said))
+
+
+def _nodes(piece: str, script: Script, scene: Scene, hurry: str, chance: random.Random) -> Nodes:
+    if piece == "matter":
+        return one_of(script.beats[0].lines, chance)
+    if piece == "ask":
+        return scene.case["ask"]
+    if piece == "hurry":
+        return one_of(pool(script.name, _hurried(hurry, scene, chance)), chance) if hurry in ("high", "low") else ()
+    return one_of(pool(script.name, piece), chance)
+
+
+def _hurried(hurry: str, scene: Scene, chance: random.Random) -> str:
+    """The pool of the words for a hurry: who wants money back may threaten."""
+    threatens = hurry == "high" and _plain(scene.case["wants"], scene) == "refund" and chance.random() < _THREATENED
+    return "threat" if threatens else hurry
+
+
+def _plain(nodes: Nodes, scene: Scene, *, capital: bool = False) -> str:
+    out = ["^"] if capital else []
+    for node in nodes:
+        node.write(out, scene)
+    return "".join(out)
+
+
+def _after(said: list[str], text: str) -> str:
+    """A piece without its capital, if what it follows ends in a comma."""
+    return text.removeprefix("^") if said and said[-1].endswith(",") else text
+
+
+def _heard(text: str, roles: Mapping[str, Entity]) -> dict[str, str | None]:
+    """What a text says about its roles."""
+    words = frozenset(_WORD.findall(text))
+    found: dict[str, str | None] = {"order": _if_said(text, roles, "order", "n"), "item": None}
+    if "item" in roles and holds(text.lower(), roles["item"][0]["noun"].lower()):
+        found["item"] = roles["item"][0]["name"]
+    found["name"] = roles["who"][0]["name"] if roles["who"][0]["name"] in words else None
+    found["colour"] = _if_said(text, roles, "colour", "word")
+    found["date"] = _if_said(text, roles, "date", "short")
+    size = _if_said(text, roles, "size", "cm")
+    found["size"] = f"{size} cm" if size else None
+    several = {"day": words & _known("week"), "city": words & _known("city"), "price": _amounts(text, roles)}
+    found.update({name: next(iter(values), None) for name, values in several.items() if len(values) < 2})
+    return found
+
+
+def _if_said(text: str, roles: Mapping[str, Entity], role: str, field: str) -> str | None:
+    return roles[role][0][field] if role in roles and holds(text, roles[role][0][field]) else None
+
+
+def _amounts(text: str, roles: Mapping[str, Entity]) -> frozenset[str]:
+    record = roles["price"][0] if "price" in roles else {}
+    return frozenset(record[name] for name in ("price", "high") if name in record and holds(text, record[name]))
+
+
+@cache
+def _known(name: str) -> frozenset[str]:
+    return frozenset(word_lists()[name].entries)
+
+
+def holds(text: str, value: str) -> bool:
+    """Whether a text holds a value as words and figures of its own."""
+    start = text.find(value)
+    while start >= 0:
+        before, after = text[start - 1 : start], text[start + len(value) : start + len(value) + 2]
+        if not (before.isalnum() or after[:1].isalnum() or (after[:1] == "." and after[1:].isdigit())):
+            return True
+        start = text.find(value, start + 1)
+    return False

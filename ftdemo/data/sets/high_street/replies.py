@@ -1,0 +1,49 @@
+"""Telegraphic notes and the letter that says the same, and nothing else."""
+
+from __future__ import annotations
+
+import random
+
+from ftdemo.data.sets.high_street.messages import one_of
+from ftdemo.data.sets.high_street.scripts import of_kind
+from ftdemo.data.sets.stories.grammar import Nodes, Scene, finish
+from ftdemo.data.sets.stories.telling import set_scene
+
+_LAYOUTS = (
+    ("Notes: {}", "; ", "\n\nLetter: {}"),
+    ("Notes:\n- {}", "\n- ", "\n\nReply:\n{}"),
+    ("Jotted down: {}", ", ", "\nWritten out: {}"),
+    ("Note: {}", " / ", "\nAnswer: {}"),
+    ("* {}", "\n* ", "\n\n{}"),
+    ("Agent's notes: {}", ". ", "\n\nTo the customer: {}"),
+    ("Memo: {}", " - ", "\nText: {}"),
+)
+"""How notes begin, what is between two of them, and how the letter begins."""
+_KINDS = ("reply", "reply", "letter")
+_ALWAYS = 4
+"""So many notes a script gives; further ones come in half of the letters."""
+_SMALL = 0.5
+_SHUFFLED = 0.2
+
+
+def reply_text(chance: random.Random) -> str:
+    """Notes in one of several layouts, then the letter."""
+    script = one_of(of_kind(one_of(_KINDS, chance)), chance)
+    scene = set_scene(script, chance.random, lazy=True)
+    pairs = []
+    for number, block in enumerate(script.notes):
+        if number < _ALWAYS - 1 or chance.random() < _SMALL:
+            note, written = one_of(block, chance)
+            pairs.append((_said(note, scene), _said(written, scene)))
+    head, between, letter = one_of(_LAYOUTS, chance)
+    jotted = [note for note, _ in pairs]
+    if chance.random() < _SHUFFLED:
+        chance.shuffle(jotted)
+    return head.format(between.join(jotted)) + letter.format(" ".join(written for _, written in pairs))
+
+
+def _said(nodes: Nodes, scene: Scene) -> str:
+    out: list[str] = []
+    for node in nodes:
+        node.write(out, scene)
+    return finish("".join(out))

@@ -1,0 +1,114 @@
+"""Messages with their tickets, in the format of the job *tickets*: sentence plans that the corpus does not have.
+
+Each stream is endless and the same for the same seed. Plans of held-out rows are in no training row.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ftdemo.data.sets.high_street.kinds import ITEM_LISTS
+from ftdemo.data.sets.high_street.messages import holds, one_of
+from ftdemo.data.sets.high_street.scripts import library, of_kind, pool
+from ftdemo.data.sets.high_street.untidy import untidy
+from ftdemo.data.sets.stories.grammar import Nodes, Scene, finish, parse, prose
+from ftdemo.data.sets.stories.telling import set_scene
+
+CATEGORIES = ("delivery", "damaged", "wrong_item", "return", "payment", "product", "account", "feedback")
+_HELDOUT_IN = 5
+"""One plan of a category in so many is held out."""
+_SCRIPT = "ticket"
+_ITEM_ROLES = ("item", *ITEM_LISTS)
+_GREETED, _ORDERED, _CLOSED = 0.2, 0.6, 0.2
+_HIGH, _LOW = 0.14, 0.27
+"""Of the messages that are neither urgent nor can wait by their own words, how many are made so."""
+_THREATENED = 0.4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to write about a matter, and what a ticket has about it."""
+
+    category: str
+    wants: str
+    urgency: str
+    nodes: Nodes
+
+
+def pairs(seed: int, *, heldout: bool) -> Iterator[dict[str, Any]]:
+    """A customer's message as ``prompt``, and its ticket as ``completion``, a JSON object in one line."""
+    chance = random.Random(seed)
+    plans = {category: _plans(category)[heldout] for category in CATEGORIES}
+    while True:
+        plan = one_of(plans[one_of(CATEGORIES, chance)], chance)
+        scene = set_scene(of_kind("ticket")[0], chance.random, lazy=True)
+        urgency = _urgency(plan, chance)
+        text = _text(plan, urgency, scene, chance)
+        ticket = {
+            "category": plan.category,
+            "product": _product(text, scene),
+            "order": scene.roles["order"][0]["n"] if "order" in scene.roles else None,
+            "urgency": urgency,
+            "wants": plan.wants,
+        }
+        yield {"prompt": untidy(text, chance), "completion": json.dumps(ticket)}
+
+
+@cache
+def _plans(category: str) -> tuple[tuple[Plan, ...], tuple[Plan, ...]]:
+    """The plans of a category: those to train on, and the held-out ones."""
+    found = [_plan(category, line) for line in library().pools[f"ticket_{category}"]]
+    heldout = tuple(found[_HELDOUT_IN - 1 :: _HELDOUT_IN])
+    return tuple(plan for plan in found if plan not in heldout), heldout
+
+
+def _plan(category: str, line: str) -> Plan:
+    label, _, text = line.partition(" | ")
+    wants, urgency = label.split()
+    return Plan(category, wants, urgency, parse(prose(text), of_kind("ticket")[0].names))
+
+
+def _urgency(plan: Plan, chance: random.Random) -> str:
+    if plan.urgency != "normal":
+        return plan.urgency
+    drawn = chance.random()
+    return "high" if drawn < _HIGH else "low" if drawn < _LOW else "normal"
+
+
+def _text(plan: Plan, urgency: str, scene: Scene, chance: random.Random) -> str:
+    pieces = [_line("greeting", chance)] if chance.random() < _GREETED else []
+    pieces.append(plan.nodes)
+    if not _speaks_of_order(plan) and plan.urgency != "low" and chance.random() < _ORDERED:
+        pieces.append(_line("order", chance))
+    if urgency != plan.urgency:
+        threatens = urgency == "high" and plan.wants == "refund" and chance.random() < _THREATENED
+        pieces.append(_line("threat" if threatens else urgency, chance))
+    if chance.random() < _CLOSED:
+        pieces.append(_line("close", chance))
+    return finish(" ".join(_said(nodes, scene) for nodes in pieces))
+
+
+def _line(name: str, chance: random.Random) -> Nodes:
+    return one_of(pool(_SCRIPT, f"ticket_{name}"), chance)
+
+
+def _speaks_of_order(plan: Plan) -> bool:
+    return any(getattr(node, "role", "") == "order" for node in plan.nodes)
+
+
+def _said(nodes: Nodes, scene: Scene) -> str:
+    out: list[str] = []
+    for node in nodes:
+        node.write(out, scene)
+    return "".join(out)
+
+
+def _product(text: str, scene: Scene) -> str | None:
+    """The product that a message names."""
+    said = (scene.roles[role][0] for role in _ITEM_ROLES if role in scene.roles)
+    return next((record["name"] for record in said if holds(text.lower(), record["noun"])), None)
