@@ -32,7 +32,6 @@ from ftdemo.evaluation.generate import answer_rows
 from ftdemo.evaluation.outcomes import Outcomes, score_outcomes
 from ftdemo.evaluation.retrieval import make_search
 from ftdemo.events import Answer, Event
-from ftdemo.methods import METHODS
 from ftdemo.models import load as models
 from ftdemo.models.layers import merge_adapter
 from ftdemo.recipe import Recipe
@@ -145,8 +144,7 @@ def _load_merged(run: Run) -> tuple[Any, Any]:
     import torch
 
     model, tokenizer = run.load_model()
-    method = METHODS[run.recipe.method]
-    if method.is_low_rank and not method.frozen_format and model.dtype == torch.float32:
+    if run.recipe.is_low_rank and not models.is_quantized(model) and model.dtype == torch.float32:
         model = merge_adapter(model)
     return model, tokenizer
 

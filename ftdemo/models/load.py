@@ -303,22 +303,49 @@ def load_quantized(source: Source, dtype: torch.dtype, device: torch.device) -> 
         source,
         "causal language model",
         dtype=dtype,
-        quantization_config=settings,
         device_map=place,
+        **({} if holds_few_bits(source) else {"quantization_config": settings}),  # its files may say in which format
     )
-    layers: list[Any] = list(model.modules())
-    for layer in layers:
-        if hasattr(layer, "support_avx512bf16_for_cpu"):
-            # The first pass in eval mode would pack the weights anew there, and from then on let no gradient through.
-            layer.support_avx512bf16_for_cpu = False
     return model
 
 
+def is_quantized(model: Any) -> bool:
+    """Whether a loaded model's weights are stored in few bits, be it that its files hold them so."""
+    return bool(getattr(model, "is_quantized", False))
+
+
+def holds_few_bits(source: Source) -> bool:
+    """Whether a model's files hold its weights in few bits.
+
+    Raises:
+        ModelError: If its configuration cannot be read.
+    """
+    return getattr(configuration(source.path), "quantization_config", None) is not None
+
+
 def unpacked(model: Any, dtype: torch.dtype) -> Any:
-    """A 4-bit model with its weights as ordinary numbers: those that the 4 bits stand for."""
-    plain = model.dequantize()
-    plain.config.__dict__.pop("quantization_config", None)  # or it would be saved as if it still were in 4 bits
+    """A quantized model with its weights as ordinary numbers: those that its few bits stand for.
+
+    Raises:
+        ModelError: If transformers cannot unpack their format.
+    """
+    try:
+        plain = model.dequantize()
+    except (NotImplementedError, ValueError, AttributeError, TypeError) as error:
+        what = f"The base's weights are quantized in a format that cannot be unpacked ({first_line(error)})."
+        raise ModelError(what, "Export the adapter alone: `--to adapter`.") from None
+    plain.config.__dict__.pop("quantization_config", None)  # or it would be saved as if it still were in few bits
+    plain._weight_conversions = list(filter(_can_be_reversed, getattr(plain, "_weight_conversions", None) or ()))
     return plain.to(dtype)
+
+
+def _can_be_reversed(conversion: Any) -> bool:
+    """Whether transformers can undo, on saving, what it did to weights on loading: unpacked, there is nothing to do."""
+    try:
+        conversion.reverse_transform()
+    except NotImplementedError:
+        return False
+    return True
 
 
 @one_at_a_time
@@ -382,11 +409,16 @@ def _load(kind: Any, source: Source, what: str, **settings: Any) -> PreTrainedMo
         model: PreTrainedModel = kind.from_pretrained(
             source.path, use_safetensors=True, trust_remote_code=False, **settings
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source.name}: no {what} can be loaded from it ({first_line(error)}).",
             "The folder should hold config.json and *.safetensors of such a model.",
         ) from None
+    layers: list[Any] = list(model.modules())
+    for layer in layers:
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            # bitsandbytes would pack 4-bit weights anew in the first pass in eval mode: no gradient gets through then.
+            layer.support_avx512bf16_for_cpu = False
     return model
 
 

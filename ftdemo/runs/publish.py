@@ -83,7 +83,7 @@ def release(
             untied = _write_merged(run, new, dtype, base)
         _write_rest(run, new, form, kept)
         difference, largest = _difference(run, new, form, base)
-        _refuse_other_logits(out, difference, largest, run.dtype if _stays_in_4_bits(run, form) else dtype)
+        _refuse_other_logits(out, difference, largest, run.dtype if _stays_quantized(run, form, base) else dtype)
     weights = sum(path.stat().st_size for path in out.glob("*.safetensors"))
     return Released(out, form, weights, difference, largest, untied)
 
@@ -111,7 +111,7 @@ def _write_merged(run: Run, new: Path, dtype: str, base: str | None) -> bool:
 
 
 def load_to_merge(run: Run, base: str | None = None) -> tuple[Any, Any]:
-    """A run's model with its adapter beside it, in float32, and its tokenizer; a 4-bit base is unpacked."""
+    """A run's model with its adapter beside it, in float32, and its tokenizer; a quantized base is unpacked."""
     import torch
 
     if not run.recipe.is_low_rank:
@@ -141,8 +141,8 @@ def _write_rest(run: Run, new: Path, form: Form, kept: dict[str, Any] | None) ->
 
 def _difference(run: Run, new: Path, form: Form, base: str | None) -> tuple[float, float]:
     """The largest difference of a logit at the end of some prompts, and the largest logit there."""
-    # Beside 4-bit weights an adapter is used as it was trained; all else is compared in float32.
-    model, tokenizer = run.load_model(base) if _stays_in_4_bits(run, form) else load_to_merge(run, base)
+    # Beside quantized weights an adapter is used as it was trained; all else is compared in float32.
+    model, tokenizer = run.load_model(base) if _stays_quantized(run, form, base) else load_to_merge(run, base)
     prompts = [answer.prompt for sample in run.samples() if sample for answer in sample.answers]
     texts = list(dict.fromkeys(prompts))[:_PROMPTS] or [_ANY_PROMPT]
     with precision(model):
@@ -152,8 +152,12 @@ def _difference(run: Run, new: Path, form: Form, base: str | None) -> tuple[floa
     return float((ours - theirs).abs().max()), float(ours.abs().max())
 
 
-def _stays_in_4_bits(run: Run, form: Form) -> bool:
-    return form == "adapter" and bool(METHODS[run.recipe.method].frozen_format)
+def _stays_quantized(run: Run, form: Form, base: str | None) -> bool:
+    """Whether what is written is used beside quantized weights: by its method, or as its base's files hold such."""
+    if form != "adapter":
+        return False
+    quantizes = bool(METHODS[run.recipe.method].frozen_format)
+    return quantizes or models.holds_few_bits(models.resolve(base or run.recipe.model))
 
 
 def _load_plainly(run: Run, new: Path, form: Form, base: str | None) -> Any:
@@ -165,10 +169,10 @@ def _load_plainly(run: Run, new: Path, form: Form, base: str | None) -> Any:
         from peft import PeftModel
 
         source = models.resolve(base or run.recipe.model)
-        if _stays_in_4_bits(run, form):
+        if METHODS[run.recipe.method].frozen_format:
             plain = models.load_quantized(source, run.dtype, torch.device("cpu"))
         else:
-            plain = models.load_saved(source, dtype=torch.float32)
+            plain = models.load_saved(source, dtype=run.dtype if models.holds_few_bits(source) else torch.float32)
         return PeftModel.from_pretrained(plain, new)
     kind = AutoModelForSequenceClassification if run.labels else AutoModelForCausalLM
     return kind.from_pretrained(new, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)

@@ -80,7 +80,7 @@ class Run:
 
         Args:
             base: Another place to take the base model of an adapter from.
-            dtype: A number format for that base, other than the one it was trained beside; a 4-bit base is unpacked.
+            dtype: A number format for that base, if not that of the run; a quantized base is unpacked.
 
         Raises:
             UsageError: If that base has another vocabulary or other weights than the adapter was trained on.
@@ -154,7 +154,7 @@ class Run:
         self._refuse_other_base(source, tokenizer)
         method = METHODS[self.recipe.method]
         model = method.load(Base(self.recipe, source, tokenizer, dtype or self.dtype, torch.device("cpu")))
-        if dtype is not None and method.frozen_format:
+        if dtype is not None and models.is_quantized(model):
             model = models.unpacked(model, dtype)
         adapted = PeftModel.from_pretrained(model, self.folder)
         use_fused_adapters(adapted)

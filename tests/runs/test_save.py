@@ -23,7 +23,7 @@ from ftdemo.cli.main import main
 from ftdemo.data import Row, Turn
 from ftdemo.data.batches import collate
 from ftdemo.data.tokenize import render
-from ftdemo.errors import StorageError, UsageError
+from ftdemo.errors import ModelError, StorageError, UsageError
 from ftdemo.evaluation.evaluate import classify
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Answer, Event, Sampled
@@ -425,6 +425,37 @@ def test_an_adapter_beside_4_bits_is_released_for_4_bits_and_its_card_loads_it_s
         ours = last_logits(own, tokenizer, ["Where is my rope?"])
     theirs = last_logits(loaded["model"], loaded["tokenizer"], ["Where is my rope?"])
     assert (ours - theirs).abs().max() < 0.1 * ours.abs().max()
+
+
+@pytest.fixture(scope="module")
+def in_few_bits(chat_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose files hold 4-bit weights."""
+    _needs_bitsandbytes("qlora")
+    folder = tmp_path_factory.mktemp("models") / "four-bits"
+    source = models.resolve(str(chat_run.folder))
+    models.load_quantized(source, torch.float32, torch.device("cpu")).save_pretrained(folder)
+    models.load_tokenizer(source).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_an_adapter_on_a_model_whose_files_hold_few_bits_is_merged_into_what_they_stand_for(
+    method: str, in_few_bits: Path, lora_recipe: Recipe, tmp_path: Path
+) -> None:
+    settings = {"method": method, "model": str(in_few_bits), "max_steps": 2, "sample_prompts": 0}
+    run = carried_out(lora_recipe.with_settings(settings), tmp_path / "run")
+    for form in ("merged", "adapter"):
+        released = release(run, tmp_path / form, form)
+        assert released.largest_difference < 1e-4 * max(1.0, released.largest_logit)
+    assert load_file(tmp_path / "merged" / "model.safetensors")["model.embed_tokens.weight"].dtype == torch.float32
+    assert "quantization_config" not in json.loads((tmp_path / "merged" / "config.json").read_text(encoding="utf-8"))
+    assert merge_and_compare(run)["largest_difference"] < 1e-3
+
+
+def test_weights_in_few_bits_are_not_all_trained(in_few_bits: Path, lora_recipe: Recipe) -> None:
+    settings = {"method": "full", "model": str(in_few_bits), "lr": None}
+    with pytest.raises(ModelError, match=r"in few bits, and these cannot be trained(?s:.*)method: lora"):
+        prepare(lora_recipe.with_settings(settings))
 
 
 def test_an_adapter_release_is_what_plain_peft_loads_with_its_stop_tokens_and_recipe(
