@@ -102,8 +102,13 @@ def _documents_of(folder: Path) -> tuple[tuple[str, ...], tuple[Changed, ...]]:
 
 def apply_changes(task: Task) -> Task:
     """The task once its facts have changed: with the passages corrected."""
-    corrected = {change.old: change.new for change in task.changes}
-    return replace(task, documents=tuple(corrected.get(passage, passage) for passage in task.documents))
+    return replace(task, documents=tuple(_corrected(passage, task.changes) for passage in task.documents))
+
+
+def _corrected(passage: str, changes: Sequence[Changed]) -> str:
+    for change in changes:
+        passage = passage.replace(change.old, change.new)
+    return passage
 
 
 def tuning_recipe(task: Task, model: str, settings: Mapping[str, Any]) -> Recipe:

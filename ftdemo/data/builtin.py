@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftdemo.data.sets import harbour_tales, high_street, shop_orders
+from ftdemo.data.sets import harbour_tales, high_street, shop_orders, tickets
 from ftdemo.data.sets.support_voice import checker as support_voice
 from ftdemo.data.trial import Trial
 
@@ -23,6 +23,8 @@ class BuiltIn:
     folder: Path
     score: Callable[[str], dict[str, float]] | None = None
     """Scores an answer by its text alone, each score from 0 to 1."""
+    fields: tuple[str, ...] = ()
+    """Keys of the JSON object that an answer should be, each scored on its own."""
     documents: Callable[[int], Iterator[str]] | None = None
     """Endless texts from a seed, where the set is generated and has no files."""
     turns: Callable[[str], list[str]] | None = None
@@ -51,6 +53,22 @@ class BuiltIn:
 
 
 BUILT_IN = {
+    "tickets": BuiltIn(
+        name="tickets",
+        summary="Customers write to a household shop; each message becomes a JSON ticket with five fields.",
+        folder=_HERE / "tickets",
+        fields=tickets.FIELDS,
+    ),
+    "routing": BuiltIn(
+        name="routing",
+        summary="Messages to a household shop, each with the one of eight teams that should answer it.",
+        folder=_HERE / "routing",
+    ),
+    "handbook": BuiltIn(
+        name="handbook",
+        summary="Questions about a hundred facts of a household shop's staff handbook, worded in four ways.",
+        folder=_HERE / "handbook",
+    ),
     "support-voice": BuiltIn(
         name="support-voice",
         summary="Customers write to a harbour shop; its crew answers in three labelled lines and a voice of its own.",

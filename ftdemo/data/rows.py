@@ -210,25 +210,29 @@ def parse_row(path: Path, number: int, value: Any) -> AnyRow:
 
 
 def read_changes(path: Path, documents: Sequence[str]) -> list[tuple[str, str, Row]]:
-    """Facts that change: the passage as it was, as it is now, and a question about it.
+    """Facts that change: the text as it was, as it is now, and a question about it.
 
     Args:
-        path: Rows of a conversation that also name the passages, under `old` and `new`.
+        path: Rows of a conversation that also have the text, under `old` and `new`: a passage, or a sentence of one.
         documents: The passages as they were.
 
     Raises:
-        DataError: If a row is no conversation, or names a passage that is not among the documents.
+        DataError: If a row is no conversation, or its `old` is in none of the documents.
     """
     changes = []
     for seen in examine(path):
         if isinstance(seen.row, DataError):
             raise seen.row
         old, new = (seen.value.get(key) for key in ("old", "new"))
-        if not isinstance(seen.row, Row) or not isinstance(new, str) or old not in documents:
-            what = f"{path}:{seen.number}: `old` should be a passage of the documents, `new` what takes its place."
+        if not isinstance(seen.row, Row) or not isinstance(new, str) or not _occurs(old, documents):
+            what = f"{path}:{seen.number}: `old` should be a sentence of the documents, `new` its replacement."
             raise DataError(what, 'Write {"old": …, "new": …, "prompt": …, "completion": …} with both in full.')
         changes.append((old, new, seen.row))
     return changes
+
+
+def _occurs(text: Any, documents: Sequence[str]) -> bool:
+    return isinstance(text, str) and bool(text) and any(text in document for document in documents)
 
 
 def faults(path: Path, most: int = 5) -> tuple[list[str], int]:

@@ -161,7 +161,7 @@ def score(answer: Answer, row: AnyPrompt, data: str) -> dict[str, float]:
     scores = {"stopped": float(answer.stopped)}
     checker = BUILT_IN[data].score if data in BUILT_IN else None
     scores |= checker(answer.text) if checker else {"exact_match": float(_same(answer.text, answer.reference))}
-    scores |= _json_scores(answer)
+    scores |= _json_scores(answer, BUILT_IN[data].fields if data in BUILT_IN else ())
     if row.constraints:
         scores["constraints"] = constraints.satisfied(answer.text, row.constraints)
     return scores
@@ -172,15 +172,25 @@ def main_score(scores: Mapping[str, float]) -> str:
     return next((name for name in _MAIN_SCORES if name in scores), next(iter(scores)))
 
 
-def _json_scores(answer: Answer) -> dict[str, float]:
-    """If the answer should be a JSON object: whether it is one and nothing else, and its share of correct fields."""
+def _json_scores(answer: Answer, named: Sequence[str] = ()) -> dict[str, float]:
+    """If the answer should be a JSON object: whether it is one and nothing else, and its share of correct fields.
+
+    Also whether all fields are correct, and whether each of the named ones is.
+    """
     expected = _parse_object(answer.reference)
     if expected is None:
         return {}
     found = _parse_object(answer.text) or {}
     keys = {*expected, *found}
-    correct = sum(key in found and key in expected and found[key] == expected[key] for key in keys)
-    return {"valid_json": float(bool(found)), "fields": correct / len(keys)}
+    correct = {key: key in found and key in expected and found[key] == expected[key] for key in keys}
+    scores = {
+        "valid_json": bool(found),
+        "fields": sum(correct.values()) / len(keys),
+        "all_fields": all(correct.values()),
+    }
+    return {name: float(value) for name, value in scores.items()} | {
+        name: float(correct.get(name, False)) for name in named
+    }
 
 
 def _parse_object(text: str) -> dict[str, Any] | None:
