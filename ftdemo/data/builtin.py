@@ -59,6 +59,11 @@ BUILT_IN = {
         folder=_HERE / "tickets",
         fields=tickets.FIELDS,
     ),
+    "replies": BuiltIn(
+        name="replies",
+        summary="Notes of a shop's agent, each with the reply to the customer in three labelled lines.",
+        folder=_HERE / "replies",
+    ),
     "routing": BuiltIn(
         name="routing",
         summary="Messages to a household shop, each with the one of eight teams that should answer it.",

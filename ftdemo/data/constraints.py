@@ -9,6 +9,12 @@ from typing import Any
 Constraints = Mapping[str, Any]
 
 _WORD = re.compile(r"[\w'-]+")
+_FIGURE = re.compile(
+    r"\d+(?:[.,]\d+)*"
+    r"|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b"
+    r"|\b(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
+)
+"""Numbers, weekdays and months."""
 
 
 def _contains(text: str, wanted: list[str]) -> bool:
@@ -20,6 +26,16 @@ def _has(text: str, word: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
+def _has_only_figures(text: str, known: list[str]) -> bool:
+    """Whether every number, weekday and month of the text is one of these: an answer may not invent any."""
+    return set(figures_of(text)) <= set(known)
+
+
+def figures_of(text: str) -> list[str]:
+    """The numbers, weekdays and months of a text, each once."""
+    return list(dict.fromkeys(_FIGURE.findall(text)))
+
+
 _CHECKS: dict[str, tuple[type, Callable[[str, Any], bool]]] = {
     "contains": (list, _contains),
     "excludes": (list, lambda text, unwanted: not any(_has(text, word) for word in unwanted)),
@@ -27,6 +43,7 @@ _CHECKS: dict[str, tuple[type, Callable[[str, Any], bool]]] = {
     "ends_with": (str, lambda text, end: text.rstrip().endswith(end)),
     "min_words": (int, lambda text, count: len(_WORD.findall(text)) >= count),
     "max_words": (int, lambda text, count: len(_WORD.findall(text)) <= count),
+    "figures": (list, _has_only_figures),
     "lines": (int, lambda text, count: len(text.strip().splitlines()) == count),
 }
 _EXPECTED = {list: "a list of words", str: "text", int: "a whole number"}

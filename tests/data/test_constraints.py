@@ -85,3 +85,22 @@ MALFORMED: dict[str, tuple[Any, str]] = {
 def test_malformed_constraints_are_refused_with_what_is_expected(value: Any, cause: str) -> None:
     with pytest.raises(ValueError, match=cause):
         validate_constraints(value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("It leaves on Tuesday 3 June.", 1.0),
+        ("It may leave soon, on a sunny day.", 1.0),  # neither a month nor a weekday
+        ("It leaves on Wednesday 3 June.", 0.0),
+        ("It leaves on Tuesday 3 May.", 0.0),
+        ("It leaves on Tuesday 13 June.", 0.0),
+        ("You get £12.50 back.", 1.0),
+        ("You get £12.5 back.", 0.0),
+        ("You get £2.50 back.", 0.0),
+    ],
+)
+def test_an_answer_may_not_invent_a_number_a_weekday_or_a_month(answer: str, kept: float) -> None:
+    known = {"figures": ["Tuesday", "3", "June", "12.50"]}
+    assert validate_constraints(known) == known
+    assert satisfied(answer, known) == kept
