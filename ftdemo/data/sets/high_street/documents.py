@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from itertools import accumulate
 
 from ftdemo.data.sets.high_street.messages import holds, one_of
@@ -29,6 +30,9 @@ SHARES = {
 }
 """Texts of each kind in a hundred."""
 
+_MAY_RECUR = 300
+"""Texts of fewer characters could come again by chance, so the stream remembers them."""
+_REMEMBERED = 500_000
 _TITLED = 0.4
 _WISHED = 0.5
 """Of the stories with questions, how many begin with a wish."""
@@ -42,10 +46,21 @@ _ANNOUNCED = 0.7
 def documents(seed: int = 0) -> Iterator[str]:
     """An endless stream of short texts, the same for the same seed."""
     chance = random.Random(seed)
+    seen: set[bytes] = set()
     while True:
         text = document(chance)[1]
-        if fits(text):
+        if fits(text) and not (len(text) < _MAY_RECUR and _is_seen(text, seen)):
             yield text
+
+
+def _is_seen(text: str, seen: set[bytes]) -> bool:
+    """Whether a short text came before; if not, it is remembered."""
+    key = blake2b(text.encode(), digest_size=8).digest()
+    if len(seen) == _REMEMBERED:
+        seen.clear()
+    known = key in seen
+    seen.add(key)
+    return known
 
 
 def document(chance: random.Random) -> tuple[str, str]:

@@ -47,13 +47,13 @@ def ages() -> Records:
 
 @cache
 def prices() -> Records:
-    """An amount, half of it, another amount, and their sum and difference."""
+    """An amount, half of it, a higher amount, and the difference of the two."""
     chance = random.Random(_SEED)
     rows = []
     for _ in range(_ROWS):
         low = chance.randint(1, 60) * 100 + chance.choice(_PENCE)
         high = low + chance.randint(1, 40) * 100
-        figures = {"price": low, "high": high, "more": high - low, "double": 2 * low}
+        figures = {"price": low, "high": high, "more": high - low, "half": low // 2}
         rows.append({name: pounds(value) for name, value in figures.items()})
     return tuple(rows)
 

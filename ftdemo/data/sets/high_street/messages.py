@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
 from ftdemo.data.sets.high_street.lexicon import word_lists
 from ftdemo.data.sets.high_street.scripts import of_kind, pool
-from ftdemo.data.sets.stories.grammar import Nodes, Scene, finish
+from ftdemo.data.sets.stories.grammar import Nodes, Scene, Text, finish
 from ftdemo.data.sets.stories.kinds import Entity
 from ftdemo.data.sets.stories.scripts import Script
 from ftdemo.data.sets.stories.telling import set_scene
@@ -20,20 +20,12 @@ _Option = TypeVar("_Option")
 
 _WORD = re.compile(r"[A-Za-z]+")
 _LEVELS, _LEVEL_WEIGHTS = ("high", "normal", "low"), (0.18, 0.82, 1.0)
-_PIECES = (
-    ("greeting", 0.3),
-    ("from", 0.12),
-    ("aside", 0.15),
-    ("matter", 1.0),
-    ("order", 0.25),
-    ("ask", 1.0),
-    ("hurry", 1.0),
-    ("order", 0.3),
-    ("aside", 0.1),
-    ("close", 0.15),
-    ("name", 0.1),
-)
-"""What a message is put together from, and how often each piece is there; nothing is said twice."""
+_PIECES = ("greeting", "from", "aside", "matter", "order", "ask", "hurry", "order", "aside", "close", "name")
+"""What a message is put together from, in order; nothing is said twice."""
+_SHARES = {"greeting": 0.3, "from": 0.12, "aside": 0.13, "order": 0.25, "close": 0.15, "name": 0.1}
+"""How often each piece is there when its turn comes; the others always are."""
+_WANTED = {"order": ("order", 0.5), "name": ("from", 0.75), "city": ("from", 0.75)}
+"""The piece that says what a record asks for, and how often it is there then."""
 _ASKED_FIRST = 0.15
 _THREATENED = 0.3
 
@@ -55,25 +47,36 @@ def one_of(options: Sequence[_Option], chance: random.Random) -> _Option:
     return options[int(chance.random() * len(options))]
 
 
-def message(chance: random.Random) -> Message:
-    """A message in tidy words."""
-    script = one_of(of_kind("message"), chance)
+def message(chance: random.Random, wanted: Iterable[str] = ()) -> Message:
+    """A message in tidy words, which more often than not says the fields that are wanted."""
+    script = one_of(one_of(_by_topic(), chance), chance)
     scene = set_scene(script, chance.random, lazy=True)
     fixed = scene.case.get("hurry")
     hurry = _plain(fixed, scene) if fixed else chance.choices(_LEVELS, cum_weights=_LEVEL_WEIGHTS)[0]
-    text = _text(script, scene, "" if fixed else hurry, chance)
+    shares = {**_SHARES, **dict(_WANTED[field] for field in wanted if field in _WANTED)}
+    text = _text(script, scene, "" if fixed else hurry, shares, chance)
     case = {name: _plain(scene.case[name], scene) for name in ("topic", "wants")}
     return Message(text, {**_heard(text, scene.roles), **case, "hurry": hurry})
 
 
-def _text(script: Script, scene: Scene, hurry: str, chance: random.Random) -> str:
+@cache
+def _by_topic() -> tuple[tuple[Script, ...], ...]:
+    """The scripts of messages in groups, one for each topic, so that every topic is as frequent as the others."""
+    groups: dict[str, list[Script]] = {}
+    for script in of_kind("message"):
+        node = script.cases[0]["topic"][0]
+        groups.setdefault(node.text if isinstance(node, Text) else "", []).append(script)
+    return tuple(map(tuple, groups.values()))
+
+
+def _text(script: Script, scene: Scene, hurry: str, shares: Mapping[str, float], chance: random.Random) -> str:
     pieces = list(_PIECES)
     if chance.random() < _ASKED_FIRST:
         pieces[3], pieces[5] = pieces[5], pieces[3]
     said: list[str] = []
     done: set[str] = set()
-    for piece, share in pieces:
-        if piece not in done and (share == 1.0 or chance.random() < share):
+    for piece in pieces:
+        if piece not in done and chance.random() < shares.get(piece, 1.0):
             nodes = _nodes(piece, script, scene, hurry, chance)
             if nodes:
                 said.append(_after(said, _plain(nodes, scene, capital=piece == "ask")))
@@ -115,7 +118,8 @@ def _heard(text: str, roles: Mapping[str, Entity]) -> dict[str, str | None]:
     found: dict[str, str | None] = {"order": _if_said(text, roles, "order", "n"), "item": None}
     if "item" in roles and holds(text.lower(), roles["item"][0]["noun"].lower()):
         found["item"] = roles["item"][0]["name"]
-    found["name"] = roles["who"][0]["name"] if roles["who"][0]["name"] in words else None
+    name = roles["who"][0]["name"] if "who" in roles else None
+    found["name"] = name if name in words else None
     found["colour"] = _if_said(text, roles, "colour", "word")
     found["date"] = _if_said(text, roles, "date", "short")
     size = _if_said(text, roles, "size", "cm")

@@ -144,8 +144,8 @@ def record_text(chance: random.Random) -> str:
         found = [message(chance) for _ in range(count)]
         records = [f"{SENTENCE_HEADING}: {sentence(each)}" for each in found]
         return "\n\n".join(_shown(found, records, chance))
-    form = a_form(chance)
-    found = [_suited(form, chance) for _ in range(count)]
+    form, first = a_form(chance)
+    found = [first, *(_suited(form, chance) for _ in range(count - 1))]
     blocks = _shown(found, [form.write(each) for each in found], chance)
     return "\n\n".join((f"Keys: {', '.join(form.keys)}", *blocks) if form.names_keys else blocks)
 
@@ -155,21 +155,22 @@ def written_text(chance: random.Random) -> str:
     if chance.random() < _SENTENCE:
         found = message(chance)
         return f"{SENTENCE_HEADING}: {sentence(found)}\n{one_of(_MESSAGE_HEADINGS, chance)}: {found.text}"
-    form = a_form(chance)
-    found = _suited(form, chance)
+    form, found = a_form(chance)
     return f"{form.write(found)}\n{one_of(_MESSAGE_HEADINGS, chance)}: {found.text}"
 
 
-def a_form(chance: random.Random) -> Form:
-    """One of the forms with a heading of their own, or a list of keys."""
+def a_form(chance: random.Random) -> tuple[Form, Message]:
+    """One of the forms with a heading of their own, or a list of keys; and a message that suits it."""
     if chance.random() >= _NAMED_KEYS:
-        return one_of(FORMS, chance)
-    found = message(chance)
+        form = one_of(FORMS, chance)
+        return form, _suited(form, chance)
+    found = message(chance, chance.sample(("order", "name", "city"), 2))
     said = [key for key, field in _COPIED.items() if key not in _COMMON and found.fields.get(field)]
     keys = chance.sample((*_COMMON, *said, *said), chance.randint(2, _MAX_KEYS))
     is_json = chance.random() < _IS_JSON
     heading = one_of(_HEADINGS if is_json else _LINE_HEADINGS, chance)
-    return Form(heading, is_json, tuple(_one_each(keys)), names_keys=True)
+    form = Form(heading, is_json, tuple(_one_each(keys)), names_keys=True)
+    return form, found if form.suits(found) else _suited(form, chance)
 
 
 def sentence(found: Message) -> str:
@@ -187,7 +188,8 @@ def _shown(found: list[Message], records: list[str], chance: random.Random) -> l
 
 
 def _suited(form: Form, chance: random.Random) -> Message:
-    while not form.suits(found := message(chance)):
+    wanted = [_COPIED[key] for key in form.keys if key in _COPIED]
+    while not form.suits(found := message(chance, wanted)):
         pass
     return found
 

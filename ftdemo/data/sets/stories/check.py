@@ -22,7 +22,7 @@ State = tuple[int, Bindings]
 """A position in the sentence, and what is bound on the way to it."""
 
 _BAD_SPACE = re.compile(r" [.,;:!?']|  |^ | $|,[^\s\d\"]")
-_OPENING = re.compile(r'"?[A-Z0-9]')
+_OPENING = re.compile(r'"?[A-Z0-9£]')
 _OPEN_QUOTE = '"'
 
 

@@ -70,14 +70,16 @@ def _cast(script: Script, random: Callable[[], float]) -> dict[str, Entity]:
 
 
 class _LazyCast(dict[str, Entity]):
-    """The people of a script, and any other role from the moment that it is asked for."""
+    """The people of a script, if there are several, and any other role from the moment that it is asked for."""
 
     def __init__(self, script: Script, random: Callable[[], float]) -> None:
         self._roles, self._random = script.roles, random
         self._taken: set[str] = set()
         sex = ""
-        for role, kind in script.roles.items():
-            if kind.name == "person":
+        people = [role for role, kind in script.roles.items() if kind.name == "person"]
+        if len(people) > 1:  # one person alone is of either sex, so need not be known before
+            for role in people:
+                kind = script.roles[role]
                 entity = self[role] = self._fresh(kind, avoid=sex)
                 sex = "" if sex else entity[0]["he"]
 
