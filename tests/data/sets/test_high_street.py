@@ -12,7 +12,7 @@ import pytest
 
 from ftdemo.data.sets.high_street import documents, pairs, sentence_parses, trials, turns
 from ftdemo.data.sets.high_street.documents import MAX_WORDS, MIN_WORDS, SHARES, _wish, document, story
-from ftdemo.data.sets.high_street.kinds import product_names
+from ftdemo.data.sets.high_street.kinds import plural_of, product_names
 from ftdemo.data.sets.high_street.lexicon import word_lists
 from ftdemo.data.sets.high_street.messages import Message, holds, message
 from ftdemo.data.sets.high_street.records import FORMS, sentence, value_of
@@ -133,24 +133,24 @@ def test_messages_come_from_many_plans() -> None:
 def test_what_a_record_copies_stands_in_the_message() -> None:
     chance = random.Random(8)
     aliases = {
-        entry.removeprefix("+").split("/")[0]: entry.removeprefix("+").split("/")
+        (nouns := entry.removeprefix("+").split("/"))[0]: (*nouns, *map(plural_of, nouns))
         for name in ("electric", "soft", "hard", "furniture")
         for entry in word_lists()[name].entries
     }
     for found in _messages():
         typed = untidy(found.text, chance).lower()
-        for field in ("order", "name", "city", "day", "colour"):
+        for field in ("name", "city", "day", "colour"):
             value = found.fields.get(field)
             assert value is None or holds(found.text, value), found
         assert found.fields["order"] is None or found.fields["order"] in typed
         item = found.fields["item"]
-        assert item is None or any(alias in found.text.lower() for alias in aliases[item])
+        assert item is None or any(holds(found.text.lower(), alias) for alias in aliases[item])
 
 
 def test_a_record_has_nothing_where_the_message_says_nothing() -> None:
     for found in _messages():
         if found.fields["order"] is None:
-            assert not re.search(r"\b\d{5}\b", found.text), found.text
+            assert not re.search(r"\d{5}", found.text), found.text
         if found.fields.get("name", "") is None:
             names = {*word_lists()["girl_name"].entries, *word_lists()["boy_name"].entries}
             assert not names & set(re.findall(r"[A-Z][a-z]+", found.text)) - {"Rose", "Mark", "Grace"}, found.text

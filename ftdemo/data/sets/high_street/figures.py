@@ -40,6 +40,16 @@ def counts() -> Records:
 
 
 @cache
+def number_pairs() -> Records:
+    """A number from two to eleven in figures and words, and a higher one."""
+    return tuple(
+        {"more": _word(more), "n": str(n), "word": _word(n), "high": str(more)}
+        for more in range(3, 13)
+        for n in range(2, more)
+    )
+
+
+@cache
 def ages() -> Records:
     """Ages from four to ninety, in figures."""
     return tuple({"n": str(n)} for n in range(4, 91))
@@ -218,6 +228,7 @@ def speakers() -> Records:
 
 TABLES: dict[str, Callable[[], Records]] = {
     "count": counts,
+    "number_pair": number_pairs,
     "age": ages,
     "price": prices,
     "small": small_prices,

@@ -10,7 +10,7 @@ from ftdemo.data.sets.high_street import figures
 from ftdemo.data.sets.high_street.lexicon import WORDS, word_lists
 from ftdemo.data.sets.stories.kinds import Kind, Kinds, Record, Table, deed, table_of
 from ftdemo.data.sets.stories.lexicon import read_deed_verbs
-from ftdemo.data.sets.stories.morphology import article
+from ftdemo.data.sets.stories.morphology import article, plural
 
 ITEM_LISTS = ("electric", "soft", "hard", "furniture")
 """The word lists that together are all that Pennyfield sells."""
@@ -36,6 +36,7 @@ PERSON_FORMS = {
 ITEM_FORMS = {
     "": "<noun>",
     "name": "<name>",
+    "s": "<nouns>",
     "an": "<an>",
     "new": "<new>",
     "another": "<another>",
@@ -60,6 +61,12 @@ ITEM_FORMS = {
 }
 ORDER_FORMS = {"": "<n>", "n": "<n>", "hash": "#<n>", "pf": "PF<n>", "small": "pf-<n>", "no": "no. <n>"}
 PLACE_FORMS = {"": "<place>", "in": "<prep> <place>", "the": "<place>"}
+_ODD_PLURALS = {
+    "book shelf": "book shelves",
+    "shoe shelf": "shoe shelves",
+    "shelf": "shelves",
+    "bookshelf": "bookshelves",
+}
 _ONE = {
     **{"one": "one", "is": "is", "isnt": "isn't", "was": "was", "has": "has", "does": "does", "it": "it", "them": "it"},
     **{"its": "its", "this": "this", "that": "that", "costs": "costs", "comes": "comes", "stands": "stands"},
@@ -137,10 +144,23 @@ def _item_records(entry: str, material: str, *, said: bool) -> list[Record]:
 
 def _item(name: str, noun: str, *, several: bool) -> dict[str, str]:
     if several:
-        articles = {"an": noun, "new": f"new {noun}", "another": f"other {noun}"}
+        articles = {"nouns": noun, "an": noun, "new": f"new {noun}", "another": f"other {noun}"}
         return {"name": name, "noun": noun, **articles, **_SEVERAL}
-    articles = {"an": f"{article(noun)} {noun}", "new": f"a new {noun}", "another": f"another {noun}"}
+    articles = {
+        "nouns": plural_of(noun),
+        "an": f"{article(noun)} {noun}",
+        "new": f"a new {noun}",
+        "another": f"another {noun}",
+    }
     return {"name": name, "noun": noun, **articles, **_ONE}
+
+
+def plural_of(noun: str) -> str:
+    """The plural of a product's name; of *thing for drying clothes*, that of its head."""
+    head, between, rest = next(
+        (noun.partition(between) for between in (" for ", " of ", " that ") if between in noun), (noun, "", "")
+    )
+    return plural(head) + between + rest if head not in _ODD_PLURALS else _ODD_PLURALS[head] + between + rest
 
 
 def _people(gender: str) -> list[Record]:

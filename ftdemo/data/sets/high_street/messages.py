@@ -19,13 +19,19 @@ from ftdemo.data.sets.stories.telling import set_scene
 _Option = TypeVar("_Option")
 
 _WORD = re.compile(r"[A-Za-z]+")
-_LEVELS, _LEVEL_WEIGHTS = ("high", "normal", "low"), (0.18, 0.82, 1.0)
+_LEVELS, _LEVEL_WEIGHTS = ("high", "normal", "low"), (0.23, 0.84, 1.0)
 _PIECES = ("greeting", "from", "aside", "matter", "order", "ask", "hurry", "order", "aside", "close", "name")
 """What a message is put together from, in order; nothing is said twice."""
 _SHARES = {"greeting": 0.3, "from": 0.12, "aside": 0.13, "order": 0.25, "close": 0.15, "name": 0.1}
-"""How often each piece is there when its turn comes; the others always are."""
+"""How often each piece is there when its turn comes."""
+_ALWAYS = ("matter", "ask", "hurry")
 _WANTED = {"order": ("order", 0.5), "name": ("from", 0.75), "city": ("from", 0.75)}
 """The piece that says what a record asks for, and how often it is there then."""
+_TERSE = {"order": 0.2, "name": 0.05}
+"""The same, of a short message."""
+RARE = {"price": "price", "colour": "colour", "size": "size", "count": "count"}
+"""The role that a message needs to say a field that few messages say."""
+_RARE_SHARE = 0.8
 _ASKED_FIRST = 0.15
 _THREATENED = 0.3
 
@@ -39,7 +45,7 @@ class Message:
     """What it says about each of `FIELDS`; `None` if it says nothing. What it says in two ways is left out."""
 
 
-FIELDS = ("item", "order", "topic", "wants", "hurry", "name", "city", "day", "date", "price", "colour", "size")
+FIELDS = ("item", "order", "topic", "wants", "hurry", "name", "city", "day", "date", "price", "colour", "size", "count")
 
 
 def one_of(options: Sequence[_Option], chance: random.Random) -> _Option:
@@ -49,14 +55,30 @@ def one_of(options: Sequence[_Option], chance: random.Random) -> _Option:
 
 def message(chance: random.Random, wanted: Iterable[str] = ()) -> Message:
     """A message in tidy words, which more often than not says the fields that are wanted."""
-    script = one_of(one_of(_by_topic(), chance), chance)
+    script = _script(wanted, chance)
     scene = set_scene(script, chance.random, lazy=True)
     fixed = scene.case.get("hurry")
     hurry = _plain(fixed, scene) if fixed else chance.choices(_LEVELS, cum_weights=_LEVEL_WEIGHTS)[0]
-    shares = {**_SHARES, **dict(_WANTED[field] for field in wanted if field in _WANTED)}
+    usual = _TERSE if script.name.startswith("short") else _SHARES
+    shares = {**usual, **dict(_WANTED[field] for field in wanted if field in _WANTED)}
     text = _text(script, scene, "" if fixed else hurry, shares, chance)
     case = {name: _plain(scene.case[name], scene) for name in ("topic", "wants")}
     return Message(text, {**_heard(text, scene.roles), **case, "hurry": hurry})
+
+
+def _script(wanted: Iterable[str], chance: random.Random) -> Script:
+    """A script of any topic; where a rare field is wanted, most often one that may say it."""
+    rare = next((RARE[field] for field in wanted if field in RARE), None)
+    if rare and chance.random() < _RARE_SHARE:
+        return one_of(_with_role(rare), chance)
+    return one_of(one_of(_by_topic(), chance), chance)
+
+
+@cache
+def _with_role(role: str) -> tuple[Script, ...]:
+    kind = "number_pair" if role == "count" else None
+    scripts = (script for script in of_kind("message") if role in script.roles)
+    return tuple(script for script in scripts if kind in (None, script.roles[role].name))
 
 
 @cache
@@ -76,7 +98,7 @@ def _text(script: Script, scene: Scene, hurry: str, shares: Mapping[str, float],
     said: list[str] = []
     done: set[str] = set()
     for piece in pieces:
-        if piece not in done and chance.random() < shares.get(piece, 1.0):
+        if piece in _ALWAYS or (piece not in done and chance.random() < shares.get(piece, 0.0)):
             nodes = _nodes(piece, script, scene, hurry, chance)
             if nodes:
                 said.append(_after(said, _plain(nodes, scene, capital=piece == "ask")))
@@ -115,13 +137,17 @@ def _after(said: list[str], text: str) -> str:
 def _heard(text: str, roles: Mapping[str, Entity]) -> dict[str, str | None]:
     """What a text says about its roles."""
     words = frozenset(_WORD.findall(text))
-    found: dict[str, str | None] = {"order": _if_said(text, roles, "order", "n"), "item": None}
-    if "item" in roles and holds(text.lower(), roles["item"][0]["noun"].lower()):
-        found["item"] = roles["item"][0]["name"]
+    number = roles["order"][0]["n"] if "order" in roles else None
+    found: dict[str, str | None] = {"order": number, "item": None}
+    if "item" in roles:
+        item = roles["item"][0]
+        if any(holds(text.lower(), item[form].lower()) for form in ("noun", "nouns")):
+            found["item"] = item["name"]
     name = roles["who"][0]["name"] if "who" in roles else None
     found["name"] = name if name in words else None
     found["colour"] = _if_said(text, roles, "colour", "word")
     found["date"] = _if_said(text, roles, "date", "short")
+    found["count"] = roles["count"][0]["high"] if "count" in roles and "high" in roles["count"][0] else None
     size = _if_said(text, roles, "size", "cm")
     found["size"] = f"{size} cm" if size else None
     several = {"day": words & _known("week"), "city": words & _known("city"), "price": _amounts(text, roles)}

@@ -7,10 +7,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ftdemo.data.sets.high_street.messages import Message, message, one_of
+from ftdemo.data.sets.high_street.messages import RARE, Message, message, one_of
 from ftdemo.data.sets.high_street.untidy import untidy
 
-Value = str | bool | None
+Value = str | int | bool | None
 
 _WORDS: Mapping[str, tuple[str, Mapping[str, Value]]] = {
     "topic": (
@@ -56,10 +56,10 @@ _WORDS: Mapping[str, tuple[str, Mapping[str, Value]]] = {
 _COPIED = {
     **{"item": "item", "thing": "item", "goods": "item", "ref": "order", "order_no": "order", "number": "order"},
     **{"name": "name", "customer": "name", "city": "city", "town": "city", "day": "day", "date": "date"},
-    **{"price": "price", "amount": "price", "colour": "colour", "size": "size"},
+    **{"price": "price", "amount": "price", "colour": "colour", "size": "size", "count": "count"},
 }
 """Keys whose values stand in the message, and the field that they copy."""
-_COMMON = ("item", "thing", "goods", "ref", "order_no", "number", "name", "city", "day", *_WORDS)
+_COMMON = ("item", "thing", "goods", "ref", "order_no", "number", "name", "city", *_WORDS)
 """Keys that are asked for whatever a message says; the others only where it says something."""
 
 
@@ -99,9 +99,10 @@ FORMS = (
     Form("Job card", False, ("item", "team", "urgent")),
     Form("File", True, ("team", "item", "order_no", "next", "when")),
     Form("Entry", True, ("name", "goods", "order_no", "asks_for")),
-    Form("Diary", False, ("day", "date", "item", "next")),
+    Form("Diary", False, ("city", "item", "next")),
     Form("To do", True, ("next", "item", "when")),
     Form("Sorting", False, ("topic", "when")),
+    Form("Stock card", True, ("item", "count")),
 )
 _HEADINGS = ("Record", "Data", "Out", "JSON")
 _LINE_HEADINGS = ("Record", "Lines", "Sheet")
@@ -112,6 +113,8 @@ _IS_JSON = 0.65
 _SEVERAL = (1, 1, 1, 2, 2, 3)
 """How many messages one text has."""
 _MAX_KEYS = 5
+_TRIES = 4
+"""After so many messages, one that says nothing about a rare field will do."""
 SENTENCE_HEADING = "In short"
 _PHRASES = {
     "refund": ("wants the money back", "for"),
@@ -127,7 +130,8 @@ _HURRY = {"high": ", today", "normal": "", "low": ", in no hurry"}
 def value_of(key: str, fields: Mapping[str, str | None]) -> Value:
     """What a record has under a key."""
     if key in _COPIED:
-        return fields[_COPIED[key]]
+        value = fields[_COPIED[key]]
+        return int(value) if value and key == "count" else value
     field, words = _WORDS[key]
     return words[fields[field] or ""]
 
@@ -188,10 +192,15 @@ def _shown(found: list[Message], records: list[str], chance: random.Random) -> l
 
 
 def _suited(form: Form, chance: random.Random) -> Message:
+    """A message that suits a form, and with luck says the rare fields of it."""
     wanted = [_COPIED[key] for key in form.keys if key in _COPIED]
-    while not form.suits(found := message(chance, wanted)):
-        pass
-    return found
+    rare = [field for field in wanted if field in RARE]
+    tries = 0
+    while True:
+        tries += 1
+        found = message(chance, wanted)
+        if form.suits(found) and (tries >= _TRIES or all(found.fields[field] for field in rare)):
+            return found
 
 
 def _one_each(keys: list[str]) -> list[str]:
@@ -209,4 +218,4 @@ def _field(key: str) -> str:
 def _word(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value or "none"
+    return str(value or "none")

@@ -16,7 +16,7 @@ from ftdemo.data.sets.high_street.kinds import ITEM_LISTS
 from ftdemo.data.sets.high_street.messages import holds, one_of
 from ftdemo.data.sets.high_street.scripts import library, of_kind, pool
 from ftdemo.data.sets.high_street.untidy import untidy
-from ftdemo.data.sets.stories.grammar import Nodes, Scene, finish, parse, prose
+from ftdemo.data.sets.stories.grammar import Nodes, Scene, Slot, finish, parse, prose
 from ftdemo.data.sets.stories.telling import set_scene
 
 CATEGORIES = ("delivery", "damaged", "wrong_item", "return", "payment", "product", "account", "feedback")
@@ -24,8 +24,13 @@ _HELDOUT_IN = 5
 """One plan of a category in so many is held out."""
 _SCRIPT = "ticket"
 _ITEM_ROLES = ("item", *ITEM_LISTS)
-_GREETED, _ORDERED, _CLOSED = 0.2, 0.6, 0.2
-_HIGH, _LOW = 0.14, 0.27
+_GREETED, _NAMED, _ORDERED, _CLOSED = 0.2, 0.5, 0.6, 0.2
+"""How often a message that may have a greeting, the product, the order number or a farewell of its own has it."""
+_NAMES_PRODUCT = ("delivery", "wrong_item", "return")
+"""The categories whose messages are about a product, whether they name it or not."""
+_SHORT = 6
+"""A plan of so few words is mostly sent without anything else."""
+_HIGH, _LOW = 0.15, 0.22
 """Of the messages that are neither urgent nor can wait by their own words, how many are made so."""
 _THREATENED = 0.4
 
@@ -37,12 +42,13 @@ class Plan:
     category: str
     wants: str
     urgency: str
+    words: int
     nodes: Nodes
 
 
 def pairs(seed: int, *, heldout: bool) -> Iterator[dict[str, Any]]:
     """A customer's message as ``prompt``, and its ticket as ``completion``, a JSON object in one line."""
-    chance = random.Random(seed)
+    chance = random.Random(2 * seed + heldout)
     plans = {category: _plans(category)[heldout] for category in CATEGORIES}
     while True:
         plan = one_of(plans[one_of(CATEGORIES, chance)], chance)
@@ -70,7 +76,7 @@ def _plans(category: str) -> tuple[tuple[Plan, ...], tuple[Plan, ...]]:
 def _plan(category: str, line: str) -> Plan:
     label, _, text = line.partition(" | ")
     wants, urgency = label.split()
-    return Plan(category, wants, urgency, parse(prose(text), of_kind("ticket")[0].names))
+    return Plan(category, wants, urgency, len(text.split()), parse(prose(text), of_kind("ticket")[0].names))
 
 
 def _urgency(plan: Plan, chance: random.Random) -> str:
@@ -81,14 +87,17 @@ def _urgency(plan: Plan, chance: random.Random) -> str:
 
 
 def _text(plan: Plan, urgency: str, scene: Scene, chance: random.Random) -> str:
-    pieces = [_line("greeting", chance)] if chance.random() < _GREETED else []
+    share = 0.3 if plan.words <= _SHORT else 1.0
+    pieces = [_line("greeting", chance)] if chance.random() < share * _GREETED else []
     pieces.append(plan.nodes)
-    if not _speaks_of_order(plan) and plan.urgency != "low" and chance.random() < _ORDERED:
+    if plan.category in _NAMES_PRODUCT and not _speaks_of(plan, _ITEM_ROLES) and chance.random() < share * _NAMED:
+        pieces.append(_line("named", chance))
+    if not _speaks_of(plan, ("order",)) and plan.urgency != "low" and chance.random() < share * _ORDERED:
         pieces.append(_line("order", chance))
     if urgency != plan.urgency:
         threatens = urgency == "high" and plan.wants == "refund" and chance.random() < _THREATENED
         pieces.append(_line("threat" if threatens else urgency, chance))
-    if chance.random() < _CLOSED:
+    if chance.random() < share * _CLOSED:
         pieces.append(_line("close", chance))
     return finish(" ".join(_said(nodes, scene) for nodes in pieces))
 
@@ -97,8 +106,8 @@ def _line(name: str, chance: random.Random) -> Nodes:
     return one_of(pool(_SCRIPT, f"ticket_{name}"), chance)
 
 
-def _speaks_of_order(plan: Plan) -> bool:
-    return any(getattr(node, "role", "") == "order" for node in plan.nodes)
+def _speaks_of(plan: Plan, roles: tuple[str, ...]) -> bool:
+    return any(isinstance(node, Slot) and node.role in roles for node in plan.nodes)
 
 
 def _said(nodes: Nodes, scene: Scene) -> str:
