@@ -188,7 +188,7 @@ def test_a_sentence_says_what_its_record_says() -> None:
 
 def test_a_reply_holds_the_figures_and_names_of_its_notes_and_no_others() -> None:
     for text in _of_kind("notes with reply"):
-        parts = re.split(r"\n\n(?:Letter: |Reply:\n|To the customer: |)|\n(?:Written out|Answer|Text): ", text)
+        parts = re.split(r"\n\n(?:Letter:\s|Reply:\n|To the customer:\s|)|\n(?:Written out|Answer|Text):\s", text)
         assert len(parts) == 2, text
         notes, reply = parts
         figures = re.compile(r"£[\d.]*\d|\d+(?:\.\d+)?")

@@ -124,6 +124,18 @@ _PHRASES = {
     "cancel": ("wants to cancel", "and names"),
     "none": ("wants nothing", "and names"),
 }
+_QUESTIONS = (
+    ("item", ("Which product is it about?", "What thing is meant?")),
+    ("ref", ("What is the order number?", "Which order is it?")),
+    ("name", ("Who is writing?", "What is the customer's name?")),
+    ("city", ("Where does the customer live?", "Which town is named?")),
+    ("asks_for", ("What does the customer want?", "What is asked for?")),
+    ("team", ("Which team should answer?", "Who should read this?")),
+    ("when", ("How soon should we answer?", "When does it have to be done?")),
+)
+"""Questions about a message, by the key whose value answers them."""
+_ASKED = 0.12
+_NOT_SAID = "not said"
 _HURRY = {"high": ", today", "normal": "", "low": ", in no hurry"}
 
 
@@ -142,8 +154,11 @@ def label(key: str) -> str:
 
 
 def record_text(chance: random.Random) -> str:
-    """One to three messages, each followed by its record, all in one format."""
+    """One to three messages, each followed by its record or by questions, all in one format."""
     count = one_of(_SEVERAL, chance)
+    if chance.random() < _ASKED:
+        found = [message(chance, ("order", "name", "city")) for _ in range(count)]
+        return "\n\n".join(_shown(found, [_questions(each, chance) for each in found], chance))
     if chance.random() < _SENTENCE:
         found = [message(chance) for _ in range(count)]
         records = [f"{SENTENCE_HEADING}: {sentence(each)}" for each in found]
@@ -152,6 +167,16 @@ def record_text(chance: random.Random) -> str:
     found = [first, *(_suited(form, chance) for _ in range(count - 1))]
     blocks = _shown(found, [form.write(each) for each in found], chance)
     return "\n\n".join((f"Keys: {', '.join(form.keys)}", *blocks) if form.names_keys else blocks)
+
+
+def _questions(found: Message, chance: random.Random) -> str:
+    """Two or three questions about a message, with their answers; at most one asks for what it does not say."""
+    answers = {key: value_of(key, found.fields) for key, _ in _QUESTIONS if _field(key) in found.fields}
+    said = [key for key, value in answers.items() if value]
+    unsaid = [key for key, value in answers.items() if not value]
+    keys = chance.sample(said, 2) + unsaid[: chance.randint(0, 1)]
+    asked = dict(_QUESTIONS)
+    return "\n".join(f"Question: {one_of(asked[key], chance)}\nAnswer: {answers[key] or _NOT_SAID}" for key in keys)
 
 
 def written_text(chance: random.Random) -> str:

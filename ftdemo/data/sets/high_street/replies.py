@@ -19,6 +19,14 @@ _LAYOUTS = (
     ("Memo: {}", " - ", "\nText: {}"),
 )
 """How notes begin, what is between two of them, and how the letter begins."""
+_LABELS = (
+    ("About", "Action", "More"),
+    ("Matter", "Result", "Also"),
+    ("First", "Then", "Last"),
+    ("News", "Plan", "Note"),
+)
+"""What the lines of a labelled letter begin with; the last line has all further sentences."""
+_LABELLED = 0.35
 _KINDS = ("reply", "reply", "letter")
 _ALWAYS = 4
 """So many notes a script gives; further ones come in half of the letters."""
@@ -39,7 +47,17 @@ def reply_text(chance: random.Random) -> str:
     jotted = [note for note, _ in pairs]
     if chance.random() < _SHUFFLED:
         chance.shuffle(jotted)
-    return head.format(between.join(jotted)) + letter.format(" ".join(written for _, written in pairs))
+    return head.format(between.join(jotted)) + _letter(letter, [written for _, written in pairs], chance)
+
+
+def _letter(layout: str, written: list[str], chance: random.Random) -> str:
+    """Sentences as a paragraph, or as three labelled lines."""
+    if chance.random() >= _LABELLED:
+        return layout.format(" ".join(written))
+    labels = one_of(_LABELS, chance)
+    parts = (*written[:2], " ".join(written[2:]))
+    lines = "\n".join(f"{label}: {part}" for label, part in zip(labels, parts, strict=True))
+    return layout.replace(" {}", "\n{}").format(lines)
 
 
 def _said(nodes: Nodes, scene: Scene) -> str:
