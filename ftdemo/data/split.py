@@ -142,7 +142,7 @@ def choose_heldout(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> 
             labels have a single row.
         seed: Decides which.
     """
-    keys, copies, labels = array("I"), array("I"), array("H")
+    keys, copies, labels = array("I"), array("I"), array("I")
     names: dict[str, int] = {}
     for text, label in rows:
         keys.append(fingerprint(near_duplicate_key(text) or text) & _LOW_32_BITS)
@@ -150,15 +150,15 @@ def choose_heldout(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> 
         labels.append(names.setdefault(label, len(names)))
     near_duplicates, duplicates = _Groups(keys), _Groups(copies)
     remaining = _quotas(labels, held)
-    held = remaining.total()
+    total = remaining.total()
     chosen: set[int] = set()
-    for place in _candidates(len(keys), held, seed):
+    for place in _candidates(len(keys), total, seed):
         group = near_duplicates.of(place, held) or duplicates.of(place, held)
         wanted = Counter(labels[member] for member in group)
         if group and place not in chosen and all(remaining[label] >= count for label, count in wanted.items()):
             chosen.update(group)
             remaining.subtract(wanted)
-        if len(chosen) == held:
+        if len(chosen) == total:
             break
     return frozenset(chosen)
 

@@ -16,6 +16,10 @@ from ftdemo.data.split import choose_heldout, near_duplicate_key
 ANY_ROWS = st.lists(st.tuples(st.sampled_from(["a", "A!", "b 1", "b 2", "1", "2", "cc", ""]), st.sampled_from("xyz")))
 
 
+def test_near_duplicates_stay_together_where_a_label_keeps_its_last_row() -> None:
+    assert not choose_heldout([("b 1", "x"), ("b 2", "x")], held=2, seed=0)
+
+
 @given(ANY_ROWS, st.integers(0, 3), st.data())
 def test_no_near_duplicate_is_in_both_splits_and_no_more_is_held_out_than_wanted(
     rows: list[tuple[str, str]], seed: int, data: st.DataObject
@@ -90,3 +94,8 @@ def test_a_file_that_changed_is_split_again(tmp_path: Path) -> None:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         heldout = load_splits(str(file), seed=0).heldout
         assert {row.label for row in heldout if isinstance(row, Labelled)} == {f"{label}0", f"{label}1"}
+
+
+def test_labels_may_be_as_many_as_the_rows() -> None:
+    labels = ((str(number), str(number)) for number in range(2**16 + 1))
+    assert not choose_heldout(labels, held=1, seed=0)  # a label's only row is trained on
