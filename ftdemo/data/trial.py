@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,6 @@ class Trial:
     number: int
     opening: str
     reference: str
-    score: Callable[[str], dict[str, float]]
-    """Scores of a continuation, each from 0 to 1."""
+    score: Callable[[str], dict[str, float]] = field(repr=False)
+    """Scores of a continuation, each from 0 to 1. Its own `repr` differs between processes, so a trial leaves it out."""
     max_new_tokens: int

@@ -77,22 +77,35 @@ def summarise(runs: Mapping[str, Any], value: str, minus: str | None = None, ove
         over: The key of what it is divided by, seed by seed.
 
     Raises:
-        DataError: If there is no such number.
+        DataError: If there is no such number, the keys name unequal numbers of seeds, or a divisor is 0.
     """
     terms = {name: key for name, key in (("value", value), ("minus", minus), ("over", over)) if key}
     found = {name: look_up(runs, key) for name, key in terms.items()}
-    if len(found) == 1 and len(found["value"]) == 1 and isinstance(found["value"][0], dict):
-        estimate = found["value"][0]
-        return Summary(estimate["value"], estimate["low"], estimate["high"], f"{estimate['rows']} questions resampled")
+    _refuse_unpaired(found, terms)
     each = [float(one) for one in _combined({name: [number(one) for one in all_] for name, all_ in found.items()})]
     mean = statistics.fmean(each)
     outcomes = {name: _outcomes_named(runs, key) for name, key in terms.items()}
     if not all(outcomes.values()):
+        estimate = found["value"][0]
+        if len(terms) == len(each) == 1 and isinstance(estimate, dict):
+            return Summary(mean, estimate["low"], estimate["high"], f"{estimate['rows']} questions resampled")
         return _over_runs(mean, each)
     low, high = _resampled(outcomes)
     questions = max(len(one.values) for all_ in outcomes.values() for one in all_)
     seeds = f"{_counted(len(each), 'seed')} and " if len(each) > 1 else ""
     return Summary(mean, min(low, mean), max(high, mean), f"{seeds}{questions} questions resampled")
+
+
+def _refuse_unpaired(found: Mapping[str, Sequence[Any]], terms: Mapping[str, str]) -> None:
+    """Refuse numbers that cannot be combined seed by seed: numpy would use a single one for all seeds."""
+    counts = {f"`{terms[name]}`": len(values) for name, values in found.items()}
+    if len(set(counts.values())) > 1:
+        what = ", ".join(f"{key} is recorded of {count}" for key, count in counts.items())
+        raise DataError(f"Numbers are combined seed by seed, but {what}.", "Name runs of the same seeds.")
+    if any(number(value) == 0 for value in found.get("over", ())):
+        raise DataError(
+            f"`{terms['over']}` is 0, so nothing can be divided by it.", "Compare by a difference: `minus`."
+        )
 
 
 def _over_runs(mean: float, each: Sequence[float]) -> Summary:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
 import pytest
 
+from ftdemo.data import Trial
 from ftdemo.errors import DataError
 from ftdemo.evaluation.outcomes import Outcomes
 from ftdemo.experiments.intervals import look_up, summarise
@@ -154,3 +155,32 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(
         found = summarise(runs_of("arm", *answers), "arm:score")
         held += found.low <= truth <= found.high
     assert held >= 170
+
+
+def test_a_single_perfect_run_is_not_certain_either() -> None:
+    runs = runs_of("arm", *shares(24, of=24))
+    runs["arm/0"]["score"] = {"value": 1.0, "low": 1.0, "high": 1.0, "rows": 24}
+    found = summarise(runs, "arm:score")
+    assert (found.value, found.high, found.statistic) == (1.0, 1.0, "24 questions resampled")
+    assert found.low < 0.95
+    del runs["arm/0"]["outcomes"]
+    assert summarise(runs, "arm:score").low == 1.0  # all that an older record knows
+
+
+def test_numbers_of_unequal_numbers_of_seeds_are_not_combined() -> None:
+    runs = without_outcomes("a", 0.5, 0.6, 0.7) | without_outcomes("b", 0.5)
+    with pytest.raises(DataError, match="`a:score` is recorded of 3, `b:score` is recorded of 1"):
+        summarise(runs, "a:score", minus="b:score")
+
+
+def test_nothing_is_divided_by_zero() -> None:
+    with pytest.raises(DataError, match="`b:score` is 0"):
+        summarise(without_outcomes("a", 0.5, 0.6) | without_outcomes("b", 0.5, 0.0), "a:score", over="b:score")
+
+
+def test_the_same_trials_are_the_same_questions_in_every_process() -> None:
+    def trial(scorer: Callable[[str], dict[str, float]]) -> Trial:
+        return Trial(1, "Once", "upon", scorer, 8)
+
+    one, other = (Outcomes.of([trial(scorer)], [1.0]).on for scorer in (lambda _: {"a": 1.0}, lambda _: {"a": 0.0}))
+    assert one == other
