@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 _NO_LABEL = -1
 _IDENTIFIERS = ("tool_call_id", "name")
 """Keys of a turn that say who speaks or to which call; a template that leaves them out loses no content."""
-
-
 _NAMED_LABELS = 20
+"""How many classes an error names."""
 
 
 class EmptyTurnError(DataError):
@@ -198,22 +197,29 @@ def unread_keys(row: AnyRow, tokenizer: PreTrainedTokenizerBase | None) -> list[
     A chat template reads a key if the text is another without it. Without a tokenizer, all are named that a template
     might leave out.
     """
-    rendered = [key for key, _ in row.extra if key != "tools"]
+    unread = [key for key, _ in row.extra if key != "tools"]
     if not isinstance(row, Row):
-        return rendered
+        return unread
     of_turns = dict.fromkeys(key for turn in row.turns for key, _ in turn.extra if key not in _IDENTIFIERS)
     if tokenizer is None:
-        return [*rendered, *(["tools"] if row.tools else []), *of_turns]
+        return [*unread, *(["tools"] if row.tools else []), *of_turns]
     if not (of_turns or row.tools):
-        return rendered
+        return unread
     text = render(row.turns, tokenizer, tools=row.tools, row=row.number)
-    if row.tools and render(row.turns, tokenizer) == text:
-        rendered.append("tools")
+
+    def is_read(turns: Sequence[Turn], tools: Sequence[dict[str, Any]]) -> bool:
+        try:
+            return render(turns, tokenizer, tools=tools) != text
+        except TemplateRefusalError:  # Mistral's lets two assistant turns follow each other only if one has tool calls
+            return True
+
+    if row.tools and not is_read(row.turns, ()):
+        unread.append("tools")
     for key in of_turns:
         without = [replace(turn, extra=tuple(pair for pair in turn.extra if pair[0] != key)) for turn in row.turns]
-        if render(without, tokenizer, tools=row.tools) == text:
-            rendered.append(key)
-    return rendered
+        if not is_read(without, row.tools):
+            unread.append(key)
+    return unread
 
 
 def _refuse_unusable_turns(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -248,6 +248,21 @@ def test_a_turn_of_calls_alone_is_refused_where_the_template_leaves_them_out(tok
         encode(WITH_TOOLS, tokenizer, train_on="completion", max_length=512)
 
 
+ALTERNATING = (
+    "{% set turns = namespace(count=0) %}{% for m in messages %}"
+    "{% if m['role'] == 'user' or (m['role'] == 'assistant' and m.tool_calls is not defined) %}"
+    "{% if (m['role'] == 'user') != (turns.count % 2 == 0) %}{{ raise_exception('Roles must alternate') }}{% endif %}"
+    "{% set turns.count = turns.count + 1 %}{% endif %}{% endfor %}"
+)
+"""Counts as Mistral's templates do: a turn with tool calls is not one of those that alternate."""
+
+
+def test_a_key_without_which_the_template_refuses_the_conversation_is_read(calling: Any) -> None:
+    strict = with_template(calling, ALTERNATING + calling.chat_template)
+    assert unread_keys(WITH_TOOLS, strict) == ["images", "reasoning_content"]
+    encode(WITH_TOOLS, strict, train_on="completion", max_length=512)
+
+
 def test_control_tokens_in_a_call_are_refused(calling: Any) -> None:
     row = replace(LETTER, extra=(("tools", [{"function": {"name": "<|im_end|>"}}]),))
     with pytest.raises(DataError, match=r"Row 1: `tools` contains <\|im_end\|>"):
