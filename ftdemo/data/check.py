@@ -18,7 +18,7 @@ from ftdemo.data import AnyRow, Examined, Labelled, Row, Text, examine
 from ftdemo.data.atomic import atomic_write, require_place
 from ftdemo.data.near_duplicates import MIN_OVERLAP, NearDuplicates
 from ftdemo.data.pii import find_pii
-from ftdemo.data.rows import KEYS, Turn
+from ftdemo.data.rows import MISSING, Turn, keys_of
 from ftdemo.data.split import MIN_ROWS_TO_SPLIT, fingerprint, near_duplicate_key
 from ftdemo.data.tokenize import (
     EmptyTurnError,
@@ -224,7 +224,7 @@ def check_file(
                 shapes[_NAMES[seen.shape]] += 1
                 length, why = checks.check(seen.row)
                 lengths[length] += tokenizer is not None
-                checks.count_keys(seen.value)
+                checks.count_keys(seen.value, seen.shape)
             keep(seen, why)
             report.left_out += bool(why)
     report.shapes, report.labels = dict(shapes), dict(checks.labels.most_common())
@@ -277,10 +277,10 @@ class _RowChecks:
         counts = zip(left_out, before, strict=True)
         return length, next((finding.says for finding, count in counts if finding.count > count), "")
 
-    def count_keys(self, value: dict[str, Any]) -> None:
-        """Count the keys of a good row that mean nothing to any trainer: a misspelt one may be among them."""
-        read = (*KEYS, "constraints", *self.unread)
-        self.other_keys.update(key for key in value if key not in read and value[key] not in (None, "", [], {}))
+    def count_keys(self, value: dict[str, Any], shape: tuple[str, ...]) -> None:
+        """Count the keys of a good row that nothing reads and no other finding names: a misspelt one, perhaps."""
+        read = {*keys_of(shape), "constraints", *self.unread}
+        self.other_keys.update(key for key in value if key not in read and value[key] not in MISSING)
 
     def _check_keys(self, row: AnyRow) -> None:
         try:

@@ -109,6 +109,8 @@ AnyPrompt = AnyRow | Trial
 """Anything that a model can be given to answer or to continue."""
 _CONVERSATIONS = (("messages",), ("prompt", "completion"), ("instruction", "output"), ("conversations",))
 """The keys by which conversations are recognised: OpenAI's, TRL's, Alpaca's, ShareGPT's. The first that fit count."""
+_WITH_HISTORY = (("prompt", "completion"), ("instruction", "output"))
+"""Those with a single prompt, before which the turns of `history` come."""
 KEYS = (*(key for keys in _CONVERSATIONS for key in keys), "input", "system", "history", "tools", "text", "label")
 """All keys of a row that training reads."""
 _MEANINGFUL = (
@@ -124,7 +126,8 @@ _TURN_KEYS = (
 _LOSS_KEYS = ("weight", "train", "loss")
 """Say whether a turn is trained: OpenAI's key, axolotl's, ms-swift's."""
 _PAIR: tuple[tuple[Role, str], ...] = (("user", "prompt"), ("assistant", "completion"))
-_MISSING: tuple[Any, ...] = (None, "", [], {})
+MISSING: tuple[Any, ...] = (None, "", [], {})
+"""Values of a key that mean the same as no key."""
 _ROLES = {"human": "user", "gpt": "assistant"}
 _BEFORE: dict[str, tuple[str, ...]] = {
     "user": ("", "assistant"),
@@ -133,6 +136,12 @@ _BEFORE: dict[str, tuple[str, ...]] = {
 }
 """Whose turn may come before whose; a conversation begins after an empty role."""
 _KINDS: dict[type, str] = {Row: "a conversation", Text: "a text", Labelled: "a text with a label"}
+
+
+def keys_of(shape: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys of a row of this shape that training reads, or reports if it does not."""
+    beside_prompt = ("input",) if "instruction" in shape else ()
+    return (*shape, *beside_prompt, "system", "history", "tools")
 
 
 def read_rows(path: Path) -> list[AnyRow]:
@@ -274,8 +283,9 @@ def _row(number: int, value: Any) -> AnyRow:
             return Labelled(number, text, _label(value["label"]), _extra(value, _MEANINGFUL, but=("label",)))
         return Text(number, text, _extra(value, _MEANINGFUL))
     turns = _with_system(value, _turns(value))
-    read = ("system", "history") if isinstance(value.get("history"), list) else ("system",)
-    extra = _extra(value, _MEANINGFUL, but=(*read, "tools"))
+    has_read_history = _shape(value) in _WITH_HISTORY and isinstance(value.get("history"), list)
+    read = ("system", "tools", *(["history"] if has_read_history else ()))
+    extra = _extra(value, _MEANINGFUL, but=read)
     tools = _objects(value.get("tools"), "tools")
     return Row(
         number,
@@ -286,9 +296,9 @@ def _row(number: int, value: Any) -> AnyRow:
 
 
 def _extra(value: Mapping[str, Any], keys: Sequence[str], but: Sequence[str] = ()) -> Extra:
-    found = tuple((key, value[key]) for key in keys if key not in but and value.get(key) not in _MISSING)
-    if found and _SURROGATE.search(json.dumps(found, ensure_ascii=False, default=str)):
-        raise ValueError(f"{found[0][0]} holds half a surrogate pair, which is not text")
+    found = tuple((key, value[key]) for key in keys if key not in but and value.get(key) not in MISSING)
+    for key, content in found:
+        _refuse_surrogates(content, key)
     return found
 
 
@@ -417,13 +427,17 @@ def _objects(value: Any, name: str) -> list[dict[str, Any]]:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise ValueError(f"`{name}` should be a list of objects, this is a text that is not JSON") from None
-    if value in _MISSING:
+    if value in MISSING:
         return []
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise ValueError(f"`{name}` should be a list of objects, as OpenAI's API has them")
+    _refuse_surrogates(value, name)
+    return value
+
+
+def _refuse_surrogates(value: Any, name: str) -> None:
     if _SURROGATE.search(json.dumps(value, ensure_ascii=False, default=str)):
         raise ValueError(f"`{name}` holds half a surrogate pair, which is not text")
-    return value
 
 
 def _parsed_call(call: dict[str, Any]) -> dict[str, Any]:
@@ -433,9 +447,11 @@ def _parsed_call(call: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(arguments, str):
         return call
     try:
-        return {**call, "function": {**call["function"], "arguments": json.loads(arguments)}}
+        parsed = json.loads(arguments)
     except (ValueError, RecursionError):
         return call
+    _refuse_surrogates(parsed, "tool_calls")
+    return {**call, "function": {**call["function"], "arguments": parsed}}
 
 
 def _role(role: Any, key: str) -> Any:

@@ -310,6 +310,11 @@ def test_rows_that_differ_in_what_is_trained_are_not_equal(tmp_path: Path, token
     assert report.left_out == 0
 
 
+def test_a_key_of_another_shape_is_listed_too(tmp_path: Path) -> None:
+    report = check_file(written(tmp_path, [row | {"input": "a", "instruction": "b"} for row in many(100)]))
+    assert report.other_keys == {"input": 100, "instruction": 100}
+
+
 def test_a_key_that_nothing_reads_is_listed_since_it_may_be_misspelt(tmp_path: Path, tokenizer: Any) -> None:
     rows = [row | {"constraint": {"max_words": 4}, "id": None, "system": ""} for row in many(100)]
     path = written(tmp_path, rows)

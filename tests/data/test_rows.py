@@ -122,6 +122,14 @@ def test_a_system_prompt_beside_a_conversation_comes_first(name: str, file: Path
     assert row.turns == (Turn("system", "Be brief."), ASKED, ANSWERED)
 
 
+@pytest.mark.parametrize("name", ["messages", "conversations"])
+def test_a_history_beside_a_conversation_is_a_key_that_is_not_read(name: str, file: Path) -> None:
+    keys = ("role", "content") if name == "messages" else ("from", "value")
+    turns = [dict(zip(keys, turn, strict=True)) for turn in (("user", "a"), ("assistant", "b"))]
+    (row,) = _chats(_write(file, [json.dumps({name: turns, "history": [["c", "d"]]})]))
+    assert (row.turns, row.extra) == ((ASKED, ANSWERED), (("history", [["c", "d"]]),))
+
+
 @pytest.mark.parametrize("empty", [{"system": ""}, {"system": None}, {"history": []}, {"history": None}, {"tools": []}])
 def test_an_empty_key_beside_a_pair_says_nothing(empty: dict[str, Any], file: Path) -> None:
     assert _chats(_write(file, [json.dumps(json.loads(GOOD) | empty)])) == _chats(_write(file, [GOOD]))
@@ -267,7 +275,18 @@ BAD_LINES = {
     "tools no JSON": ('{"prompt": "a", "completion": "b", "tools": "search"}', "this is a text that is not JSON"),
     "half a pair beside": (
         '{"prompt": "a", "completion": "b", "images": ["\\ud83d"]}',
-        "images holds half a surrogate",
+        "`images` holds half a surrogate",
+    ),
+    "half a pair in a call": (
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": "a"},
+                    {"role": "assistant", "tool_calls": [{"function": {"name": "b", "arguments": '{"c": "\\ud83d"}'}}]},
+                ]
+            }
+        ),
+        "`tool_calls` holds half a surrogate",
     ),
     "user last": (_messages(("user", "a"), ("assistant", "b"), ("user", "c")), "the last turn is not the assistant's"),
     "system alone": (_messages(("system", "a")), "the last turn is not the assistant's"),
