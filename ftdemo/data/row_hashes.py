@@ -23,7 +23,7 @@ def row_hash(row: AnyRow) -> bytes:
     else:
         content = [row.text, row.label if isinstance(row, Labelled) else None, row.extra]
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, default=str)
-    return sha256(text.encode()).digest()[:_BYTES]
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()[:_BYTES]
 
 
 @dataclass(frozen=True)

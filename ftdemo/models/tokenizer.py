@@ -1,4 +1,4 @@
-"""Tokenizers: how they come in, and how one gets the stop token and the padding token that its files do not name."""
+"""Loads tokenizers, and gives each the stop token and the padding token that its files do not name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 _ANSWER = "An answer"
-"""Is put into a chat template to see what ends it."""
+"""Goes through a chat template, to see what ends it."""
 
 
 def read_tokenizer(folder: str | Path, name: str) -> PreTrainedTokenizerBase:
@@ -79,7 +79,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 def _text_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Those of the language model, where it is a part of a model that also sees or hears."""
-    text: dict[str, Any] = settings.get("text_config", {})
+    text: dict[str, Any] = settings.get("text_config") or {}
     return settings | text
 
 

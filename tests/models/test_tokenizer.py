@@ -44,6 +44,11 @@ def test_without_a_padding_token_the_stop_token_pads(tmp_path: Path) -> None:
     assert tokenizer(["one", "one two three"], padding=True)["input_ids"][0][0] == tokenizer.pad_token_id
 
 
+def test_a_language_model_may_name_no_settings_of_a_part(tmp_path: Path) -> None:
+    folder = changed_copy(TINY, tmp_path / "model", settings={"text_config": None})
+    assert embedding_rows(folder) == embedding_rows(TINY) == 2048
+
+
 def test_a_padding_token_without_an_embedding_gives_way(tmp_path: Path) -> None:
     folder = changed_copy(TINY, tmp_path / "model")
     grown = AutoTokenizer.from_pretrained(folder)

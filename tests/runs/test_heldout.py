@@ -130,6 +130,7 @@ def test_a_rows_hash_is_of_all_that_it_holds_but_its_line() -> None:
     ]
     assert len({row_hash(row) for row in rows}) == len(rows)
     assert row_hash(Row(2, pair)) == row_hash(Row(1, pair))
+    assert row_hash(Row(1, pair, {"contains": ["\ud83d"]}))  # half a surrogate pair, which UTF-8 does not have
 
 
 def test_the_hashes_of_rows_are_compact_and_come_back_from_a_record() -> None:
