@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
+from ftdemo.experiments.spec import Verdict
 from ftdemo.site.number_tags import NUMBER
-from ftdemo.site.plugins import Plugin, Verdict
+from ftdemo.site.plugins import Plugin, RecordedVerdict
 
-VERDICTS = ("confirmed", "refuted", "inconclusive")
+_VERDICTS = get_args(Verdict)
 _CLAIM = re.compile(r'<claim id="(?P<id>[^"]+)" verdict="(?P<verdict>[^"]*)">(?P<text>.*?)</claim>', re.DOTALL)
 _FENCED = re.compile(r"^ *(`{3,})[^\n]*\n.*?^ *\1", re.DOTALL | re.MULTILINE)
 _SECTION = re.compile(r"^## ", re.MULTILINE)
@@ -56,7 +58,7 @@ def show_claims(text: str, plugins: Sequence[Plugin], to_docs: str) -> str:
     return _CLAIM.sub(shown, text)
 
 
-def _verdict(claim: str, plugins: Sequence[Plugin]) -> Verdict | None:
+def _verdict(claim: str, plugins: Sequence[Plugin]) -> RecordedVerdict | None:
     return next(filter(None, (plugin.verdict(claim) for plugin in plugins)), None)
 
 
@@ -65,8 +67,8 @@ def _declared_wrongly(claim: str, declared: str, plugins: Sequence[Plugin]) -> s
     recorded = _verdict(claim, plugins)
     if recorded is None:
         return f"there is no recorded claim `{claim}`. Name one as `experiment:id`."
-    if declared not in VERDICTS:
-        return f"`{declared}` is not a verdict. Declare one of: {', '.join(VERDICTS)}."
+    if declared not in _VERDICTS:
+        return f"`{declared}` is not a verdict. Declare one of: {', '.join(_VERDICTS)}."
     if declared != recorded.word:
         return f"claim `{claim}` is {recorded.word}, but the sentence is declared {declared}. Correct the sentence."
     return ""

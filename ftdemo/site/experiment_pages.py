@@ -17,7 +17,7 @@ from ftdemo.comparison.advice import approach_table
 from ftdemo.errors import DataError
 from ftdemo.experiments.intervals import look_up, number, summarise
 from ftdemo.experiments.spec import Chart, Experiment, claim_in_words, find_experiments
-from ftdemo.site.plugins import Plugin, Verdict
+from ftdemo.site.plugins import Plugin, RecordedVerdict
 from ftdemo.site.rendering import render_template
 
 _VERDICTS = {"confirmed": "✓ confirmed", "refuted": "✗ refuted", "inconclusive": "– inconclusive"}
@@ -67,12 +67,12 @@ class ExperimentPages(Plugin):
         except (KeyError, StopIteration, TypeError, ValueError, DataError):
             return None
 
-    def verdict(self, key: str) -> Verdict | None:
+    def verdict(self, key: str) -> RecordedVerdict | None:
         """The verdict on the claim ``experiment:id``."""
         name, _, claim_id = key.partition(":")
         claims = self.records[name]["claims"] if name in self.records else []
         words = [claim["verdict"] for claim in claims if claim["id"] == claim_id]
-        return Verdict(words[0], f"experiments.md#{name}") if words else None
+        return RecordedVerdict(words[0], f"experiments.md#{name}") if words else None
 
     def runs(self) -> Mapping[str, str]:
         """Every experiment, with the day on which it last ran."""

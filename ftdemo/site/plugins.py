@@ -18,8 +18,8 @@ from ftdemo.errors import DataError
 from ftdemo.site.project import Project
 
 
-class Verdict(NamedTuple):
-    """What was found of a claim, and where that is shown."""
+class RecordedVerdict(NamedTuple):
+    """The verdict on a claim, and the page that shows the evidence."""
 
     word: str
     page: str
@@ -44,7 +44,7 @@ class Plugin:
         """The value of ``<data value="key">`` on a page; None if this plug-in does not have it."""
         return None
 
-    def verdict(self, key: str) -> Verdict | None:
+    def verdict(self, key: str) -> RecordedVerdict | None:
         """The verdict on the claim ``<claim id="key">`` of a page; None if this plug-in does not have it."""
         return None
 

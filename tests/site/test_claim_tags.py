@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from ftdemo.site.claim_tags import claim_problems, show_claims
-from ftdemo.site.plugins import Plugin, Verdict
+from ftdemo.site.plugins import Plugin, RecordedVerdict
 from ftdemo.site.project import Project
 
 RESULTS = '--8<-- "runs/x/loss.html"\n\n'
 
 
 class Verdicts(Plugin):
-    def verdict(self, key: str) -> Verdict | None:
+    def verdict(self, key: str) -> RecordedVerdict | None:
         word = {"x:good": "confirmed", "x:bad": "refuted", "x:open": "inconclusive"}.get(key)
-        return Verdict(word, "experiments.md#x") if word else None
+        return RecordedVerdict(word, "experiments.md#x") if word else None
 
 
 @pytest.fixture
