@@ -227,14 +227,10 @@ def check_file(
                 checks.count_keys(seen.value, seen.shape)
             keep(seen, why)
             report.left_out += bool(why)
-    report.shapes, report.labels = dict(shapes), dict(checks.labels.most_common())
-    report.lengths = dict(lengths)
+    report.shapes, report.lengths, report.labels = dict(shapes), dict(lengths), dict(checks.labels.most_common())
     report.tokens = sum(length * rows for length, rows in lengths.items())
     report.other_keys = dict(checks.other_keys.most_common(_OTHER_KEYS))
-    checks.add_similar()
-    about_labels = _findings_about_labels(report.labels, checks.first_of_label, heldout.labels)
-    of_rows = (*checks.findings.values(), *checks.unread.values(), *about_labels)
-    report.findings = [each for each in (*of_rows, *_findings_about_all(report)) if each.count]
+    report.findings = [*checks.findings_about_rows(heldout.labels), *_findings_about_all(report)]
     return report
 
 
@@ -302,10 +298,13 @@ class _RowChecks:
             if row.label.strip().casefold() in _MISSING_LABELS:
                 self.findings["missing_labels"].add(row.number, f"label {row.label!r}")
 
-    def add_similar(self) -> None:
-        """Find the rows that share most of their words with an earlier one, once all rows are known."""
+    def findings_about_rows(self, heldout_labels: Mapping[str, int]) -> Iterator[Finding]:
+        """All findings about single rows and labels, once every row was checked."""
         for number in self._texts.repeated():
             self.findings["similar"].add(number)
+        about_labels = _findings_about_labels(self.labels, self.first_of_label, heldout_labels)
+        found = (*self.findings.values(), *self.unread.values(), *about_labels)
+        yield from (finding for finding in found if finding.count)
 
     def _compare(self, row: AnyRow) -> None:
         prompt, answer = _prompt_and_answer(row)

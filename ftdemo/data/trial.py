@@ -14,5 +14,5 @@ class Trial:
     opening: str
     reference: str
     score: Callable[[str], dict[str, float]] = field(repr=False)
-    """Scores of a continuation, each from 0 to 1. Its own `repr` differs between processes, so a trial leaves it out."""
+    """Scores of a continuation, each from 0 to 1. Its own `repr` differs between processes, so a trial omits it."""
     max_new_tokens: int

@@ -67,8 +67,8 @@ def summarise(runs: Mapping[str, Any], value: str, minus: str | None = None, ove
     """A number, a difference or a ratio of two, over all seeds, with the interval that counts what was random in it.
 
     The interval is from a hierarchical bootstrap: 10,000 times, seeds and questions are drawn with replacement. Of n
-    seeds, n - 1 are drawn, so that the spread of few seeds is not taken for too small (Rao and Wu 1988). All arms get
-    the same seeds and, where they answered the same questions, the same questions.
+    seeds, n - 1 are drawn, because the spread of a few seeds would otherwise be underestimated (Rao and Wu 1988). All
+    arms get the same seeds and, where they answered the same questions, the same questions.
 
     Args:
         runs: A record's runs.

@@ -229,7 +229,7 @@ def _outcomes_record(outcomes: Mapping[str, Outcomes]) -> dict[str, Any]:
 
 
 _OF_ROWS = ("dropped_rows", "truncated_rows")
-"""What `Started` says of single rows."""
+"""Fields of `Started` that list single rows, which would make a record large."""
 
 
 def _training_record(events: list[Event], recipe: Recipe, *, points: int) -> dict[str, Any]:

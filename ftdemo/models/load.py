@@ -255,7 +255,7 @@ def load_ready(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model as it is, found by its name and ready to answer, and its tokenizer.
 
     Raises:
-        ModelError: If it is not to be had, or is no such model.
+        ModelError: If it cannot be found, or is no such model.
         StorageError: If a converted model cannot be written.
     """
     return load_found(resolve(model))
@@ -275,7 +275,7 @@ def load_quantized(source: Source, dtype: torch.dtype, device: torch.device) -> 
     """The model with its linear layers in 4-bit NormalFloat (Dettmers et al. 2023), to be trained next to, not in.
 
     Args:
-        source: Where the model lies.
+        source: Where the model is.
         dtype: In which the 4-bit weights are unpacked and multiplied.
         device: CUDA or a CPU; bitsandbytes has kernels for both.
 
@@ -310,7 +310,7 @@ def load_quantized(source: Source, dtype: torch.dtype, device: torch.device) -> 
 
 
 def is_quantized(model: Any) -> bool:
-    """Whether a loaded model's weights are stored in few bits, be it that its files hold them so."""
+    """Whether a loaded model's weights are stored in few bits, whether on loading or already in its files."""
     return bool(getattr(model, "is_quantized", False))
 
 
@@ -429,7 +429,7 @@ def quiet_transformers() -> None:
     its_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     its_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # PEFT mends that itself, for GPT-2
+    warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # PEFT corrects that itself, for GPT-2
     warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings")  # see `merge_adapter`
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of faster kernels that it cannot fetch
 
@@ -520,7 +520,7 @@ def _write_unquantized(gguf: Path, folder: Path) -> None:
 
     quiet_transformers()
     try:
-        with redirect_stderr(io.StringIO()):  # its progress bar heeds no setting
+        with redirect_stderr(io.StringIO()):  # no setting turns its progress bar off
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
             loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     except ImportError:
