@@ -51,8 +51,8 @@ def number_pairs() -> Records:
 
 @cache
 def ages() -> Records:
-    """Ages from four to ninety, in figures."""
-    return tuple({"n": str(n)} for n in range(4, 91))
+    """Ages from eighteen to ninety, in figures."""
+    return tuple({"n": str(n)} for n in range(18, 91))
 
 
 @cache
@@ -206,6 +206,7 @@ def _reading(chance: random.Random) -> dict[str, str]:
         "cm": str(chance.randint(3, 60) * 5),
         "width": str(chance.randint(12, 95)),
         "wide": str(chance.randint(20, 199)),
+        "stars": str(chance.randint(3, 10)),
         "kg": str(chance.randint(2, 25)),
         "litres": str(chance.randint(2, 40)),
         "watts": str(chance.randint(4, 40) * 50),
