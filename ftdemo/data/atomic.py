@@ -23,8 +23,8 @@ def atomic_write(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Args:
         target: What is to be written. Its parent folders are made.
-        replace: Whether a file or folder that has this name already makes way. Otherwise it is left alone, also one
-            that appears before the block ends.
+        replace: Whether a file makes way for a new file, and a folder for a new folder. Otherwise what has this name
+            is left alone, even if it appears before the block ends.
 
     Yields:
         A path at which there is nothing yet. Its last part is the target's name.
@@ -62,6 +62,9 @@ def _add(target: Path, new: Path) -> None:
 
 def _replace(target: Path, new: Path, old: Path) -> None:
     """Give `new` the target's name; the file or folder that had it comes back where that fails."""
+    if not new.is_dir() and target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "a device"  # a file makes way for a file only
+        raise FileExistsError(errno.EEXIST, f"it is {what}", str(target))
     if not target.is_dir():
         new.replace(target)
         return

@@ -54,6 +54,16 @@ def test_a_file_makes_way_only_where_it_is_to_be_replaced(tmp_path: Path) -> Non
     assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["new"]
 
 
+def test_a_folder_never_makes_way_for_a_file(tmp_path: Path) -> None:
+    target = tmp_path / "docs"
+    target.mkdir()
+    (target / "mine").touch()
+    with pytest.raises(FileExistsError, match="it is a folder"), atomic_write(target, replace=True) as new:
+        new.write_text("new", encoding="utf-8")
+    assert [path.name for path in target.iterdir()] == ["mine"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_a_file_that_appears_meanwhile_is_kept_also_where_the_disk_has_no_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

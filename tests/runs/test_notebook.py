@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from ftdemo.errors import UsageError
+from ftdemo.errors import StorageError, UsageError
 from ftdemo.recipe import Recipe
 from ftdemo.runs import notebook
 from ftdemo.runs.notebook import write_notebook
@@ -49,6 +49,13 @@ def test_a_notebook_of_a_run_that_held_nothing_out_says_so(capsys: pytest.Captur
     (compare,) = (cell.source for cell in cells if "run.samples()" in cell.source)
     exec(compare, {"run": SimpleNamespace(samples=lambda: (None, None))})
     assert "too few examples to hold any out" in capsys.readouterr().out
+
+
+def test_a_folder_is_not_replaced_by_a_notebook(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with pytest.raises(StorageError, match="cannot be written: it is a folder"):
+        write_notebook("lora", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_an_unknown_demo_has_no_notebook(tmp_path: Path) -> None:
