@@ -90,6 +90,8 @@ def as_os_error(error: Exception) -> OSError | None:
     """
     if isinstance(error, OSError):
         return error
+    if isinstance(error, FtdemoError):  # it may quote the system's number, and has its own remedy
+        return None
     number = re.search(r"\(os error (\d+)\)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 

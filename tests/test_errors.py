@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from ftdemo.errors import StorageError, first_problem, writing
+from ftdemo.errors import ModelError, StorageError, first_problem, writing
 
 
 class Plan(BaseModel, extra="forbid"):
@@ -66,6 +66,11 @@ def test_a_full_disk_is_called_full_also_by_its_number_alone(tmp_path: Path) -> 
     """As tokenizers raises it."""
     with pytest.raises(StorageError, match="the disk is full"), writing(tmp_path, "Make room."):
         raise Exception("No space left on device (os error 28)")
+
+
+def test_an_error_of_our_own_keeps_its_remedy_although_it_quotes_the_system(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"Download it again\."), writing(tmp_path, "Make room."):
+        raise ModelError("The model cannot be read: No such file or directory (os error 2).", "Download it again.")
 
 
 def test_an_error_that_is_not_the_file_systems_stays_what_it_is(tmp_path: Path) -> None:
