@@ -157,7 +157,7 @@ def _stays_quantized(run: Run, form: Form, base: str | None) -> bool:
     if form != "adapter":
         return False
     quantizes = bool(METHODS[run.recipe.method].frozen_format)
-    return quantizes or models.holds_few_bits(models.resolve(base or run.recipe.model))
+    return quantizes or models.holds_few_bits(run.find_base(base))
 
 
 def _load_plainly(run: Run, new: Path, form: Form, base: str | None) -> Any:
@@ -168,7 +168,7 @@ def _load_plainly(run: Run, new: Path, form: Form, base: str | None) -> Any:
     if form == "adapter":
         from peft import PeftModel
 
-        source = models.resolve(base or run.recipe.model)
+        source = run.find_base(base)
         if METHODS[run.recipe.method].frozen_format:
             plain = models.load_quantized(source, run.dtype, torch.device("cpu"))
         else:

@@ -115,7 +115,7 @@ class Run:
         """The model before training and its tokenizer, or nothing if it was random."""
         if not self.has_base:
             return None
-        return models.load_found(self._find_base(base))
+        return models.load_found(self.find_base(base))
 
     @property
     def reply_tokens(self) -> int:
@@ -133,7 +133,15 @@ class Run:
         """The classes of a classifier, in the order of its outputs."""
         return tuple(self.record.get("labels", ()))
 
-    def _find_base(self, base: str | None) -> models.Source:
+    def find_base(self, base: str | None = None) -> models.Source:
+        """The base model that the run was trained on.
+
+        Args:
+            base: Where the user says that it is, if they do.
+
+        Raises:
+            ModelError: If it is not there.
+        """
         if not base:
             self.refuse_lost_base(models.NAME_BASE)
         return models.resolve_base(self.recipe.model, self.folder, base)
@@ -149,7 +157,7 @@ class Run:
         import torch
         from peft import PeftModel
 
-        source = self._find_base(base)
+        source = self.find_base(base)
         tokenizer = models.load_tokenizer(source)
         self._refuse_other_base(source, tokenizer)
         method = METHODS[self.recipe.method]

@@ -601,6 +601,7 @@ def moved(lora_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tupl
         ("lora", ["chat", "{run}", "--against", "base"]),
         ("lora", ["evaluate", "{run}", "--rows", "1"]),
         ("lora", ["export", "{run}", "--to", "merged", "--out", "{out}"]),
+        ("lora", ["export", "{run}", "--to", "adapter", "--out", "{out}"]),
         ("lora", ["export", "{run}", "--to", "adapter", "--out", "{out}", "--judge"]),
         ("full", ["chat", "{run}", "--against", "base"]),
         ("full", ["evaluate", "{run}", "--rows", "1"]),
