@@ -48,6 +48,8 @@ def atomic_write(target: Path, *, replace: bool = False) -> Iterator[Path]:
 def _add(target: Path, new: Path) -> None:
     """Give `new` the target's name, which nothing may have."""
     if new.is_dir():
+        with suppress(OSError):
+            target.rmdir()  # Windows renames nothing onto an empty folder
         new.rename(target)  # fails where there is a file, or a folder that holds something
         return
     try:
