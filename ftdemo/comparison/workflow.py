@@ -34,6 +34,7 @@ from ftdemo.runs.perform import Switch, perform
 from ftdemo.runs.publish import release
 from ftdemo.runs.run import Run
 from ftdemo.training import checkpoint
+from ftdemo.training.prepare import within_window
 
 WorkflowStep = Literal["check", "split", "train", "evaluate", "ab", "release"]
 STEPS: tuple[WorkflowStep, ...] = ("check", "split", "train", "evaluate", "ab", "release")
@@ -203,8 +204,11 @@ def _of_file(path: Path | None) -> str:
         return _fingerprint(*(_of_file(file) for file in sorted(path.rglob("*")) if file.is_file()))
     if not path.is_file():  # a pipe, which the first step refuses; opening it would wait for ever
         return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # the step that reads it reports why it cannot
+        return ""
 
 
 def _fingerprint(*parts: str) -> str:
@@ -243,14 +247,16 @@ def _split(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
     chosen = choose_heldout(texts, held=held, seed=plan.seed)
     if not chosen or len(chosen) == len(rows):
         raise DataError(f"{plan.data}: {len(rows)} rows cannot be parted.", "Give some hundred, no two of them alike.")
-    shutil.rmtree(plan.out / "run", ignore_errors=True)  # it was on other examples
     folder = plan.out / "data"
     folder.mkdir(exist_ok=True)
     with cleaned.open(encoding="utf-8", newline="\n") as file:
         lines = list(file)  # and not `splitlines`, which would also split a row at a line separator in its text
     for name, heldout in (("train", False), ("heldout", True)):
-        part = [line for place, line in enumerate(lines) if (place in chosen) == heldout]
-        (folder / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")
+        part = "".join(line for place, line in enumerate(lines) if (place in chosen) == heldout).encode()
+        file = folder / f"{name}.jsonl"
+        if not file.exists() or file.read_bytes() != part:
+            shutil.rmtree(plan.out / "run", ignore_errors=True)  # it was on other examples
+            file.write_bytes(part)
     yield {"train": len(rows) - len(chosen), "heldout": len(chosen)}
 
 
@@ -270,8 +276,11 @@ def _stopped_run(folder: Path, recipe: Recipe) -> Run | None:
     if not (folder / checkpoint.FILE).exists():
         return None
     run = Run.load(folder)
-    plain = run.recipe.model_copy(update={"lr": recipe.lr}) if recipe.lr is None else run.recipe
-    return run if plain == recipe else None
+    carried_out, _notes = within_window(recipe, models.resolve(recipe.model))
+    chosen: dict[str, Any] = {"lr": recipe.lr or run.recipe.lr}
+    if recipe.dtype == "auto":
+        chosen["dtype"] = run.recipe.dtype
+    return run if run.recipe == carried_out.model_copy(update=chosen) else None
 
 
 def _benchmark_rows(plan: WorkflowPlan) -> tuple[Row, ...]:

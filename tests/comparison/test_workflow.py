@@ -114,11 +114,13 @@ def test_a_step_alone_needs_those_before_it(tmp_path: Path) -> None:
     assert list(done(plan, only="split")) == ["split"]
 
 
-def test_a_training_run_that_was_stopped_is_resumed(tmp_path: Path) -> None:
-    plan, stop, steps = write_plan(tmp_path), threading.Event(), []
+@pytest.mark.parametrize("settings", [{}, {"max_length": 4096, "dtype": "auto"}], ids=["as it is", "run decides"])
+def test_a_training_run_that_was_stopped_is_resumed(tmp_path: Path, settings: dict[str, Any]) -> None:
+    plan, stop, steps = write_plan(tmp_path, train=TRAIN | settings), threading.Event(), []
     for event in run_workflow(WorkflowPlan.from_yaml(plan), stop=stop):
         if isinstance(event, Step) and event.step == 3:
             stop.set()
+    done(plan, only="split", again=True)
     for event in run_workflow(WorkflowPlan.from_yaml(plan)):
         if isinstance(event, Step):
             steps.append(event.step)
