@@ -62,4 +62,7 @@ def refuse_changed_rows(run: Run, now: RowHashes) -> None:
     if (then.train_rows, len(then.heldout)) == (now.train_rows, len(now.heldout)):
         counts = "as many as then, but others or in another order"
     what = f"{run.recipe.data} has changed since this run began: {counts}."
-    raise UsageError(what, "Restore the file as it was, or train again and give another `--out`.")
+    restore = "Restore the data as it was"
+    if run.recipe.data in BUILT_IN:
+        restore = f"Resume the run with ftdemo {run.record['versions']['ftdemo']}, which generated its data"
+    raise UsageError(what, f"{restore}, or train again and give another `--out`.")

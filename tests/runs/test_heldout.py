@@ -17,7 +17,7 @@ from ftdemo.data.row_hashes import RowHashes, TrainingRows, row_hash
 from ftdemo.errors import UsageError
 from ftdemo.events import Step
 from ftdemo.recipe import Recipe
-from ftdemo.runs.heldout import find_heldout
+from ftdemo.runs.heldout import find_heldout, refuse_changed_rows
 from ftdemo.runs.perform import perform
 from ftdemo.runs.run import Run
 from ftdemo.training.prepare import prepare
@@ -100,6 +100,13 @@ def test_a_run_is_not_resumed_on_other_rows(stopped: Run, file: Path) -> None:
         with pytest.raises(UsageError, match=why):
             list(perform(stopped.recipe, stopped.folder, resume=stopped))
     assert Run.load(stopped.folder).record == stopped.record
+
+
+def test_a_run_of_generated_rows_names_the_version_that_generates_them(stopped: Run) -> None:
+    generated = {**stopped.record["recipe"], "data": "tickets"}
+    run = Run(stopped.folder, {**stopped.record, "recipe": generated})
+    with pytest.raises(UsageError, match=rf"Resume the run with ftdemo {stopped.record['versions']['ftdemo']}, which"):
+        refuse_changed_rows(run, RowHashes(1, "", ()))
 
 
 def test_a_run_of_an_older_version_has_its_rows_chosen_again(stopped: Run, file: Path) -> None:
