@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -55,7 +56,8 @@ class Broken:
 
 def with_home(path: str) -> str:
     """A path as it was typed, with the user's home in place of a ``~`` that begins it."""
-    return f"{Path.home()}{path[1:]}" if path == "~" or path.startswith("~/") else path  # ~$a.csv is another file
+    begins = path == "~" or path.startswith(("~/", f"~{os.sep}"))  # ~$a.csv is another file
+    return f"{Path.home()}{path[1:]}" if begins else path
 
 
 def suffix_of(text: str) -> str:
