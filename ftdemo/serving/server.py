@@ -120,7 +120,8 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
     address = f"http://{host}:{listener.getsockname()[1]}"
 
     # A closed terminal ends the server like SIGTERM, which uvicorn handles: visitors' files are removed.
-    ends_on_hangup = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    is_main = threading.current_thread() is threading.main_thread()  # no other may handle signals
+    ends_on_hangup = is_main and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
     class AnnouncedServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
