@@ -26,7 +26,7 @@ def chat_command(what: str, base: str | None, against: str | None) -> None:
     from ftdemo.runs.chat_model import is_adapter, open_base_model, open_chat_model
 
     if base and against != "base" and not any(is_adapter(name) for name in (what, against) if name):
-        raise UsageError(f"--base has no effect: {what} is no adapter.", "Leave it out.")
+        raise UsageError(f"--base has no effect: {what} is not an adapter.", "Leave it out.")
     models = {what: open_chat_model(what, base)}
     if against:
         other = open_base_model(what, base) if against == "base" else open_chat_model(against, base)

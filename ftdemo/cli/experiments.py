@@ -61,6 +61,8 @@ def record_command(
         )
     if names and everything:
         raise UsageError("Experiments are named beside --all.", "Give one of the two.")
+    if decide and (check or quick):
+        raise UsageError(f"--{'check' if check else 'quick'} has no effect with --decide.", "Leave it out.")
     if keep and (check or decide):
         raise UsageError(f"--keep has no effect with --{'check' if check else 'decide'}.", "Leave it out.")
     if unknown := [name for name in names if name not in known]:

@@ -641,8 +641,8 @@ def test_a_run_whose_base_or_data_is_gone_says_what_to_put_back(
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["chat", "nano", "--base", "tiny"], "--base has no effect: nano is no adapter."),
-        (["chat", "{full}", "--base", "tiny"], "is no adapter."),
+        (["chat", "nano", "--base", "tiny"], "--base has no effect: nano is not an adapter."),
+        (["chat", "{full}", "--base", "tiny"], "is not an adapter."),
         (
             ["export", "{full}", "--to", "merged", "--out", "{out}", "--base", "tiny"],
             "holds a whole model, no adapter.",
@@ -650,6 +650,8 @@ def test_a_run_whose_base_or_data_is_gone_says_what_to_put_back(
         (["export", "{probe}", "--to", "merged", "--out", "{out}", "--judge"], "--judge has no effect: "),
         (["evaluate", "{probe}", "--base", "minilm"], "--base has no effect: "),
         (["export", "{lora}", "--to", "adapter", "--out", "{out}", "--dtype", "bfloat16"], "An adapter is written in"),
+        (["record", "--all", "--decide", "--check"], "--check has no effect with --decide."),
+        (["record", "--all", "--decide", "--quick"], "--quick has no effect with --decide."),
         (["estimate", "lora", "--utilization", "0.5"], "--utilization has no effect without an accelerator."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
