@@ -61,11 +61,7 @@ class Comparison:
         """Plain values, each approach by its name, with its first answers."""
         approaches = {
             measured.approach: {
-                **{
-                    key: value
-                    for key, value in asdict(measured).items()
-                    if key not in ("approach", "outcomes", "answers")
-                },
+                **{key: value for key, value in asdict(measured).items() if key not in _OWN_FORM},
                 "answers": [asdict(answer) for answer in measured.answers[:answers]],
             }
             for measured in self.measured

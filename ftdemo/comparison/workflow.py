@@ -253,10 +253,10 @@ def _split(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
         lines = list(file)  # and not `splitlines`, which would also split a row at a line separator in its text
     for name, heldout in (("train", False), ("heldout", True)):
         part = "".join(line for place, line in enumerate(lines) if (place in chosen) == heldout).encode()
-        file = folder / f"{name}.jsonl"
-        if not file.exists() or file.read_bytes() != part:
+        target = folder / f"{name}.jsonl"
+        if not target.exists() or target.read_bytes() != part:
             shutil.rmtree(plan.out / "run", ignore_errors=True)  # it was on other examples
-            file.write_bytes(part)
+            target.write_bytes(part)
     yield {"train": len(rows) - len(chosen), "heldout": len(chosen)}
 
 
