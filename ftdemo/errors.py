@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +23,7 @@ STOPPED_BY_CTRL_C = 130
 
 
 class FtdemoError(Exception):
-    """Something went wrong that the user can mend.
+    """Something went wrong that the user can fix.
 
     Args:
         what: What is wrong and where (file, row, key), in a sentence.
@@ -67,8 +69,12 @@ class ServerError(FtdemoError):
 
 
 @contextmanager
-def writing(place: Path, remedy: str) -> Iterator[None]:
+def writing(place: Path | str, remedy: str) -> Iterator[None]:
     """Within this, an error from the file system means that a file or folder cannot be written.
+
+    Args:
+        place: The file or folder; or words for it, where the user does not know the folders of this machine.
+        remedy: What to do about it.
 
     Raises:
         StorageError: With the system's reason.
@@ -99,6 +105,14 @@ def as_os_error(error: Exception) -> OSError | None:
 def system_reason(error: OSError) -> str:
     """Why the system refused, in its own words, without its number."""
     return "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)
+
+
+def shell_line(*words: str) -> str:
+    """A command to copy into a shell of this system, with quotes round the words that need them.
+
+    The shells of Windows know double quotes only, and a backslash is part of a path there.
+    """
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def first_line(error: BaseException) -> str:

@@ -245,7 +245,7 @@ def _repeated_key(text: str) -> tuple[str, int] | None:
 
 
 def _explain(error: ValidationError) -> RecipeError:
-    """Say the first thing that is wrong with a recipe, and how to mend it."""
+    """The first thing that is wrong with a recipe, and how to fix it."""
     problem = error.errors(include_url=False)[0]
     key = str(problem["loc"][0]) if problem["loc"] else "recipe"
     if problem["type"] == "extra_forbidden":

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from ftdemo.errors import ModelError, StorageError, first_problem, writing
+from ftdemo.errors import ModelError, StorageError, first_problem, shell_line, writing
 
 
 class Plan(BaseModel, extra="forbid"):
@@ -33,6 +33,15 @@ def test_what_cannot_be_written_is_named_with_the_systems_reason_and_a_remedy(tm
     with pytest.raises(StorageError) as caught, writing(place, "Name another file."):
         place.write_text("", encoding="utf-8")
     assert str(caught.value) == f"{place} cannot be written: No such file or directory.\nName another file."
+
+
+@pytest.mark.parametrize(("system", "line"), [("posix", "ftdemo chat 'my run'"), ("nt", 'ftdemo chat "my run"')])
+def test_a_command_is_quoted_as_the_systems_shell_reads_it(
+    system: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("os.name", system)
+        assert shell_line("ftdemo", "chat", "my run") == line
 
 
 def test_a_full_disk_is_called_full() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +20,7 @@ from ftdemo.cli.terminal import (
     stop_on_ctrl_c,
 )
 from ftdemo.data.atomic import atomic_write, require_place
-from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError, writing
+from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError, shell_line, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +111,7 @@ def compare_command(
             print_json(comparison.as_dict(), indent=2) if as_json else _print_comparison(comparison)
             _save(comparison, out)
             if not as_json:
-                command = shlex.join(["ftdemo", "chat", str(out / TUNED)])
+                command = shell_line("ftdemo", "chat", str(out / TUNED))
                 chat = f" Chat with the fine-tuned model: {command}" if (out / TUNED).exists() else ""
                 click.echo(f"Saved in {out}: {RESULT}, {PICTURE}.{chat}")
     if stop.is_set():

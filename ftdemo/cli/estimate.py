@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ftdemo.cli.recipe_options import RecipeCommand
-from ftdemo.cli.terminal import name_or_path, plain_console
+from ftdemo.cli.terminal import name_or_path, plain_console, print_json
 from ftdemo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def estimate_command(
         raise UsageError("--utilization has no effect without an accelerator.", "Name one with `--gpu`.")
     recipe = recipe_of(what or str(changes.pop("method", "lora")), changes)
     found = forecast(recipe, devices=devices, utilization=utilization, per_million=price, timed=timed)
-    click.echo(json.dumps(found.as_dict(), indent=2)) if as_json else _print_forecast(found, utilization)
+    print_json(found.as_dict(), indent=2) if as_json else _print_forecast(found, utilization)
 
 
 def _print_forecast(found: Forecast, utilization: float) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ftdemo.cli.terminal import UserPath, name_or_path, plain_console
+from ftdemo.cli.terminal import UserPath, name_or_path, plain_console, print_json
 from ftdemo.data.atomic import atomic_write
-from ftdemo.errors import DataError, UsageError, writing
+from ftdemo.errors import DataError, UsageError, shell_line, writing
 
 if TYPE_CHECKING:
     from ftdemo.runs.heldout import Heldout
@@ -49,7 +47,7 @@ def evaluate_command(run: Path, data: str | None, rows: int | None, base: str | 
         evaluate_before_and_after(loaded, found.rows[:rows], found.trials[:rows], data=name, base=base)
     )
     if as_json:
-        return click.echo(json.dumps(result, indent=2))
+        return print_json(result, indent=2)
     _print_evaluation(result)
 
 
@@ -152,12 +150,12 @@ def export_command(
         raise UsageError(f"--base has no effect: {run} holds a whole model, no adapter.", "Leave it out.")
     done = release(loaded, out, form, dtype=dtype, base=base, test_old_skill=judged)
     if as_json:
-        return click.echo(json.dumps(release_as_dict(done), indent=2))
+        return print_json(release_as_dict(done), indent=2)
     click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")
     difference = f"{done.largest_difference:.1g} (largest logit: {done.largest_logit:.0f})"
     click.echo(f"Loaded by plain libraries, its logits differ from the run's by at most {difference}.")
     if done.untied:
         click.echo("Its embedding and its head are two matrices, because the adapter changed only one of them.")
     name = re.sub(r"[^\w.-]+", "-", out.resolve().name)  # what the Hub allows in a name
-    command = shlex.join(["hf", "upload", f"OWNER/{name}", str(out)])
+    command = shell_line("hf", "upload", f"OWNER/{name}", str(out))
     click.echo(f"Upload it: {command}")

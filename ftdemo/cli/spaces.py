@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from ftdemo.cli.terminal import UserPath
+from ftdemo.errors import shell_line
 
 
 @click.group("spaces")
@@ -24,7 +24,7 @@ def spaces_build_command(name: str, out: Path) -> None:
 
     for path in write_space(name, out):
         click.echo(path)
-    command = shlex.join(["hf", "upload", f"OWNER/{name}", str(out), ".", "--repo-type", "space"])
+    command = shell_line("hf", "upload", f"OWNER/{name}", str(out), ".", "--repo-type", "space")
     click.echo(f"Upload it: {command}")
 
 

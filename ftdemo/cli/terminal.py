@@ -183,8 +183,9 @@ class _Tolerant:
             yield
         except OSError:
             self._stop.output_is_closed = True
-            with suppress(OSError):  # what is left in the buffer would fail again when Python ends
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            # What is left in the buffer would fail again when Python ends.
+            with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
 def plain_console(*, stderr: bool = False) -> Console:
@@ -197,7 +198,7 @@ def plain_console(*, stderr: bool = False) -> Console:
 def print_json(value: Any, indent: int | None = None) -> None:
     """Print a value as JSON. Where the output is not in UTF-8, other characters than ASCII's are escaped."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(json.dumps(value, indent=indent, ensure_ascii=not is_utf8))
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=not is_utf8, default=str))
 
 
 def printable(text: str, otherwise: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,7 +22,7 @@ from ftdemo.cli.terminal import (
     print_json,
     stop_on_ctrl_c,
 )
-from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError
+from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, UsageError, shell_line
 from ftdemo.training import distributed
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def _what_is_saved(out: Path) -> str:
 
     if not out.exists():
         return "No step was taken, so nothing is saved."
-    command = shlex.join(["ftdemo", "train", "--resume", str(out)])
+    command = shell_line("ftdemo", "train", "--resume", str(out))
     resume = f" Continue it: {command}" if (out / checkpoint.FILE).exists() else ""
     return f"The run is saved in {out}.{resume}"
 
@@ -182,9 +181,9 @@ def _next_commands(run: Run) -> Iterator[str]:
 
     folder = str(run.folder)
     started = next(event for event in run.events if isinstance(event, Started))
-    evaluate = shlex.join(["ftdemo", "evaluate", folder])
+    evaluate = shell_line("ftdemo", "evaluate", folder)
     if not started.heldout_examples and run.recipe.sample_prompts:  # the run's own data has nothing to evaluate on
         evaluate += " --data FILE"
     yield f"Evaluate it: {evaluate}"
     if not run.labels:
-        yield f"Chat with it: {shlex.join(['ftdemo', 'chat', folder])}"
+        yield f"Chat with it: {shell_line('ftdemo', 'chat', folder)}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftdemo.cli.terminal import UserPath, events_until_stopped, plain_console, stop_on_ctrl_c
-from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError
+from ftdemo.cli.terminal import UserPath, events_until_stopped, plain_console, print_json, stop_on_ctrl_c
+from ftdemo.errors import STOPPED_BY_CTRL_C, UsageError, shell_line
 
 if TYPE_CHECKING:
     from ftdemo.comparison.workflow import Done
@@ -37,13 +36,15 @@ def workflow_command(plan: Path, step: str | None, again: bool, as_json: bool) -
         raise UsageError(f"There is no step {step}.", f"The steps are: {', '.join(engine.STEPS)}.")
     read, console = engine.WorkflowPlan.from_yaml(plan), plain_console(stderr=True)
     with stop_on_ctrl_c() as stop, console.status("reading") as status:
-        for event in events_until_stopped(engine.run_workflow(read, only=step, again=again, stop=stop), stop):
-            match event:
-                case Step(step=number, total_steps=total, loss=loss):
-                    status.update(f"training: step {number} of {total}, loss {loss:.3f}")
-                case engine.Done():
-                    click.echo(json.dumps(_as_dict(event), default=str)) if as_json else _print_step(event, plan)
-                    status.update("working")
+        steps = engine.run_workflow(read, only=step, again=again, stop=stop)
+        with closing(events_until_stopped(steps, stop)) as events:
+            for event in events:
+                match event:
+                    case Step(step=number, total_steps=total, loss=loss):
+                        status.update(f"training: step {number} of {total}, loss {loss:.3f}")
+                    case engine.Done():
+                        print_json(_as_dict(event)) if as_json else _print_step(event, plan)
+                        status.update("working")
     if stop.is_set():
         sys.exit(STOPPED_BY_CTRL_C)
 
@@ -55,7 +56,7 @@ def _as_dict(done: Done) -> dict[str, Any]:
 def _print_step(done: Done, plan: Path) -> None:
     when = "" if done.again else " (unchanged)"
     if waiting := done.result.get("waiting"):
-        click.echo(f"{done.step:<9} {waiting}: {shlex.join(['ftdemo', 'judge', str(plan)])}")
+        click.echo(f"{done.step:<9} {waiting}: {shell_line('ftdemo', 'judge', str(plan))}")
         return
     click.echo(f"{done.step:<9} {_as_text(done.result)}{when}")
 
@@ -89,6 +90,6 @@ def judge_command(plan: Path, host: str, port: int) -> None:
     def build() -> Any:
         from ftdemo.ui.ab_test_page import judging_page
 
-        return judging_page(folder, shlex.join(["ftdemo", "workflow", str(plan)]))
+        return judging_page(folder, shell_line("ftdemo", "workflow", str(plan)))
 
     server.serve(lambda: server.page_app(build), host, port)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ftdemo.data import Turn
-from ftdemo.errors import UsageError
+from ftdemo.errors import UsageError, shell_line
 from ftdemo.evaluation.generate import REPLY_TOKENS, stream_reply
 from ftdemo.models.catalog import CATALOG
 from ftdemo.models.load import load_found, load_ready, resolve_base
@@ -52,7 +51,7 @@ def open_chat_model(name: str, base: str | None = None) -> ChatModel:
         return ChatModel(*load_ready(name))
     run = Run.load(folder)
     if run.labels:
-        command = shlex.join(["ftdemo", "evaluate", name])
+        command = shell_line("ftdemo", "evaluate", name)
         raise UsageError(f"{name} is a classifier, which does not chat.", f"Evaluate it: {command}")
     return ChatModel(*run.load_model(base), run.reply_tokens)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shlex
 import shutil
 import tempfile
 import threading
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 
 from ftdemo import events
 from ftdemo.data.atomic import atomic_write, require_place, require_space, require_writable
-from ftdemo.errors import StorageError, as_os_error, system_reason
+from ftdemo.errors import StorageError, as_os_error, shell_line, system_reason
 from ftdemo.evaluation.evaluate import answer_and_score
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.models import load as models
@@ -294,7 +293,7 @@ class _Recorder:
                 cut = tensors.checkpoint and not kept.checkpoint
                 missing = " It cannot be resumed: there was no room for its checkpoint." if cut else ""
                 return f"It was kept in {place / 'run'}.{missing} Move it once there is a place for it."
-        command = shlex.join(["ftdemo", "train", "--resume", str(self._out)])
+        command = shell_line("ftdemo", "train", "--resume", str(self._out))
         before = f" Resume from its last checkpoint: {command}" if self._own else ""
         return f"There was no room in the system's temporary folder either. Make room and train again.{before}"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.errors import TrainingError, UsageError
+from ftdemo.errors import TrainingError, UsageError, shell_line
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +125,7 @@ def explaining_lost_peers(run: Path) -> Iterator[None]:
         if "RANK" not in os.environ or isinstance(error, torch.OutOfMemoryError) or not named:
             raise
         message = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).split(". ")[0]
-        command = shlex.join(["ftdemo", "train", "--resume", str(run)])
+        command = shell_line("ftdemo", "train", "--resume", str(run))
         remedy = f"Resume from its last checkpoint: {command}" if run.exists() else "Train again."
         raise TrainingError(
             f"Another process of this run has gone: {message}.",

@@ -129,7 +129,7 @@ def zip_run(folder: Path, slug: str) -> str:
     Raises:
         StorageError: If the server's disk is full.
     """
-    with writing(Path("The file to download"), "Try again later."):
+    with writing("The file to download", "Try again later."):
         if (folder / run.RECORD).exists():
             recipe = save.without_folders(Run.load(folder).recipe)
             (folder / "notebook.ipynb").write_text(notebook.of_recipe(recipe, slug), encoding="utf-8")

@@ -35,7 +35,7 @@ _GRACE_SECONDS = 120.0
 _IDLE_SECONDS = 3600.0
 """How long a session is kept after its last use, whether its page is open or not."""
 _SWEEP_SECONDS = 15.0
-_RUN = Path("Your run")
+_RUN = "Your run"
 """What an error says that cannot be written; a visitor knows no folders of the server."""
 _REFRESH_SECONDS = 0.04
 """Between two updates of a page: no eye sees more."""
