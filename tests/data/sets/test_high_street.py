@@ -7,9 +7,11 @@ import string
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice, pairwise
+from pathlib import Path
 
 import pytest
 
+from ftdemo.data.sets import high_street
 from ftdemo.data.sets.high_street import documents, pairs, sentence_parses, trials, turns
 from ftdemo.data.sets.high_street.documents import MAX_WORDS, MIN_WORDS, SHARES, _wish, document, story
 from ftdemo.data.sets.high_street.kinds import plural_of, product_names
@@ -106,6 +108,21 @@ def test_every_sign_occurs_and_nothing_but_ascii_and_the_pound_sign() -> None:
     found = set().union(*_sample())
     assert set(SIGNS) <= found
     assert found <= set(string.ascii_letters + SIGNS + " ")
+
+
+def _runs(text: str, length: int) -> Iterator[tuple[str, ...]]:
+    words = WORD.findall(text.lower())
+    return zip(*(words[start:] for start in range(length)), strict=False)
+
+
+@pytest.mark.parametrize("name", ["tickets", "replies", "routing", "handbook"])
+def test_no_run_of_eight_words_is_that_of_a_row_to_fine_tune_on(name: str) -> None:
+    files = sorted((Path(high_street.__file__).parents[1] / name).glob("*.jsonl"))
+    rows = [json.loads(line) for file in files for line in file.open(encoding="utf-8")]
+    held = {run for row in rows for text in row.values() if isinstance(text, str) for run in _runs(text, 8)}
+    assert len(held) > 500
+    tickets = (row["prompt"] for row in islice(pairs(0, heldout=False), 1000))
+    assert {run for text in (*_sample(), *tickets) for run in _runs(text, 8)} & held == set()
 
 
 def test_nothing_of_the_templates_is_left_in_a_text() -> None:
