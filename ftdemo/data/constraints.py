@@ -12,9 +12,9 @@ _WORD = re.compile(r"[\w'-]+")
 _FIGURE = re.compile(
     r"\d+(?:[.,]\d+)*"
     r"|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b"
-    r"|\b(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
+    r"|\b(?:January|February|March|April|May(?! (?:I|we|you)\b)|June|July|August|September|October|November|December)\b"
 )
-"""Numbers, weekdays and months."""
+"""Numbers, weekdays and months. "May I" is no month."""
 
 
 def _contains(text: str, wanted: list[str]) -> bool:
