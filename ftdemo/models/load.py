@@ -169,7 +169,7 @@ def configuration(model: str) -> Any:
     """A model's configuration alone, without its weights: of a Hub id one small file is fetched.
 
     Raises:
-        ModelError: If it is not to be had.
+        ModelError: If it cannot be found or read.
     """
     from transformers import AutoConfig
 
@@ -540,7 +540,7 @@ def _from_hub(hub_id: str) -> Source:
 
     try:
         folder = snapshot_download(hub_id, allow_patterns=_HUB_FILES)
-    except Exception as error:  # the Hub client raises a dozen unrelated kinds; each means: not to be had
+    except Exception as error:  # the Hub client raises a dozen unrelated kinds; each means that it cannot be fetched
         raise _not_on_the_hub(hub_id, error) from None
     return _from_folder(Path(folder), name=hub_id, origin="Hugging Face Hub")
 

@@ -62,13 +62,17 @@ def _reference(entry: Mapping[str, str]) -> dict[str, str]:
         "place": plain.get("booktitle") or plain.get("journal") or plain.get("howpublished") or "arXiv",
         "eprint": plain.get("eprint", ""),
         "url": plain.get("url", ""),
-        "checked": _month(plain["urldate"]) if "urldate" in plain else "",
+        "checked": _month(entry["ID"], plain["urldate"]) if "urldate" in plain else "",
     }
 
 
-def _month(date: str) -> str:
+def _month(key: str, date: str) -> str:
     """The month of an ISO date, such as November 2026."""
-    return f"{dt.date.fromisoformat(date):%B %Y}"
+    try:
+        return f"{dt.date.fromisoformat(date):%B %Y}"
+    except ValueError:
+        what = f"references.bib: the urldate of {key} is {date!r}, which is not a date."
+        raise DataError(what, "Write it as year, month and day, such as 2026-11-28.") from None
 
 
 def _natural(name: str) -> str:

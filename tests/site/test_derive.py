@@ -508,6 +508,9 @@ def test_a_source_that_can_age_says_in_which_month_it_was_checked() -> None:
     entry |= {"url": "https://host.example/", "urldate": "2026-11-28"}
     (item,) = ElementTree.fromstring(source_list([entry["ID"]], {entry["ID"]: entry}, Path("a.md")))
     assert "".join(item.itertext()) == "Host (2026). Prices. List. Checked November 2026."
+    entry["urldate"] = "November 2026"
+    with pytest.raises(DataError, match="the urldate of a2026 is 'November 2026', which is not a date"):
+        source_list([entry["ID"]], {entry["ID"]: entry}, Path("a.md"))
 
 
 def test_the_demos_link_leads_where_the_demos_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
