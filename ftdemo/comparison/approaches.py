@@ -18,7 +18,7 @@ from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.evaluation.retrieval import Search, make_search
 from ftdemo.events import Answer
-from ftdemo.models.load import window_of
+from ftdemo.models.tokenizer import window_of
 from ftdemo.recipe import Recipe, named
 
 if TYPE_CHECKING:

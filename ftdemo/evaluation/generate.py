@@ -13,8 +13,7 @@ from ftdemo.data.tokenize import render
 from ftdemo.errors import FtdemoError, ModelError, UsageError, first_line
 from ftdemo.events import Answer
 from ftdemo.models.layers import hook_head_input, precision, refuse_unknown_tokens
-from ftdemo.models.load import window_of
-from ftdemo.models.tokenizer import stop_ids
+from ftdemo.models.tokenizer import stop_ids, window_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

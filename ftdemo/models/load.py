@@ -26,7 +26,7 @@ from ftdemo.data.atomic import atomic_write, require_space
 from ftdemo.data.files import with_home
 from ftdemo.errors import ModelError, StorageError, as_os_error, first_line, system_reason
 from ftdemo.models.catalog import BUNDLED_MODELS, CATALOG, Model
-from ftdemo.models.tokenizer import read_tokenizer
+from ftdemo.models.tokenizer import read_tokenizer, window_of
 
 if TYPE_CHECKING:
     import torch
@@ -191,22 +191,6 @@ def context_window(source: Source) -> int | None:
         ModelError: If the configuration cannot be read.
     """
     return window_of(configuration(source.path)) if source.path else None
-
-
-def window_of(config: Any) -> int | None:
-    """The most tokens that a model of this configuration can read at once, an answer included; None without a limit."""
-    config = config.get_text_config()
-    positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions and config.model_type in _POSITIONS_AFTER_PADDING:
-        positions -= config.pad_token_id + 1
-    rope = getattr(config, "rope_parameters", None) or {}
-    if positions and "factor" in rope and "original_max_position_embeddings" in rope:  # YaRN and the like
-        positions = max(positions, int(rope["factor"] * rope["original_max_position_embeddings"]))
-    return positions
-
-
-_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "data2vec-text")
-"""Models that number positions from the padding token's number plus one, so that fewer are left."""
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:

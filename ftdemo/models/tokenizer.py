@@ -40,7 +40,7 @@ def read_tokenizer(folder: str | Path, name: str) -> PreTrainedTokenizerBase:
     if stop := _stop_token(tokenizer, settings):
         tokenizer.eos_token = stop
     _choose_padding(tokenizer, _embedding_rows(settings), name)
-    if window := _text_settings(settings).get("max_position_embeddings"):
+    if window := _window(folder):
         tokenizer.model_max_length = min(tokenizer.model_max_length, window)
     return tokenizer
 
@@ -59,6 +59,31 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig | 
 def embedding_rows(folder: str | Path) -> int | None:
     """For how many tokens the model in a folder has an embedding, by its settings; none where they do not say."""
     return _embedding_rows(_settings(Path(folder)))
+
+
+def window_of(config: Any) -> int | None:
+    """The most tokens that a model of this configuration can read at once, an answer included; None without a limit."""
+    config = config.get_text_config()
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions and config.model_type in _POSITIONS_AFTER_PADDING:
+        positions -= config.pad_token_id + 1
+    rope = getattr(config, "rope_parameters", None) or {}
+    if positions and "factor" in rope and "original_max_position_embeddings" in rope:  # YaRN and the like
+        positions = max(positions, int(rope["factor"] * rope["original_max_position_embeddings"]))
+    return positions
+
+
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "data2vec-text")
+"""Models that number positions from the padding token's number plus one, so that fewer are left."""
+
+
+def _window(folder: str | Path) -> int | None:
+    from transformers import AutoConfig
+
+    try:
+        return window_of(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    except (OSError, ValueError):
+        return None  # an adapter's folder holds no model
 
 
 def _embedding_rows(settings: dict[str, Any]) -> int | None:

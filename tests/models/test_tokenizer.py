@@ -45,8 +45,8 @@ def test_without_a_padding_token_the_stop_token_pads(tmp_path: Path) -> None:
 
 
 def test_a_language_model_may_name_no_settings_of_a_part(tmp_path: Path) -> None:
-    folder = changed_copy(TINY, tmp_path / "model", settings={"text_config": None})
-    assert embedding_rows(folder) == embedding_rows(TINY) == 2048
+    (tmp_path / "config.json").write_text('{"vocab_size": 99, "text_config": null}', encoding="utf-8")
+    assert embedding_rows(tmp_path) == 99
 
 
 def test_a_padding_token_without_an_embedding_gives_way(tmp_path: Path) -> None:
@@ -102,6 +102,9 @@ def test_a_damaged_tokenizer_is_refused(content: str, tmp_path: Path) -> None:
 
 def test_a_tokenizer_knows_how_much_its_model_reads(tmp_path: Path) -> None:
     assert read(TINY).model_max_length == 512
+    positions = {"model_type": "roberta", "max_position_embeddings": 130, "pad_token_id": 1}
+    folder = changed_copy(TINY, tmp_path / "roberta", settings=positions)
+    assert read(folder).model_max_length == 128  # it numbers positions from 2
     part_of_more = {"max_position_embeddings": None, "vocab_size": None, "text_config": {"vocab_size": 99}}
     assert embedding_rows(changed_copy(TINY, tmp_path / "model", settings=part_of_more)) == 99
     assert embedding_rows(tmp_path) is None
