@@ -78,10 +78,20 @@ class UserPath(click.Path):
 
 
 def name_or_path(text: str) -> str:
-    """The type of a parameter that is a name or a path: a leading ``~`` is the user's home."""
+    """The type of a parameter that is a name or a path: a leading ``~`` is the user's home.
+
+    Raises:
+        UsageError: If it is neither: a text that was pasted, for example.
+    """
     from ftdemo.data.files import with_home
 
-    return with_home(text)
+    path = with_home(text)
+    try:
+        Path(path).exists()
+    except (OSError, ValueError) as error:  # it is too long, for example
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{text[:40]}… is neither a name nor a path: {reason}.", "Check what you gave.") from None
+    return path
 
 
 @contextmanager

@@ -140,9 +140,14 @@ def _folder_of(model: str) -> Path | None:
         ModelError: If it is neither a folder nor a Hub id.
     """
     folder = Path(with_home(model))
-    if folder.is_dir():
-        return folder
-    if folder.exists():
+    try:
+        if folder.is_dir():
+            return folder
+        is_file = folder.exists()
+    except (OSError, ValueError) as error:  # the name is too long, for example
+        what = f"{model[:40]}… is not a model: {getattr(error, 'strerror', None) or error}."
+        raise ModelError(what, "Name a folder or a Hub id like owner/name.") from None
+    if is_file:
         raise ModelError(f"{model} is a file, but a model is a folder.", "Name the folder that holds config.json.")
     if _HUB_ID.fullmatch(model) and not model.startswith("."):
         return None
