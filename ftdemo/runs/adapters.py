@@ -16,10 +16,9 @@ from ftdemo.models.layers import merge_adapter
 from ftdemo.models.load import one_at_a_time
 from ftdemo.models.tokenizer import read_tokenizer
 from ftdemo.runs.publish import last_logits, load_to_merge
-from ftdemo.runs.run import Run
+from ftdemo.runs.run import ADAPTER_WEIGHTS, Run, reading_adapter
 
 ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _PROMPTS = 8
 _MERGED_TOKENS = 48
 
@@ -63,12 +62,21 @@ def _with_adapters(folders: tuple[str, ...]) -> tuple[Any, Any, dict[int, str]]:
     return model.eval(), tokenizer, names
 
 
-def base_of(folder: Path) -> str:
-    """The base that an adapter of PEFT's names.
+def find_base(folder: Path, base: str | None = None) -> models.Source:
+    """The base of an adapter that PEFT or a page of the site has written.
+
+    Args:
+        folder: The adapter's.
+        base: Where to take the base from, if not from where the adapter's configuration says.
 
     Raises:
-        UsageError: If its configuration cannot be read.
+        UsageError: If the configuration cannot be read.
+        ModelError: If the base is not there.
     """
+    return models.resolve_base("" if base else _base_of(folder), folder, base)
+
+
+def _base_of(folder: Path) -> str:
     try:
         return str(json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -90,20 +98,13 @@ def load_adapter(folder: Path, base: str | None = None) -> tuple[Any, Any]:
         UsageError: If the adapter cannot be read, or does not fit the base.
     """
     from peft import PeftModel
-    from safetensors import SafetensorError
 
-    if not (folder / ADAPTER_WEIGHTS).exists():  # PEFT would take a pickle in its place
-        raise UsageError(f"{folder} has no {ADAPTER_WEIGHTS}.", "Save the adapter as safetensors.")
-    source = models.resolve_base("" if base else base_of(folder), folder, base)
+    source = find_base(folder, base)
     model = models.load_saved(source).train(False)
     tokenizer = _tokenizer_beside(folder, source)
-    try:
+    with reading_adapter(folder, source.name):
         _make_room(model, folder)
-        adapted = PeftModel.from_pretrained(model, folder)
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        what = f"{folder}: the adapter does not fit {source.name}: {_reason(error)}"
-        raise UsageError(what, "Name the base that it was trained on with `--base`.") from None
-    return adapted.eval(), tokenizer
+        return PeftModel.from_pretrained(model, folder).eval(), tokenizer
 
 
 def _tokenizer_beside(folder: Path, source: models.Source) -> Any:
@@ -135,12 +136,6 @@ def _trained_tokens(folder: Path) -> list[int]:
     """The numbers of the tokens whose embeddings the adapter trained one by one, if it did."""
     trained = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("trainable_token_indices") or []
     return [number for numbers in trained.values() for number in numbers] if isinstance(trained, dict) else trained
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong; torch's first line only says in loading what."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return next((line for line in lines if not line.endswith(":")), type(error).__name__)
 
 
 def merge_and_compare(run: Run) -> dict[str, Any]:

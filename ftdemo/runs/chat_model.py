@@ -11,8 +11,8 @@ from ftdemo.data import Turn
 from ftdemo.errors import UsageError, shell_line
 from ftdemo.evaluation.generate import REPLY_TOKENS, stream_reply
 from ftdemo.models.catalog import CATALOG
-from ftdemo.models.load import load_found, load_ready, resolve_base
-from ftdemo.runs.adapters import ADAPTER_CONFIG, base_of, load_adapter
+from ftdemo.models.load import load_found, load_ready
+from ftdemo.runs.adapters import ADAPTER_CONFIG, find_base, load_adapter
 from ftdemo.runs.run import RECORD, Run
 
 _NAMES = tuple(model.name for model in CATALOG.values() if model.answers and model.source != "hub")
@@ -71,7 +71,7 @@ def open_base_model(name: str, base: str | None = None) -> ChatModel:
     if name in _NAMES:
         raise UsageError(f"{name} is not a run, so it has no base.", "Name a run's folder, or a model to compare with.")
     if _is_adapter(folder):
-        return ChatModel(*load_found(resolve_base("" if base else base_of(folder), folder, base)))
+        return ChatModel(*load_found(find_base(folder, base)))
     loaded = Run.load(folder).load_base(base)
     if loaded is None:
         raise UsageError(f"{name} started from random weights, which cannot answer.", "Leave out `--against`.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ftdemo import __version__, events
 from ftdemo.data import BUILT_IN
 from ftdemo.data.row_hashes import RowHashes
-from ftdemo.errors import ModelError, UsageError
+from ftdemo.errors import ModelError, UsageError, first_line
 from ftdemo.evaluation.generate import REPLY_TOKENS
 from ftdemo.events import Event, Sampled
 from ftdemo.methods import METHODS
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 RECORD = "run.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 
 
@@ -164,7 +167,8 @@ class Run:
         model = method.load(Base(self.recipe, source, tokenizer, dtype or self.dtype, torch.device("cpu")))
         if dtype is not None and models.is_quantized(model):
             model = models.unpacked(model, dtype)
-        adapted = PeftModel.from_pretrained(model, self.folder)
+        with reading_adapter(self.folder, source.name):
+            adapted = PeftModel.from_pretrained(model, self.folder)
         use_fused_adapters(adapted)
         return adapted.eval()
 
@@ -182,6 +186,33 @@ class Run:
                 f"{self.folder}: the adapter was trained on other weights than the {source.name} found here.",
                 f"Get the weights whose SHA-256 is {trained_on['sha256']}, or train again.",
             )
+
+
+@contextmanager
+def reading_adapter(folder: Path, base: str) -> Iterator[None]:
+    """Within this, PEFT reads the adapter in a folder for a base.
+
+    Raises:
+        UsageError: If its weights are not there as safetensors, cannot be read, or do not fit the base.
+    """
+    from safetensors import SafetensorError
+
+    weights = folder / ADAPTER_WEIGHTS
+    if not weights.is_file():  # PEFT would take a pickle instead, or ask the Hub
+        raise UsageError(f"{folder} has no {ADAPTER_WEIGHTS}.", "Save the adapter as safetensors, or train again.")
+    try:
+        yield
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{weights} cannot be read: {first_line(error)}.", "Copy it again, or train again.") from None
+    except (ValueError, TypeError, RuntimeError) as error:
+        what = f"{folder}: the adapter does not fit {base}: {_reason(error)}"
+        raise UsageError(what, "Name the base that it was trained on with `--base`.") from None
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong; torch's first line only says in loading what."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return next((line for line in lines if not line.endswith(":")), type(error).__name__)
 
 
 def versions() -> dict[str, str]:

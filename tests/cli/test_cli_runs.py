@@ -558,6 +558,31 @@ def test_chat_refuses_what_is_neither_a_run_nor_a_model(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [(Path.unlink, "has no adapter_model.safetensors."), (partial(os.truncate, length=100), "cannot be read")],
+)
+def test_an_adapter_that_is_damaged_is_refused_in_a_sentence(
+    damage: Any, what: str, lora_run: Run, tmp_path: Path
+) -> None:
+    run = shutil.copytree(lora_run.folder, tmp_path / "run")
+    damage(run / "adapter_model.safetensors")
+    for words in (["chat", str(run)], ["export", str(run), "--to", "merged", "--out", str(tmp_path / "out")]):
+        done = CliRunner().invoke(main, words, input="Where is my rope?\n")
+        assert done.exit_code == 2
+        assert what in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["chat", "{}"], ["chat", "tiny", "--base", "{}"], ["inspect", "{}"], ["compare", "{}"]], ids=" ".join
+)
+def test_a_text_in_the_place_of_a_name_or_a_path_is_refused_in_a_sentence(words: list[str]) -> None:
+    done = shell(*(word.format("Where is my rope? " * 20) for word in words))
+    assert done.exit_code == 2
+    assert "Error: Where is my rope? Where is my rope? Wher… is neither a name nor a path: File name" in done.stderr
+
+
 def test_chat_ends_with_a_sentence_if_the_model_cannot_answer(chat_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("the memory is full")

@@ -413,6 +413,6 @@ def test_an_adapter_that_does_not_fit_is_refused_with_a_reason(tmp_path: Path, b
         (tmp_path / "adapter_model.safetensors").write_bytes(save(moving))
     done = CliRunner().invoke(main, ["chat", str(tmp_path)], input="Hello\n\n")
     assert done.exit_code == 2
-    assert {"no weights": "has no adapter_model.safetensors", "other rank": "does not fit its base"}[
+    assert {"no weights": "has no adapter_model.safetensors", "other rank": "does not fit ftdemo-nano"}[
         broken
     ] in done.output
