@@ -69,7 +69,7 @@ class Slot:
         """Add the form."""
         entity = scene.roles[self.role] if self.role else self.kind.pick(scene.random)
         for part in self.pattern:
-            out.append(part if isinstance(part, str) else entity[part.table][part.name])
+            out.append(entity[part.table][part.name] if isinstance(part, Field) else part)
 
 
 @dataclass(frozen=True, slots=True)

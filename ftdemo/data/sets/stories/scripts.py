@@ -42,6 +42,8 @@ class Script:
     name: str
     kind: str
     roles: Mapping[str, Kind]
+    people: tuple[str, ...]
+    """The roles that are persons."""
     cases: tuple[Mapping[str, Nodes], ...]
     beats: tuple[Beat, ...]
     asks: tuple[tuple[Nodes, Nodes], ...]
@@ -92,6 +94,7 @@ class _Reader:
             name=blocks[0].head[1],
             kind=blocks[0].head[2],
             roles=roles,
+            people=tuple(role for role, kind in roles.items() if kind.name == "person"),
             cases=cases,
             beats=tuple(_beat(block, self.pools, names) for block in beats),
             asks=tuple(_pair(line, names) for line in _lines(blocks, "ask")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ftdemo.data.sets.stories.grammar import Nodes, Scene, finish
+from ftdemo.data.sets.stories.grammar import Nodes, Scene, Text, finish
 from ftdemo.data.sets.stories.kinds import Entity, Kind
 from ftdemo.data.sets.stories.scripts import Script
 
@@ -46,7 +46,10 @@ def tell_scene(script: Script, scene: Scene) -> Telling:
         if beat.chance == 1.0 or scene.random() < beat.chance:
             out.append(beat.join)
             for node in beat.lines[int(scene.random() * len(beat.lines))]:
-                node.write(out, scene)
+                if isinstance(node, Text):  # most nodes are, and a call for each would take longest
+                    out.append(node.text)
+                else:
+                    node.write(out, scene)
     return Telling(finish("".join(out[1:])), script, scene)
 
 
@@ -76,9 +79,8 @@ class _LazyCast(dict[str, Entity]):
         self._roles, self._random = script.roles, random
         self._taken: set[str] = set()
         sex = ""
-        people = [role for role, kind in script.roles.items() if kind.name == "person"]
-        if len(people) > 1:  # one person alone is of either sex, so need not be known before
-            for role in people:
+        if len(script.people) > 1:  # one person alone is of either sex, so need not be known before
+            for role in script.people:
                 kind = script.roles[role]
                 entity = self[role] = self._fresh(kind, avoid=sex)
                 sex = "" if sex else entity[0]["he"]
