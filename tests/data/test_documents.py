@@ -49,10 +49,12 @@ def test_a_folder_without_texts_and_rows_that_are_none_are_refused(tmp_path: Pat
 @pytest.mark.parametrize(
     ("old", "new"), [("A lamp costs 2.", "A lamp costs 3."), ("A lamp costs 1.", None), (None, "A lamp costs 3.")]
 )
-def test_a_change_has_to_name_a_passage_and_what_takes_its_place(tmp_path: Path, old: object, new: object) -> None:
+def test_a_change_has_to_name_a_sentence_of_the_documents_and_its_replacement(
+    tmp_path: Path, old: object, new: object
+) -> None:
     path = tmp_path / "changes.jsonl"
     path.write_text(json.dumps({"old": old, "new": new, "prompt": "?", "completion": "!"}), encoding="utf-8")
-    with pytest.raises(DataError, match=r"changes\.jsonl:1: `old` should be a passage"):
+    with pytest.raises(DataError, match=r"changes\.jsonl:1: `old` should be a sentence"):
         read_changes(path, ["A lamp costs 1."])
 
 

@@ -38,7 +38,7 @@ def test_a_sentence_with_the_recorded_verdict_has_no_problems(plugins: list[Plug
         ('id="x:bad" verdict="confirmed"', "claim `x:bad` is refuted, but the sentence is declared confirmed"),
         ('id="x:open" verdict="confirmed"', "claim `x:open` is inconclusive, but"),
         ('id="x:good" verdict="refuted"', "claim `x:good` is confirmed, but"),
-        ('id="x:good" verdict="sure"', "`sure` is not a verdict. Declare one of: confirmed, refuted, inconclusive"),
+        ('id="x:good" verdict="sure"', "claim `x:good` is confirmed, but the sentence is declared sure"),
         ('id="x:none" verdict="confirmed"', "there is no recorded claim `x:none`"),
         ('verdict="confirmed" id="x:good"', "a <claim> tag is broken"),
     ],
