@@ -20,8 +20,10 @@ _Option = TypeVar("_Option")
 
 _WORD = re.compile(r"[A-Za-z]+")
 _LEVELS, _LEVEL_WEIGHTS = ("high", "normal", "low"), (0.23, 0.84, 1.0)
+"""How urgent a message is, where its script leaves it open; the weights are cumulative."""
 _PIECES = ("greeting", "from", "aside", "matter", "order", "ask", "hurry", "order", "aside", "close", "name")
 """What a message is put together from, in order; nothing is said twice."""
+_ASKING_FIRST = ("greeting", "from", "aside", "ask", "order", "matter", "hurry", "order", "aside", "close", "name")
 _SHARES = {"greeting": 0.3, "from": 0.12, "aside": 0.13, "order": 0.25, "close": 0.15, "name": 0.1}
 """How often each piece is there when its turn comes."""
 _ALWAYS = ("matter", "ask", "hurry")
@@ -33,7 +35,9 @@ RARE = {"price": "price", "colour": "colour", "size": "size", "count": "count"}
 """The role that a message needs to say a field that few messages say."""
 _RARE_SHARE = 0.8
 _ASKED_FIRST = 0.15
+"""Of all messages, how many ask before they say what happened."""
 _THREATENED = 0.3
+"""Of the urgent messages that want money back, how many threaten."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,7 @@ def _by_topic() -> tuple[tuple[Script, ...], ...]:
 
 
 def _text(script: Script, scene: Scene, hurry: str, shares: Mapping[str, float], chance: random.Random) -> str:
-    pieces = list(_PIECES)
-    if chance.random() < _ASKED_FIRST:
-        pieces[3], pieces[5] = pieces[5], pieces[3]
+    pieces = _PIECES if chance.random() >= _ASKED_FIRST else _ASKING_FIRST
     said: list[str] = []
     done: set[str] = set()
     for piece in pieces:

@@ -128,7 +128,7 @@ _QUESTIONS = (
     ("item", ("Which product is it about?", "What thing is meant?")),
     ("ref", ("What is the order number?", "Which order is it?")),
     ("name", ("Who is writing?", "What is the customer's name?")),
-    ("city", ("Where does the customer live?", "Which town is named?")),
+    ("city", ("Which town is named?", "What town does the message name?")),
     ("asks_for", ("What does the customer want?", "What is asked for?")),
     ("team", ("Which team should answer?", "Who should read this?")),
     ("when", ("How soon should we answer?", "When does it have to be done?")),
