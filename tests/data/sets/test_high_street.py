@@ -386,6 +386,12 @@ def test_a_pair_is_a_message_with_the_ticket_of_the_job(heldout: bool) -> None:
             assert (ticket["urgency"], ticket["wants"]) == ("low", "none")
 
 
+def test_products_are_those_of_the_job() -> None:
+    folder = Path(high_street.__file__).parents[1] / "tickets"
+    rows = [json.loads(line) for file in folder.glob("*.jsonl") for line in file.open(encoding="utf-8")]
+    assert {json.loads(row["completion"])["product"] for row in rows} - {None} <= set(product_names())
+
+
 def test_the_pairs_follow_the_seed_and_have_every_category_as_often() -> None:
     first, again, other = (list(islice(pairs(seed, heldout=False), 800)) for seed in (0, 0, 1))
     assert first == again

@@ -57,6 +57,7 @@ ITEM_FORMS = {
     "weighs": "<weighs>",
     "fits": "<fits>",
     "works": "<works>",
+    "stays": "<stays>",
     "material": "<material>",
 }
 ORDER_FORMS = {"": "<n>", "n": "<n>", "hash": "#<n>", "pf": "PF<n>", "small": "pf-<n>", "no": "no. <n>"}
@@ -70,12 +71,12 @@ _ODD_PLURALS = {
 _ONE = {
     **{"one": "one", "is": "is", "isnt": "isn't", "was": "was", "has": "has", "does": "does", "it": "it", "them": "it"},
     **{"its": "its", "this": "this", "that": "that", "costs": "costs", "comes": "comes", "stands": "stands"},
-    **{"weighs": "weighs", "fits": "fits", "works": "works"},
+    **{"weighs": "weighs", "fits": "fits", "works": "works", "stays": "stays"},
 }
 _SEVERAL = {
     **{"one": "ones", "is": "are", "isnt": "aren't", "was": "were", "has": "have", "does": "do", "it": "they"},
     **{"them": "them", "its": "their", "this": "these", "that": "those", "costs": "cost", "comes": "come"},
-    **{"stands": "stand", "weighs": "weigh", "fits": "fit", "works": "work"},
+    **{"stands": "stand", "weighs": "weigh", "fits": "fit", "works": "work", "stays": "stay"},
 }
 _SHE = {"he": "she", "him": "her", "his": "her", "himself": "herself", "child": "girl"}
 _HE = {"he": "he", "him": "him", "his": "his", "himself": "himself", "child": "boy"}
