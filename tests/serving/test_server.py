@@ -124,6 +124,7 @@ def test_a_model_that_cannot_be_had_is_reported_in_the_demo(tmp_path: Path) -> N
         running.process.wait(STOP_SECONDS)
 
 
+@pytest.mark.slow
 def test_adapters_are_switched_on_one_base_and_merging_changes_hardly_a_logit(server: Server) -> None:
     from gradio_client import Client
 
@@ -141,6 +142,7 @@ def test_adapters_are_switched_on_one_base_and_merging_changes_hardly_a_logit(se
     assert "answers are the same" in merged
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_is_set_beside_lora_from_the_same_start(server: Server) -> None:
     from gradio_client import Client
 
