@@ -18,8 +18,8 @@ from ftdemo.data.sets.high_street.scripts import library, of_kind, pool
 from ftdemo.data.sets.high_street.untidy import untidy
 from ftdemo.data.sets.stories.grammar import Nodes, Scene, Slot, finish, parse, prose
 from ftdemo.data.sets.stories.telling import set_scene
+from ftdemo.data.sets.tickets import CATEGORIES
 
-CATEGORIES = ("delivery", "damaged", "wrong_item", "return", "payment", "product", "account", "feedback")
 _HELDOUT_IN = 5
 """One plan of a category in so many is held out."""
 _SCRIPT = "ticket"
