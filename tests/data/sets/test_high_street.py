@@ -19,13 +19,14 @@ from ftdemo.data.sets.high_street.lexicon import word_lists
 from ftdemo.data.sets.high_street.messages import Message, holds, message
 from ftdemo.data.sets.high_street.records import FORMS, sentence, value_of
 from ftdemo.data.sets.high_street.scripts import library
-from ftdemo.data.sets.high_street.tickets import CATEGORIES, _plans
+from ftdemo.data.sets.high_street.tickets import _plans
 from ftdemo.data.sets.high_street.trials import score_answer, score_record
 from ftdemo.data.sets.high_street.untidy import untidy
 from ftdemo.data.sets.stories.grammar import Slot
 from ftdemo.data.sets.stories.kinds import Field
 from ftdemo.data.sets.stories.telling import Telling
 from ftdemo.data.sets.stories.tokens import sentences
+from ftdemo.data.sets.tickets import CATEGORIES
 
 SAMPLE_BYTES = 1_000_000
 STORIES = 300
