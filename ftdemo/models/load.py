@@ -214,7 +214,7 @@ def load_causal_lm(source: Source, dtype: torch.dtype, attention: str | None = N
 
     Args:
         source: Where the model is.
-        dtype: Of its weights.
+        dtype: The number format of its weights.
         attention: Its attention, by transformers' name for it; by default ``sdpa`` if the model has it, else ``eager``.
 
     Raises:

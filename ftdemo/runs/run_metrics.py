@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ftdemo.data import AnyRow, load_splits
+from ftdemo.data import AnyPrompt, AnyRow, load_splits
 from ftdemo.data.tokenize import encode_all
 from ftdemo.evaluation.evaluate import (
     answer_and_score,
@@ -24,6 +24,7 @@ from ftdemo.evaluation.evaluate import (
 )
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.evaluation.outcomes import Outcomes, score_outcomes
+from ftdemo.events import Sampled
 from ftdemo.models import load as models
 from ftdemo.models.layers import adapted_layers
 from ftdemo.runs.run import Run
@@ -51,11 +52,7 @@ def run_outcomes(run: Run, memory: Memo) -> dict[str, Outcomes]:
     """How each held-out question and row came out before and after a run's training, by the path of its number."""
     recipe = run.recipe
     splits = load_splits(recipe.data, seed=recipe.seed, examples=1)
-    found: dict[str, Outcomes] = {}
-    for when, sample in zip(("before", "after"), run.samples(), strict=True):
-        if sample and sample.answers:
-            scores = score_outcomes(sample.answers, splits.prompts[: len(sample.answers)], recipe.data)
-            found |= {f"scores.{when}.{name}": one for name, one in scores.items()}
+    found = _sample_outcomes(run.samples(), splits.prompts, recipe.data)
     if rows := evaluated_rows(splits, recipe):
         found["heldout_loss.after"] = _loss_outcomes(run, *run.load_model(), rows)
         key = ("held-out loss", run.record["model"]["sha256"], found["heldout_loss.after"].on)
@@ -64,6 +61,18 @@ def run_outcomes(run: Run, memory: Memo) -> dict[str, Outcomes]:
         if key in memory:
             found["heldout_loss.before"] = memory[key]
     return found
+
+
+def _sample_outcomes(
+    samples: tuple[Sampled | None, Sampled | None], prompts: Sequence[AnyPrompt], data: str
+) -> dict[str, Outcomes]:
+    """How each of the first prompts was answered before and after training."""
+    return {
+        f"scores.{when}.{name}": one
+        for when, sample in zip(("before", "after"), samples, strict=True)
+        if sample
+        for name, one in score_outcomes(sample.answers, prompts[: len(sample.answers)], data).items()
+    }
 
 
 def _loss_outcomes(run: Run, model: Any, tokenizer: Any, rows: Sequence[AnyRow]) -> Outcomes:
@@ -165,11 +174,7 @@ def evaluate_on_other_base(run: Run, base: Path) -> Metrics:
     after = answer_and_score(model, tokenizer, rows, **settings)
     with model.disable_adapter():
         before = answer_and_score(model, tokenizer, rows, **settings)
-    outcomes = {
-        f"scores.{when}.{name}": one
-        for when, sample in (("before", before), ("after", after))
-        for name, one in score_outcomes(sample.answers, rows, recipe.data).items()
-    }
+    outcomes = _sample_outcomes((before, after), rows, recipe.data)
     return {"scores": {"before": before.scores, "after": after.scores}}, outcomes
 
 

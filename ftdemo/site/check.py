@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftdemo.errors import DataError
-from ftdemo.site.claim_tags import claim_problems
+from ftdemo.site.claim_tags import FENCED, claim_problems
 from ftdemo.site.glossary import POINTERS, RELATIONS, Glossary, Term, body, line_of, load_settings, load_terms
 from ftdemo.site.links import Linker
 from ftdemo.site.number_tags import NUMBER, update_numbers
@@ -18,7 +18,6 @@ from ftdemo.site.quotes import QUOTED, python_blocks, run_block, untested
 from ftdemo.site.sources import CITED, Bibliography, load_bibliography
 
 _HEADING = re.compile(r"^## +(.*?)(?: *\{[^}]*\})? *$", re.MULTILINE)
-_FENCED = re.compile(r"^ *(`{3,})[^\n]*\n.*?^ *\1", re.DOTALL | re.MULTILINE)
 _TODO = re.compile(r"\bTODO\b")
 
 
@@ -164,7 +163,7 @@ def _needs_itself(slug: str, glossary: Glossary) -> bool:
 def _anatomy_problems(page: _Page, term: Term, glossary: Glossary) -> Iterator[Problem]:
     """Parts that are missing or in another order."""
     content, _ = body(page.text)
-    headings = _HEADING.findall(_FENCED.sub("", content))
+    headings = _HEADING.findall(FENCED.sub("", content))
     at = -1
     for part in glossary.anatomy(term.slug):
         if part == "Sources" and not term.sources:

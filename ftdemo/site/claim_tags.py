@@ -13,7 +13,8 @@ from ftdemo.site.number_tags import NUMBER
 from ftdemo.site.plugins import Plugin, RecordedVerdict
 
 _CLAIM = re.compile(r'<claim id="(?P<id>[^"]+)" verdict="(?P<verdict>[^"]*)">(?P<text>.*?)</claim>', re.DOTALL)
-_FENCED = re.compile(r"^ *(`{3,})[^\n]*\n.*?^ *\1", re.DOTALL | re.MULTILINE)
+FENCED = re.compile(r"^ *(`{3,})[^\n]*\n.*?^ *\1", re.DOTALL | re.MULTILINE)
+"""A block of code on a page."""
 _SECTION = re.compile(r"^## ", re.MULTILINE)
 _BOLD = re.compile(r"\*\*(?=\S)(?P<text>[^*]+?)(?<=\S)\*\*(?P<after>[.!?]?)")
 _TITLE = re.compile(r'^(?:#{2,} +(?P<heading>.*)|[!?]{3}\+? (?!question)\w+ "(?P<admonition>.*)")$', re.MULTILINE)
@@ -23,7 +24,7 @@ _WORDS_IN_SENTENCE = 3
 
 def claim_problems(text: str, plugins: Sequence[Plugin]) -> Iterator[tuple[int, str]]:
     """What is wrong with a page's statements about results: the line, and what to do."""
-    prose = _FENCED.sub(lambda match: "\n" * match[0].count("\n"), text)
+    prose = FENCED.sub(lambda match: "\n" * match[0].count("\n"), text)
     for match in _CLAIM.finditer(prose):
         if problem := _declared_wrongly(match["id"], match["verdict"], plugins):
             yield _line(prose, match.start()), problem
