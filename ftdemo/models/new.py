@@ -28,7 +28,8 @@ _CHAT_TEMPLATE = (
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerBase:
     """A byte-level BPE tokenizer (Sennrich et al. 2016) of `vocabulary` tokens, trained on the first 20,000 texts.
 
-    It has a token for each of the 256 bytes, so it can spell any text. It begins each text with `START`.
+    It has a token for each of the 256 bytes, so it can spell any text, and writes each digit of a number as a token. It
+    begins each text with `START`.
 
     Raises:
         DataError: If there is too little text for so many tokens.
@@ -37,7 +38,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    # A number is read digit by digit: as tokens of several digits it would be cut differently from place to place, and a
+    # small model could not copy it.
+    digits, pieces = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pieces])  # type: ignore[no-untyped-call]
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
