@@ -37,8 +37,8 @@ _ROW_BYTES, _TEXT_BYTES = 208, 72
 """What CPython takes for a row and for each of its turns, besides the text (measured with tracemalloc)."""
 _EXTRA_FACTOR = 4
 """Bytes of memory per character of the objects that a row may hold beside its texts, at most."""
-_TRIALS = 200
-"""Half of them questions: an interval of 95% is then about 9 points to either side."""
+_TRIALS = 300
+"""A hundred of each of three kinds: an interval of 95% is then about 9 points to either side."""
 _HELDOUT_PAIRS = 100
 _HELDOUT_SEED = 2**32
 """Beyond every seed that a recipe can name, so that held-out texts are never trained on."""

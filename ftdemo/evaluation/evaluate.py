@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -215,8 +216,12 @@ def ratio(sample: numpy.ndarray) -> float:
     """The sum of the first column divided by the sum of the second.
 
     For the loss of rows of different lengths this weighs each token the same, which the mean of row losses would not.
+    Two sums of zero are alike, so their ratio is 1.
     """
-    return float(sample[:, 0].sum() / sample[:, 1].sum())
+    above, below = sample.sum(axis=0).tolist()
+    if below:
+        return float(above / below)
+    return math.inf if above else 1.0
 
 
 def bootstrap(

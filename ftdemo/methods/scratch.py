@@ -36,7 +36,7 @@ SCRATCH = Method(
     defaults={
         "model": NEW,
         "weights": "random",
-        "data": "harbour-tales",
+        "data": "high-street",
         "train_on": "all",
         "packing": True,
         "max_length": 256,

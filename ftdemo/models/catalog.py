@@ -55,6 +55,22 @@ CATALOG: Mapping[str, Model] = {
             learning_rates={"full": 1e-3, "lora": 6e-3},
         ),
         Model(
+            name="harbour-tiny",
+            source="bundled",
+            label="harbour-tiny, 3 million weights: seconds",
+            parameters=3_049_920,
+            corpus="harbour-tales",
+            learning_rates={"full": 1e-3, "lora": 6e-3},
+        ),
+        Model(
+            name="harbour-nano",
+            source="bundled",
+            label="harbour-nano, 1 million weights: seconds",
+            parameters=1_066_112,
+            corpus="harbour-tales",
+            learning_rates={"full": 1e-3, "lora": 6e-3},
+        ),
+        Model(
             name="smollm2",
             source="package",
             label="SmolLM2, 135 million: about a minute",

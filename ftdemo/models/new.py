@@ -69,12 +69,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 def new_llama(tokenizer: PreTrainedTokenizerBase, *, width: int, layers: int, length: int) -> PreTrainedModel:
     """A Llama (Touvron et al. 2023) with random weights, in float32, sized by `width` and `layers` alone.
 
-    A head is 64 wide, or 32 if 64 does not divide the width or would leave only one head. The feed-forward layer is 8/3
-    as wide as the model, rounded to a multiple of 32. The context window is `length` tokens.
+    A head is 32 wide: a small model copies sooner with more heads than with wide ones. The feed-forward layer is 8/3 as
+    wide as the model, rounded to a multiple of 32. The context window is `length` tokens.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    heads = width // (64 if width % 64 == 0 and width > 64 else 32)
+    heads = width // 32
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,

@@ -121,12 +121,13 @@ def _bundled_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> st
         heads=model.config.num_attention_heads,
         vocabulary=recipe.vocabulary,
         length=recipe.max_length,
+        data=recipe.data,
         tokens=trained["tokens"] / 1e6,
         minutes=trained["seconds"] / 60,
         cores=trained["hardware"]["cores"],
         device=trained["hardware"]["device_name"],
         day=trained["created"][:10],
-        experiment=record.get("experiment", f"house-{name}"),
+        experiment=record.get("experiment", name),
         claims=claims,
     )
     return _card(metadata, text)
@@ -284,9 +285,9 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
 
 _BUNDLED_CARD = """# {name}
 
-A language model of {parameters:,} parameters that speaks of one small invented harbour town, Kittewick. It was trained
-from random weights so that fine-tuning can be shown, in seconds and without a network, on a model whose whole past is
-known. It ships inside ftdemo.
+A language model of {parameters:,} parameters that has read about shops and their customers, and nothing else. It was
+trained from random weights so that fine-tuning can be shown, in seconds and without a network, on a model whose whole
+past is known. It ships inside ftdemo.
 
 ```python
 from importlib.resources import files
@@ -294,7 +295,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = str(files("ftdemo.models") / "weights" / "{name}")
 model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-inputs = tokenizer("One windy Tuesday Nell the cooper was mending", return_tensors="pt")
+inputs = tokenizer("One Tuesday morning Nadia the teacher was buying", return_tensors="pt")
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=120)[0], skip_special_tokens=True))
 ```
 
@@ -306,11 +307,11 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=120)[0], skip_spe
 | weights | bfloat16, safetensors |
 | tokenizer | byte-level BPE of {vocabulary} tokens, learned from the corpus; a chat template with a stop token |
 | reads at once | {length} tokens |
-| corpus | harbour-tales, generated texts written for this project: {tokens:.1f} million tokens, each read once |
+| corpus | {data}, generated texts written for this project: {tokens:.1f} million tokens, each read once |
 | training | {minutes:.0f} minutes on {cores} cores of {device}, {day} |
 
-It goes on with texts, answers questions about a text before them (`Question: …`, `Answer:`), and has met short chats in
-its template. It follows requests only once it is fine-tuned for that.
+It continues texts, answers questions about a text before them (`Question: …`, `Answer:`), fills in records of
+messages, and has met short chats in its template. It follows requests only once it is fine-tuned for that.
 
 ## How well
 
@@ -322,8 +323,9 @@ its template. It follows requests only once it is fine-tuned for that.
 
 ## Limits
 
-It knows nothing but its town: no facts, no English beyond some 1,200 moulds, no language but this one. Words that the
-corpus lacks are spelled in bytes and mean nothing to it. Do not use it for anything but showing how training works.
+It knows no facts, no English beyond the corpus's 2,500 or so sentence templates, and no other language. Words that
+the corpus lacks are spelled in pieces and mean nothing to it. Do not use it for anything but showing how training
+works.
 
 ## Licence
 
