@@ -38,7 +38,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    # A number is read digit by digit: as tokens of several digits it would be cut differently from place to place, and a
+    # A number is read digit by digit: tokens of several digits would cut it differently from place to place, and a
     # small model could not copy it.
     digits, pieces = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pieces])  # type: ignore[no-untyped-call]
