@@ -23,7 +23,7 @@ from ftdemo.models.shapes import as_targets
 
 _SOME_READ = ("rank", "alpha", "rank_stabilized", "lr_ratio", "targets", "width", "layers", "vocabulary")
 """Keys that a method has to list among its own to read them."""
-_LONGER_ANSWERS = {"story-requests": 400, "ship-logs": 224}
+_LONGER_ANSWERS = {"replies": 128, "story-requests": 400, "ship-logs": 224}
 """How long the answers of a data set become, in tokens of the models that they are for."""
 
 
@@ -34,13 +34,6 @@ def _method_of(values: Mapping[str, Any]) -> Method:
 def _of_method(key: str, otherwise: Any) -> Any:
     """A default that follows from the recipe's method."""
     return lambda values: _method_of(values).defaults.get(key, otherwise)
-
-
-def _default_data(values: Mapping[str, Any]) -> str:
-    method = _method_of(values)
-    if data := method.defaults.get("data"):
-        return str(data)
-    return method.data_of_bundled if values.get("model", "tiny") in BUNDLED_MODELS else "support-voice"
 
 
 def _default_lr(values: Mapping[str, Any]) -> float | None:
@@ -85,7 +78,7 @@ class Recipe(BaseModel):
         default_factory=_of_method("weights", "pretrained"), description="start from pre-trained or from random weights"
     )
     data: Annotated[str, AfterValidator(with_home)] = Field(
-        default_factory=_default_data,
+        default_factory=_of_method("data", "tickets"),
         description="built-in data set, file, folder (train.jsonl, or texts) or Hub id",
         min_length=1,
     )

@@ -281,7 +281,7 @@ def lora_run(lora_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> R
 def messages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty messages to the shop with their labels, of which six are held out."""
     file = tmp_path_factory.mktemp("data") / "messages.jsonl"
-    lines = BUILT_IN["shop-mail"].train.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = BUILT_IN["routing"].train.read_text(encoding="utf-8").splitlines(keepends=True)
     file.write_text("".join(lines[:60]), encoding="utf-8")
     return file
 
@@ -295,7 +295,7 @@ def probe_recipe(messages: Path) -> Recipe:
         max_length=64,
         batch_tokens=512,
         epochs=20,
-        max_steps=12,
+        max_steps=30,
         dtype="float32",
         eval_every=None,
     )

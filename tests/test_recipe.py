@@ -205,13 +205,13 @@ def test_a_tilde_in_a_file_is_the_users_home(tmp_path: Path) -> None:
 
 DEFAULTS = ("model", "weights", "data", "lr", "packing", "max_length")
 BY_METHOD = {
-    "lora": ("tiny", "pretrained", "ship-logs", 6e-3, False, 512),
-    "dora": ("tiny", "pretrained", "ship-logs", 6e-3, False, 512),
-    "qlora": ("tiny", "pretrained", "ship-logs", 6e-3, False, 512),
-    "full": ("tiny", "pretrained", "story-requests", 1e-3, False, 512),
-    "scratch": ("new", "random", "harbour-tales", 3e-3, True, 256),
-    "probe": ("minilm", "pretrained", "shop-mail", 2e-2, False, 512),
-    "classify": ("minilm", "pretrained", "shop-mail", 2e-4, False, 512),
+    "lora": ("tiny", "pretrained", "tickets", 6e-3, False, 512),
+    "dora": ("tiny", "pretrained", "tickets", 6e-3, False, 512),
+    "qlora": ("tiny", "pretrained", "tickets", 6e-3, False, 512),
+    "full": ("tiny", "pretrained", "tickets", 1e-3, False, 512),
+    "scratch": ("new", "random", "high-street", 3e-3, True, 256),
+    "probe": ("minilm", "pretrained", "routing", 2e-2, False, 512),
+    "classify": ("minilm", "pretrained", "routing", 2e-4, False, 512),
 }
 
 
@@ -234,17 +234,17 @@ def test_another_method_leaves_what_was_said() -> None:
     assert (recipe.model, recipe.max_length) == ("new", 256)
 
 
-def test_a_model_that_knows_more_than_the_harbour_town_is_trained_on_other_data_in_smaller_steps() -> None:
+def test_a_larger_model_is_trained_on_the_same_data_in_smaller_steps() -> None:
     lora, full = Recipe(model="smollm2"), Recipe(model="smollm2", method="full")
-    assert (lora.data, lora.lr) == ("support-voice", 4e-3)
-    assert (full.data, full.lr) == ("support-voice", 1e-4)
+    assert (lora.data, lora.lr) == ("tickets", 4e-3)
+    assert (full.data, full.lr) == ("tickets", 1e-4)
 
 
 @pytest.mark.parametrize("model", ["owner/name", "runs/mine"])
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_the_learning_rate_of_a_model_that_was_never_run_here_is_left_to_its_size(model: str, method: str) -> None:
     recipe = Recipe(model=model, method=method)
-    assert (recipe.data, recipe.lr) == ("support-voice", None)
+    assert (recipe.data, recipe.lr) == ("tickets", None)
     with pytest.raises(RecipeError, match="`lr` is null"):
         _ = recipe.peak_lr
 
@@ -254,7 +254,7 @@ def test_a_named_recipe_is_for_the_model_that_is_asked_for(name: str) -> None:
     assert named(name) == named(name, NAMED[name].model) == NAMED[name]
     larger = named(name, "smollm2")
     if NAMED[name].model == "tiny":
-        assert (larger.model, larger.data) == ("smollm2", "support-voice")
+        assert (larger.model, larger.data) == ("smollm2", NAMED[name].data)
         has_file = (Path(recipe.__file__).parent / "recipes" / f"{name}.yaml").is_file()
         assert (larger.examples is not None) == has_file  # a method without a file has only its defaults
     else:

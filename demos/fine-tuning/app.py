@@ -1,4 +1,4 @@
-"""Fine-tuning, live: a generalist becomes a specialist, by built-in or own examples, and is asked what it forgot."""
+"""Fine-tuning, live: a model learns to turn messages into tickets, and is asked what it forgot."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from ftdemo.ui.run_view import RunView
 from ftdemo.ui.training_demo import TrainingDemo
 from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
-TITLE = "Fine-tuning: make a specialist of a generalist, and see what it costs"
+TITLE = "Fine-tuning: train a model for one job, and see what it forgets"
 DEMO = TrainingDemo("fine-tuning")
 _INTRO = """
 # Fine-tuning, live
 
-A model that can do many things a little is trained on **examples of one thing**. Two skills are watched: the new one,
-and what it could do before. The small model of the house learns to tell the story it is asked for, SmolLM2 to write
-letters like one shop's crew. Or bring examples of your own.
+Customers write to an online shop. The model should turn each message into a **ticket**: a JSON object with the
+category, the product, the order number, the urgency, and what the customer wants. It cannot do this yet. Press Train,
+and it learns the job **from examples**.
+
+Messages that it has never seen are answered before and after, and each field is marked right or wrong. Then the demo
+tests what the model could do before, because training can make a model forget.
 """
+_QUESTION = "The kettle from order 48297 leaks, please send me a new one"
 
 
 def build() -> gr.Blocks:
@@ -34,8 +38,8 @@ def build() -> gr.Blocks:
             model = layout.choose_model()
             examples = layout.choose_examples()
             mine = UserData(PAIRS_FILE)
-        layout.place_both("Write a story about a weaver and a chest.")
-        layout.place_results("Write a story about a weaver and a chest.")
+        layout.place_both(_QUESTION)
+        layout.place_results(_QUESTION)
         layout.connect(
             blocks,
             train,
@@ -57,12 +61,12 @@ async def train(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Fine-tune a model and show the run as it goes; then measure what it still knows of what it knew.
+    """Fine-tune a model to turn messages into tickets, and show the run; then measure what it forgot.
 
     Args:
-        model: tiny, all of whose weights move within seconds, or smollm2, a real chat model, by LoRA.
+        model: tiny, all of whose weights are trained within seconds, or smollm2, a real chat model, by LoRA.
         examples: How many of the built-in examples to learn from.
-        file: A file of your own examples to learn from in their place.
+        file: A file of your own examples to learn from instead.
         pasted: Or such examples as a text.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
@@ -81,16 +85,16 @@ def _settings(examples: int, file: str | None, text: str) -> dict[str, Any]:
 
 def _old_skill(run: Run, view: RunView, _stop: StopFile) -> Iterator[str]:
     """How much of its old skill a run's model has kept, in words and figures."""
-    yield "Trained. Asking for what it could do before …"
+    yield "Trained. Testing what it could do before …"
     kept = compute.measure_forgetting(run.folder)
     if not kept:
         return
     before, after = (kept[when]["accuracy"] for when in ("before", "after"))
     change = kept["loss_factor"] - 1
-    moved = f"{'rose' if change > 0 else 'fell'} by {abs(change):.1%}"
-    sentence = f"What it could do before: it answers {after:.0%} of its old questions, {before:.0%} before."
+    changed = f"{'rose' if change > 0 else 'fell'} by {abs(change):.1%}"
+    sentence = f"Old questions answered correctly: {before:.0%} before, {after:.0%} after."
     view.add_result(
-        f"{sentence} Its loss on old texts {moved}.",
+        f"{sentence} The loss on old texts {changed}.",
         {"Old questions": f"{before:.0%} → {after:.0%}", "Old loss": f"× {kept['loss_factor']:.2f}"},
     )
 

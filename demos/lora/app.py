@@ -22,7 +22,7 @@ from ftdemo.ui.run_view import RunView, spectrum_chart
 from ftdemo.ui.training_demo import Finish, TrainingDemo
 from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
-TITLE = "LoRA: teach a model a voice by training two percent of it"
+TITLE = "LoRA: teach a model a job by training 2% of its weights"
 DEMO = TrainingDemo("lora")
 _LEARNING_RATES = [
     f"{lr:g}" for lr in sorted({1e-3, 2e-3, 4e-3, 1e-2, 2e-2, *(r.peak_lr for r in DEMO.recipes.values())})
@@ -32,19 +32,20 @@ _BASE, _EARLIER, _LATEST = "the base alone", "the adapter before", "the latest a
 _INTRO = """
 # LoRA, live
 
-A model's weights stay **frozen**. Beside each of its matrices a small pair of new ones is trained, until it answers in
-another style. The small model of the house speaks of a harbour town, and learns to answer as a ship's log, with times.
-SmolLM2 is a real chat model, and learns to answer letters like a shop's crew: three lines, `Sighted:`, `Course:`,
-`Tide:`, in a voice of their own.
+The model's own weights stay **frozen**. Beside each of its matrices a small pair of new ones is trained: the adapter.
+With it the model turns a customer's message into a **ticket**, a JSON object with five fields. Without it, it cannot.
+
+Messages that it has never seen are answered before and after, and each field is marked right or wrong.
 """
+_QUESTION = "The kettle from order 48297 leaks, please send me a new one"
 _SWITCH = """
 ## Two adapters, one base
-The base is loaded once. An adapter is put on it or taken off between two answers. Train twice, with other settings, and
-there are two to choose from.
+The base is loaded once, and an adapter is put on it or taken off between two answers. Train twice with different
+settings to have two adapters to choose from.
 """
 _MERGE = """
 ## Merge it
-Adding the adapter into the weights gives a model of the usual form, as fast as the base. Does it still say the same?
+Adding the adapter to the weights gives an ordinary model, as fast as the base. Does it still give the same answers?
 """
 
 
@@ -63,16 +64,14 @@ def build() -> gr.Blocks:
             compare = gr.Checkbox(
                 False,
                 label="Beside full fine-tuning",
-                info="Then move all weights too, from the same start, and compare.",
+                info="Train all weights too, from the same start, and compare.",
                 elem_id="compare",
             )
             mine = UserData(PAIRS_FILE)
-        layout.place_results("How was the voyage to Merrin?")
+        layout.place_results(_QUESTION)
         gr.Markdown(_SWITCH)
         which = gr.Radio([_BASE, _EARLIER, _LATEST], value=_LATEST, label="On the base", elem_id="which")
-        question = gr.Textbox(
-            label="Your question", placeholder="How was the voyage to Merrin?", max_length=1000, submit_btn="Ask"
-        )
+        question = gr.Textbox(label="Your question", placeholder=_QUESTION, max_length=1000, submit_btn="Ask")
         switched = gr.HTML(elem_id="switched")
         question.submit(ask, [question, which, layout.key], switched, **ANSWERS, api_name="ask_lora")
         gr.Markdown(_MERGE)
@@ -104,7 +103,7 @@ async def train(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Train a LoRA adapter on a change of style and show the run as it goes; beside it full fine-tuning, if wished.
+    """Train a LoRA adapter that turns messages into tickets, and show the run; beside it full fine-tuning, if wished.
 
     Args:
         model: tiny, which takes seconds, or smollm2, a real chat model.
@@ -112,7 +111,7 @@ async def train(
         lr: Peak learning rate: 0.006 suits tiny, 0.004 SmolLM2.
         examples: How many of the built-in examples to learn from.
         compare: Whether all weights are fine-tuned too, from the same start, and both are compared.
-        file: A file of your own examples to learn from in their place.
+        file: A file of your own examples to learn from instead.
         pasted: Or such examples as a text.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
@@ -147,18 +146,18 @@ def _show_spectrum(run: Run, view: RunView, _stop: StopFile) -> Iterator[str]:
 
 def _compare(run: Run, view: RunView, stop: StopFile) -> Iterator[str]:
     """Full fine-tuning from the same start on the same rows, and both side by side."""
-    yield "Trained. Asking for what it could do before …"
+    yield "Trained. Testing what it could do before …"
     found = {"LoRA": (run, compute.measure_forgetting(run.folder), compute.update_spectrum(str(run.folder)))}
     same = ("data", "examples", "epochs", "max_steps", "batch_tokens", "sample_prompts", "answer_tokens")
     recipe = named("full", run.recipe.model).with_settings({key: getattr(run.recipe, key) for key in same})
     folder = run.folder.parent / "full"
     for event in compute.run_recipe(recipe, folder, stop):
         if isinstance(event, Started):
-            yield f"Now all {event.total_parameters:,} weights move …"
+            yield f"Now all {event.total_parameters:,} weights are trained …"
         if isinstance(event, Step):
             yield f"Full fine-tuning: step {event.step} of {event.total_steps}."
     if folder.exists():
-        yield "Both are trained. Asking the second one for what it could do before …"
+        yield "Both are trained. Testing what the second one could do before …"
         full = Run.load(folder)
         found["Full fine-tuning"] = (full, compute.measure_forgetting(folder), compute.update_spectrum(str(folder)))
     view.add_html(
@@ -179,9 +178,9 @@ def _rows(found: dict[str, tuple[Run, dict[str, Any], dict[str, Any]]]) -> list[
             rows.setdefault(name, []).append(f"{score:.2f}")
         heldout = run.record.get("heldout_loss") or {}
         rows.setdefault("Held-out loss, nats", []).append(f"{heldout['after']:.2f}" if heldout else "none")
-        rows.setdefault("Weights that move", []).append(f"{started.trainable_parameters:,}")
+        rows.setdefault("Trained weights", []).append(f"{started.trainable_parameters:,}")
         rows.setdefault("Seconds of training", []).append(f"{finished.seconds:.0f}")
-        rows.setdefault("Memory at its peak", []).append(f"{finished.peak_memory_bytes / 1e9:.1f} GB")
+        rows.setdefault("Peak memory", []).append(f"{finished.peak_memory_bytes / 1e9:.1f} GB")
         rows.setdefault("File to keep", []).append(f"{started.adapter_bytes / 1e6:.1f} MB")
         if kept:
             old = f"{kept['before']['accuracy']:.0%} → {kept['after']['accuracy']:.0%}"

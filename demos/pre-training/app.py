@@ -1,4 +1,4 @@
-"""Pre-training, live: from random weights to words to sentences, on generated stories or on a text of one's own."""
+"""Pre-training, live: from random weights to words to sentences, on generated texts or on a visitor's own."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ _SMALL_VOCABULARY, _LITTLE_TEXT = 320, 20_000
 _INTRO = """
 # Pre-training, live
 
-The model begins at **random weights**. It has never seen a letter. It reads texts about an invented harbour town and is
-taught one thing alone: which token comes next. Watch what it makes of the same openings as it goes: first noise, then
-words, then sentences. The lines across the curve are models that only *count*: `uniform` guesses among all tokens,
-`unigram` knows how frequent each is, `bigram` which follows which.
+The model starts with **random weights**: it has never seen a word. It reads generated texts about shops and their
+customers, and learns one thing only, to predict the next token. Watch how it continues the same openings during
+training: first noise, then words, then sentences. Or let it read a text of yours.
+
+The lines across the chart are models that only *count*: `uniform` guesses among all tokens, `unigram` knows how often
+each occurs, `bigram` knows which follows which.
 """
 
 
@@ -45,14 +47,14 @@ def build() -> gr.Blocks:
                 _USUAL.examples,
                 step=200,
                 label="Texts",
-                info="How many are read, each once.",
+                info="How many it reads, each once.",
                 elem_id="texts",
             )
             mine = UserData(TEXTS_FILE)
         layout.place_results(
-            "One windy Tuesday Nell the cooper was mending",
-            answers_title="Openings that it goes on with",
-            chat_title="## Give it the first words\nIt goes on with them. It has not learned to answer.",
+            "On Monday Clara went to the shop to buy",
+            answers_title="Openings that the model continues",
+            chat_title="## Give it the first words\nIt continues them. It has not learned to answer.",
         )
         layout.connect(blocks, train, model, [size, examples, *mine.inputs], as_settings=_settings)
     return blocks
@@ -67,13 +69,13 @@ async def train(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Train a new language model from random weights and show what it writes as it goes.
+    """Train a new language model from random weights and show what it writes during training.
 
     Args:
-        model: new: there is no other to begin from.
+        model: new: there is no other to start from.
         size: About how many weights it has: 0.2 million, 0.5 million or 0.9 million.
         examples: How many generated texts it reads, each once.
-        file: A file of texts of your own to read in their place, ten times each.
+        file: A file of texts of your own to read instead, ten times each.
         pasted: Or such texts, with empty lines between them.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.

@@ -1,4 +1,4 @@
-"""Prompting, RAG or fine-tuning, live: one question put in four ways, with what each costs; then a fact changes."""
+"""Prompting, RAG or fine-tuning, live: one question in four ways, and the cost of each; then a fact changes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 TITLE = "Prompting, RAG or fine-tuning: one question, four ways"
 _MODEL = "smollm2"
 _TASKS = tasks()
-_FORM = NAMED["prompting-rag-fine-tuning"]
-_SHORTER = {"examples": 56, "sample_prompts": _FORM.sample_prompts, "batch_tokens": _FORM.batch_tokens}
-"""In a minute a model learns some facts, not a hundred: those about lamps."""
+_TICKETS = NAMED["prompting-rag-fine-tuning"]
+_SHORTER = {"examples": 56, "sample_prompts": _TICKETS.sample_prompts, "batch_tokens": _TICKETS.batch_tokens}
+"""In a minute a model learns some facts, not a hundred: those of the handbook's first seven documents."""
 DEMO = TrainingDemo(
     "prompting-rag-fine-tuning",
-    {"facts": NAMED["facts"].with_settings(_SHORTER), "form": _FORM},
+    {"handbook": NAMED["handbook"].with_settings(_SHORTER), "tickets": _TICKETS},
     page="prompting-rag-or-fine-tuning",
 )
 _examples = DEMO.default_examples
-_CHOICES = [("facts about a shop", "facts"), ("orders as strict JSON", "form")]
+_CHOICES = [("facts from the staff handbook", "handbook"), ("tickets as JSON", "tickets")]
 _APPROACHES: dict[Approach, str] = {
     "zero-shot": "Prompting: an instruction",
     "few-shot": "Prompting: four examples",
@@ -40,20 +40,23 @@ _APPROACHES: dict[Approach, str] = {
 }
 _ROWS_PER_FACT = 2
 """Training rows about each fact."""
-_MAX_NOTES = 20_000
-"""Letters of the notes, at most: as many as four times those that come along."""
+_MAX_NOTES = 60_000
+"""Characters of the notes, at most: four times as many as the handbook has."""
 _INTRO = """
 # Prompting, RAG or fine-tuning, live
 
-One small chat model, SmolLM2, and a question it cannot answer by itself. You can **tell** it what to do, **show** it
-solved examples, let it **read** what a search finds, or **train** it. Ask all four at once and compare the answers, the
-seconds, and the tokens. Then **change a fact**, or ask for a **strict form**, and see who goes along.
+One small chat model, SmolLM2, and two jobs of an online shop that it cannot do by itself: answer questions on the
+shop's **staff handbook**, and turn a customer's message into a **ticket** in JSON. You can instruct the model, show it
+solved examples, give it passages that a search finds (RAG), or train it.
+
+Ask all four at once, and compare the answers, the seconds and the tokens. Then **change a fact** and see which answers
+follow.
 """
 _ASK = """
 ## Ask all four
-The first three answer at once. The fourth needs your training.
+The first three answer without training. The fourth needs your training run.
 """
-_NOTES = "RAG searches these, a line each. Change one and ask again; nothing is trained anew."
+_NOTES = "RAG searches these, one passage per line. Change one and ask again: nothing has to be trained."
 
 
 def build() -> gr.Blocks:
@@ -62,7 +65,7 @@ def build() -> gr.Blocks:
     with open_page(TITLE) as blocks:
         layout = Layout(DEMO, _INTRO)
         with layout.controls():
-            task = gr.Radio(_CHOICES, value=first, label="What is wanted", elem_id="task")
+            task = gr.Radio(_CHOICES, value=first, label="Job", elem_id="task")
             examples = gr.Slider(
                 8,
                 200,
@@ -85,7 +88,7 @@ def build() -> gr.Blocks:
         instruction = gr.Textbox(
             _TASKS[first].instruction,
             label="Instruction",
-            info="What the model is told, where it is not tuned.",
+            info="For the model without fine-tuning.",
             lines=2,
             max_lines=4,
             max_length=limits.MAX_MESSAGE,
@@ -95,9 +98,7 @@ def build() -> gr.Blocks:
         change = gr.Checkbox(False, label="Ten of these facts have changed", elem_id="change")
         button = gr.Button("Ask all four", variant="secondary", elem_id="ask")
         replies = gr.HTML(elem_id="replies")
-        layout.place_results(
-            "What is the price of the Skua lamp?", answers_title="Questions the tuned model has never seen"
-        )
+        layout.place_results("What does next-day delivery cost?", answers_title="Questions the model has never seen")
         layout.connect(
             blocks,
             train,
@@ -123,12 +124,12 @@ async def train(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Tune SmolLM2 by LoRA for one of two tasks and show the run as it goes.
+    """Tune SmolLM2 by LoRA for one of two jobs and show the run.
 
     Args:
-        task: facts, questions about a shop, or form, orders to be written as strict JSON.
+        task: handbook, questions about a shop, or tickets, messages to be written as JSON.
         examples: How many of the built-in pairs to learn from.
-        file: A file of your own examples to learn from in their place.
+        file: A file of your own examples to learn from instead.
         pasted: Or such examples as a text.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
@@ -151,20 +152,20 @@ def ask(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> Iterator[str]:
-    """Put one question to SmolLM2 in four ways: told, with examples, with notes that a search finds, and tuned.
+    """Ask SmolLM2 one question in four ways: with an instruction, examples, retrieved notes, and tuned.
 
     Args:
-        task: facts or form.
+        task: handbook or tickets.
         question: What to ask.
-        instruction: What the model is told where it is not tuned.
-        notes: For facts: what is searched in, a note a line. Without any, the notes that come along.
+        instruction: The instruction for the model without fine-tuning.
+        notes: For the handbook: the passages to search, one per line. Without any, the handbook's own.
         file: A file of your own pairs, to take the examples from.
         pasted: Or such pairs as a text.
         session_key: The key of your session, as training gave it; without one, nothing is tuned yet.
         request: Tells visitors apart.
 
     Returns:
-        Time and again, all answers so far as HTML, each with its seconds and tokens.
+        After each answer: all answers so far as HTML, with their seconds and tokens.
     """
     limits.refuse_long(question)
     limits.refuse_long(instruction)
@@ -204,7 +205,10 @@ def _run(task: str, session_key: str, request: gr.Request | None) -> str:
 
 
 def _cost(reply: Reply) -> str:
-    return f"{reply.seconds:.1f} s, {reply.prompt_tokens} tokens read, {reply.answer_tokens} written"
+    return (
+        f"{reply.seconds:.1f} s, {reply.prompt_tokens} tokens read ({reply.cached_tokens} of them the same in every "
+        f"prompt), {reply.answer_tokens} written"
+    )
 
 
 def _with_notes(name: str, notes: str) -> Task:
@@ -216,7 +220,7 @@ def _with_notes(name: str, notes: str) -> Task:
     if name not in _TASKS:
         raise UsageError(f"There is no task called {name[:80]}.", f"Choose one of: {', '.join(_TASKS)}.")
     if len(notes) > _MAX_NOTES:
-        raise UsageError(f"The notes have {len(notes):,} letters.", f"Give at most {_MAX_NOTES:,}.")
+        raise UsageError(f"The notes have {len(notes):,} characters.", f"Give at most {_MAX_NOTES:,}.")
     lines = tuple(line.strip() for line in notes.splitlines() if line.strip())
     task = _TASKS[name]
     return replace(task, documents=lines or task.documents) if task.documents else task
@@ -232,7 +236,7 @@ def _questions(name: str) -> list[str]:
     questions = [row.prompt[-1].content for row in heldout[: _examples(name) // _ROWS_PER_FACT] if isinstance(row, Row)]
     may_change = {change.row.prompt[-1].content for change in _TASKS[name].changes}
     questions.reverse()
-    return sorted(questions, key=lambda question: question not in may_change)[: _FORM.sample_prompts]
+    return sorted(questions, key=lambda question: question not in may_change)[: _TICKETS.sample_prompts]
 
 
 def _notes(name: str, changed: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""SFT, live: see which tokens count, train a model on pairs of request and answer, and leave out what makes it stop."""
+"""SFT, live: see which tokens have a loss, train a model on notes and replies, and leave out what makes it stop."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from ftdemo.ui.layout import Layout, open_page
 from ftdemo.ui.training_demo import TrainingDemo
 from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
 
-TITLE = "SFT: teach a model to answer, and see which tokens count"
+TITLE = "SFT: teach a model to write replies, and see which tokens it learns from"
 DEMO = TrainingDemo("sft")
 _INTRO = """
 # Supervised fine-tuning, live
 
-A model that was pre-trained on text goes on with it, whatever you ask. **Pairs of request and answer** teach it to
-answer instead: the small model of the house to tell the story it is asked for, SmolLM2 to write letters like one
-shop's crew. Below is one such pair as the model reads it. The marked tokens have a loss: only from these it learns.
-Leave out the **stop token** at the end, or count the request as well, and see what becomes of the answers.
+A service agent at an online shop types notes. The model should write the **reply** to the customer: three lines,
+`Summary:`, `Next step:` and `When:`, with every fact of the notes and nothing that is not in them. Pairs of notes and
+reply teach it how.
+
+Below is one such pair as the model reads it. It learns only from the marked tokens, because only they have a loss.
+Leave out the **stop token** at the end, or train on the notes as well, and see how the answers change.
 """
-_TRAIN_ON = {"the answers": "completion", "requests and answers": "all"}
+_QUESTION = "floor lamp dead on arrival, order 40275. new one sent today, arrives Thursday 12 March. keep old one"
+_TRAIN_ON = {"the replies": "completion", "notes and replies": "all"}
 
 
 def build() -> gr.Blocks:
@@ -34,11 +37,11 @@ def build() -> gr.Blocks:
         tokens = gr.HTML(elem_id="tokens", render=False)
         with layout.controls(above_chart=[tokens]):
             model = layout.choose_model()
-            train_on = gr.Radio(list(_TRAIN_ON.items()), value="completion", label="What counts", elem_id="train-on")
-            train_stop = gr.Checkbox(True, label="The stop token counts", elem_id="train-stop")
+            train_on = gr.Radio(list(_TRAIN_ON.items()), value="completion", label="Train on", elem_id="train-on")
+            train_stop = gr.Checkbox(True, label="Train the stop token", elem_id="train-stop")
             examples = layout.choose_examples()
             mine = UserData(PAIRS_FILE)
-        layout.place_results("Write a story about a weaver and a chest.")
+        layout.place_results(_QUESTION, answers_title="Notes the model has never seen")
         controls = [train_on, train_stop, examples, *mine.inputs]
         layout.connect(
             blocks, train, model, controls, as_settings=_settings, suggest=DEMO.default_examples, suggested=[examples]
@@ -59,14 +62,14 @@ async def train(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Train a model on pairs of request and answer and show the run as it goes.
+    """Train a model on pairs of notes and reply and show the run.
 
     Args:
-        model: tiny, all of whose weights move within seconds, or smollm2, a real chat model, by LoRA.
-        train_on: Which tokens count: completion, the answers alone, or all, the requests too.
-        train_stop: Whether the stop token that ends an answer counts.
+        model: tiny, all of whose weights are trained within seconds, or smollm2, a real chat model, by LoRA.
+        train_on: Which tokens have a loss: completion, the replies alone, or all, the notes too.
+        train_stop: Whether the stop token that ends a reply has a loss.
         examples: How many of the built-in pairs to learn from.
-        file: A file of your own examples to learn from in their place.
+        file: A file of your own examples to learn from instead.
         pasted: Or such examples as a text.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
@@ -86,12 +89,12 @@ def _settings(train_on: str, train_stop: bool, examples: int, file: str | None, 
 
 
 def mark(model: str, train_on: str, train_stop: bool, file: str | None, pasted: str) -> str:
-    """Show one pair as the model reads it, as HTML, with the tokens marked that count.
+    """Show one pair as the model reads it, as HTML, with the tokens marked that have a loss.
 
     Args:
         model: tiny or smollm2.
-        train_on: Which tokens count: completion or all.
-        train_stop: Whether the stop token counts.
+        train_on: Which tokens have a loss: completion or all.
+        train_stop: Whether the stop token has a loss.
         file: A file of your own examples to show the first of.
         pasted: Or such examples as a text.
     """

@@ -1,4 +1,4 @@
-"""All demos in one app, a route a term: /lora, /sft and so on."""
+"""All demos in one app, one route per term: /lora, /sft and so on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ TITLE = "Fine-tuning, live: all demos"
 _INTRO = """
 # Fine-tuning, live
 
-Six small laboratories. In each a real model is trained before your eyes, in seconds or a minute, and you can talk to
-it afterwards.
+Six demos of jobs in one online shop. In each, a real model is trained while you watch, in seconds or a minute or two,
+and you can talk to it afterwards.
 """
 
 

@@ -1,4 +1,4 @@
-"""Transfer learning, live: one classifier from scratch, as a probe and fine-tuned, over the number of labels."""
+"""Transfer learning, live: messages go to eight teams, by a classifier from scratch, as a probe and fine-tuned."""
 
 from __future__ import annotations
 
@@ -38,16 +38,20 @@ RECIPES = {
     "linear probe": _USUAL.with_settings({"method": "probe"}),
     "fine-tuned": _USUAL,
 }
-_COUNTS = (24, 96, 360)
+_COUNTS = (32, 128, 512)
 _FIRST_COUNT = _USUAL.examples or _COUNTS[0]
 _WORTH_A_CURVE = 24
 _INTRO = f"""
 # Transfer learning, live
 
-Six kinds of messages come to a shop. The same network, MiniLM, learns to sort them in three ways: **from scratch**,
-that is from random weights; as a **linear probe**, which leaves it as it is and trains one layer on top; and
-**fine-tuned**, all of it from its pre-trained weights. Each takes {_STEPS} steps and is judged by 120 messages it has
-never seen.
+An online shop has eight teams: delivery, returns, warranty, payments, advice, account, website and business. Each
+message should go to the team that can answer it. The same network, MiniLM, learns to choose in three ways:
+
+- **from scratch**: from random weights, so it knows nothing about language;
+- **linear probe**: its pre-trained weights stay as they are, and one new layer on top is trained;
+- **fine-tuned**: all its pre-trained weights are trained, with the new layer.
+
+Each way trains for {_STEPS} steps and is tested on 160 messages that it has never seen.
 """
 DEMO = Demo("transfer-learning", outputs=5, stopping="Stopping. What was trained is kept …")
 
@@ -74,10 +78,10 @@ def build() -> gr.Blocks:
                 figures = gr.HTML(elem_id="numbers")
             with gr.Column(scale=2, min_width=320):
                 chart = gr.HTML(_chart({}), elem_id="chart")
-        gr.Markdown("## Write a message\nAll three sort it.")
+        gr.Markdown("## Write a message\nEach of the three models chooses a team for it.")
         message = gr.Textbox(
             label="Your message",
-            placeholder="My lamp came with a cracked glass.",
+            placeholder="The glass of my new lamp is cracked, who can help?",
             max_length=1000,
             submit_btn="Sort",
         )
@@ -97,11 +101,11 @@ def build() -> gr.Blocks:
 async def train(
     most: int, file: str | None = None, pasted: str = "", session_key: str = "", request: gr.Request | None = None
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Train the same classifier in three ways with more and more labels, and draw how well each sorts unseen messages.
+    """Train one classifier in three ways with more and more labels, and draw how well each classifies new messages.
 
     Args:
-        most: The largest number of labels: 24, 96 or 360.
-        file: A file of your own labelled texts to learn from in place of the built-in messages.
+        most: The largest number of labels: 32, 128 or 512.
+        file: A file of your own labelled texts to learn from instead of the built-in messages.
         pasted: Or such texts.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
@@ -182,7 +186,7 @@ def predict_cost(most: int, file: str | None, text: str) -> str:
 
 
 def sort(message: str, session_key: str, request: gr.Request) -> str:
-    """Sort a message by the visitor's models, and show their verdicts as HTML.
+    """Classify a message by the visitor's models, and show the classes as HTML.
 
     Args:
         message: The message.
@@ -200,7 +204,10 @@ def sort(message: str, session_key: str, request: gr.Request) -> str:
 def _chart(points: dict[str, list[charts.Point]]) -> str:
     lines = {name: line for name, line in points.items() if line}
     return charts.lines_chart(
-        lines, "Unseen messages sorted right", x_label=f"labelled examples ({_STEPS} steps in each case)", log=True
+        lines,
+        "Unseen messages classified correctly",
+        x_label=f"labelled examples ({_STEPS} steps in each case)",
+        log=True,
     )
 
 
@@ -212,7 +219,7 @@ def _sentence(points: dict[str, list[charts.Point]], folder: Path) -> str:
     labels = int(max(point.x for point in last.values()))
     accuracies = ", ".join(f"{name} {point.y:.0%}" for name, point in last.items())
     by_chance = 1 / len(Run.load(next(folder.iterdir())).labels)
-    return f"Done. With up to {labels} labels: {accuracies} sorted right. By chance it would be {by_chance:.0%}."
+    return f"Done. Correct with {labels} labels: {accuracies}. By chance it would be {by_chance:.0%}."
 
 
 def _commands(plan: list[tuple[int, str, Recipe]]) -> str:

@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from ftdemo.events import Event
 
 _REMEDY = "Name another folder with `--out`."
+_ON_PRICE = (
+    "cached: tokens with which every prompt begins; billed: tokens read, the cached ones at {share:.0%} of the price."
+)
 RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 """The files of a comparison, and the folder of its tuned model."""
 
 
 @click.command("compare", cls=RecipeCommand)
-@click.argument("what", metavar="facts|form|FILE|FOLDER", type=name_or_path)
+@click.argument("what", metavar="handbook|tickets|FILE|FOLDER", type=name_or_path)
 @click.option(
     "--model",
     metavar="MODEL",
@@ -51,6 +54,11 @@ RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
     "--search", type=click.Choice(["bm25", "minilm"]), default="bm25", show_default=True, help="Search engine."
 )
 @click.option("--approaches", "--ways", "names", metavar="NAME,…", help="Compare only these. Default: all five.")
+@click.option(
+    "--cached-price",
+    type=click.FloatRange(0, 1),
+    help="Price of a cached prompt token relative to an ordinary one.",
+)
 @click.option("--rows", type=click.IntRange(1), help="Ask only the first N questions.")
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Seed of prompts and training."
@@ -64,6 +72,7 @@ def compare_command(
     instruction: str,
     search: str,
     names: str | None,
+    cached_price: float | None,
     rows: int | None,
     seed: int,
     out: Path | None,
@@ -72,10 +81,10 @@ def compare_command(
 ) -> None:
     """Compare prompting, RAG and fine-tuning on the same questions.
 
-    Two tasks are built in: *facts*, questions about what a shop sells, and *form*, orders as strict JSON. To compare on
-    your own data, name a data file, or a folder with train.jsonl and heldout.jsonl. Retrieval searches `--documents`.
-    The approaches are zero-shot, few-shot, rag, fine-tuning and fine-tuning+rag. The recipe options change the
-    fine-tuning. Ctrl-C stops and keeps the results so far.
+    Two tasks are built in: *handbook*, questions about a shop's staff handbook, and *tickets*, customers' messages to
+    be written as JSON. To compare on your own data, name a data file, or a folder with train.jsonl and heldout.jsonl.
+    Retrieval searches `--documents`. The approaches are zero-shot, few-shot, rag, fine-tuning and fine-tuning+rag. The
+    recipe options change the fine-tuning. Ctrl-C stops and keeps the results so far.
     """
     from ftdemo.comparison import approaches
     from ftdemo.comparison import compare as engine
@@ -102,6 +111,7 @@ def compare_command(
             rows=rows,
             approaches=chosen,
             search=search,
+            cached_price=approaches.CACHED_PRICE if cached_price is None else cached_price,
             settings=changes,
             stop=stop,
         )
@@ -204,4 +214,5 @@ def _print_comparison(comparison: Comparison) -> None:
     console = plain_console()
     console.print(f"{comparison.task}: {comparison.rows} questions to {comparison.model}, seed {comparison.seed}")
     console.print(printed)
+    console.print(_ON_PRICE.format(share=comparison.cached_price))
     console.print(f"\n{comparison.advice}")

@@ -15,6 +15,8 @@ from ftdemo.events import Answer
 
 _POOR = 0.5
 """An approach that is right less often is not advised."""
+_SCORES_OF_JSON = ("valid_json", "fields", "all_fields")
+"""All that a table shows of answers in JSON: a ticket has a score for each field, too."""
 _FEW_ROWS = 30
 """With so few questions, 95% intervals reach some 18 points to either side."""
 
@@ -27,11 +29,15 @@ class Measured:
     quality: Estimate
     scores: dict[str, Estimate]
     outcomes: dict[str, Outcomes]
-    """How each question came out: by ``quality``, by each score, in ``prompt_tokens``, and once facts have changed."""
+    """How each question came out: by ``quality``, each score, ``prompt_tokens``, ``billed_tokens``, after changes."""
     seconds: float
     """For an answer by itself: the median of some."""
     prompt_tokens: float
     """Tokens that the model reads for an answer, on average."""
+    cached_tokens: int
+    """Those of them with which every prompt begins: the instruction and the examples, which a prompt cache holds."""
+    billed_tokens: float
+    """Tokens that the model reads, on average, with each cached one counted at its lower price."""
     answer_tokens: float
     """Tokens that it writes, on average."""
     setup_seconds: float
@@ -69,6 +75,7 @@ def advise(measured: Sequence[Measured], model: str) -> str:
         sentences.append(f"What takes more is not shown to be better: {_listed(more)}.")
     sentences += _on_changes(measured, chosen)
     sentences += _on_time(measured, chosen)
+    sentences += _on_price(measured, chosen)
     if chosen.quality.rows < _FEW_ROWS:
         sentences.append(f"{chosen.quality.rows} questions show large differences only.")
     return " ".join(sentences)
@@ -113,6 +120,19 @@ def _on_time(measured: Sequence[Measured], chosen: Measured) -> list[str]:
     return [f"Fine-tuning answers sooner, and has made up for its training after some {answers:,.0f} answers."]
 
 
+def _on_price(measured: Sequence[Measured], chosen: Measured) -> list[str]:
+    """How much shorter training makes the prompt, with and without a prompt cache."""
+    tuned = next((one for one in measured if one.approach == "fine-tuning"), None)
+    prompted = [one for one in measured if one.approach in ("zero-shot", "few-shot", "rag")]
+    if tuned is None or not prompted:
+        return []
+    other = chosen if chosen in prompted else max(prompted, key=lambda one: one.quality.value)
+    return [
+        f"{other.approach} reads {other.prompt_tokens:.0f} tokens per question, billed as {other.billed_tokens:.0f} "
+        f"with a prompt cache; fine-tuning reads {tuned.prompt_tokens:.0f}, billed as {tuned.billed_tokens:.0f}."
+    ]
+
+
 def approach_table(approaches: Mapping[str, Mapping[str, Any]], quality_is: str) -> tuple[list[str], list[list[str]]]:
     """The approaches as shell, demo and page show them: a head, and a row each.
 
@@ -120,11 +140,9 @@ def approach_table(approaches: Mapping[str, Mapping[str, Any]], quality_is: str)
         approaches: By name, as `Comparison.as_dict` has them.
         quality_is: The score that quality stands for.
     """
-    others = [
-        name
-        for name in dict.fromkeys(name for one in approaches.values() for name in one["scores"])
-        if name not in (quality_is, "stopped")
-    ]
+    known = dict.fromkeys(name for one in approaches.values() for name in one["scores"])
+    others = [name for name in _SCORES_OF_JSON if name in known] or [name for name in known if name != "stopped"]
+    others = [name for name in others if name != quality_is]
     columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
         (quality_is.replace("_", " "), lambda one: with_interval(one["quality"], ".0%")),
         *((name.replace("_", " "), partial(_score_of, name)) for name in others),
@@ -132,6 +150,8 @@ def approach_table(approaches: Mapping[str, Mapping[str, Any]], quality_is: str)
         ("after changes", lambda one: _share(one["up_to_date"])),
         ("seconds", lambda one: f"{one['seconds']:.1f}"),
         ("tokens read", lambda one: f"{one['prompt_tokens']:.0f}"),
+        ("cached", partial(_count_of, "cached_tokens")),
+        ("billed", partial(_count_of, "billed_tokens")),
         ("written", lambda one: f"{one['answer_tokens']:.0f}"),
         ("set-up, s", lambda one: f"{one['setup_seconds']:.1f}"),
         ("stored, kB", lambda one: f"{one['stored_bytes'] / 1000:,.1f}"),
@@ -144,6 +164,10 @@ def approach_table(approaches: Mapping[str, Mapping[str, Any]], quality_is: str)
 
 def _score_of(name: str, one: Mapping[str, Any]) -> str:
     return _share(one["scores"][name]["value"]) if name in one["scores"] else ""
+
+
+def _count_of(name: str, one: Mapping[str, Any]) -> str:
+    return f"{one[name]:.0f}" if name in one else ""  # records of earlier comparisons have no such count
 
 
 def _share(value: float | None) -> str:

@@ -14,14 +14,16 @@ from typing import Any
 from ftdemo.comparison.advice import Measured, advise
 from ftdemo.comparison.approaches import (
     APPROACHES,
+    CACHED_PRICE,
     RETRIEVING,
     TUNED,
     Approach,
     Prompts,
     Task,
     apply_changes,
+    prompt_tokens,
     refuse_too_long,
-    tokens_read,
+    shared_beginning,
     tokens_written,
     tuning_recipe,
 )
@@ -54,6 +56,8 @@ class Comparison:
     rows: int
     quality_is: str
     """The score that quality stands for."""
+    cached_price: float
+    """Price of a cached prompt token, as a share of the usual price."""
     measured: tuple[Measured, ...]
     advice: str
 
@@ -78,6 +82,7 @@ def run_comparison(
     rows: int | None = None,
     approaches: Sequence[Approach] = APPROACHES,
     search: str = "bm25",
+    cached_price: float = CACHED_PRICE,
     settings: Mapping[str, Any] | None = None,
     stop: Switch | None = None,
 ) -> Generator[Event | Measured | Comparison]:
@@ -91,6 +96,7 @@ def run_comparison(
         rows: Use only the first N held-out rows.
         approaches: Those to compare.
         search: How passages are found: ``bm25`` or ``minilm``.
+        cached_price: Price of a prompt token that a provider finds in its cache, as a share of the usual price.
         settings: Changes to the recipe that tunes.
         stop: Set it to end after what is in hand.
 
@@ -101,7 +107,7 @@ def run_comparison(
         FtdemoError: If the task has no held-out rows, or something cannot be loaded, trained or written.
     """
     recipe = tuning_recipe(task, model, {"seed": seed, "eval_every": None, "sample_prompts": 0} | dict(settings or {}))
-    benchmark = _Benchmark.of(task, recipe, rows, search)
+    benchmark = _Benchmark.of(task, recipe, rows, search, cached_price)
     measured: list[Measured] = []
     untuned = [approach for approach in approaches if approach not in TUNED]
     if untuned:
@@ -130,6 +136,7 @@ def run_comparison(
             seed,
             len(benchmark.rows),
             benchmark.quality_is,
+            cached_price,
             tuple(measured),
             advise(measured, recipe.model),
         )
@@ -154,17 +161,18 @@ class _Benchmark:
     rows: tuple[Row, ...]
     prompts: Prompts
     search: str
+    cached_price: float
     quality_is: str
 
     @classmethod
-    def of(cls, task: Task, recipe: Recipe, rows: int | None, search: str) -> _Benchmark:
+    def of(cls, task: Task, recipe: Recipe, rows: int | None, search: str, cached_price: float) -> _Benchmark:
         splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
         heldout = tuple(row for row in islice(splits.heldout, rows) if isinstance(row, Row))
         if not heldout:
             what = f"{task.name}: there are no held-out conversations to compare by."
             raise UsageError(what, "Give ten rows or more with `prompt` and `completion`, or a folder with two files.")
         kinds = score(Answer("", heldout[0].reference, heldout[0].reference, True), heldout[0], task.data)
-        return cls(task, recipe, heldout, Prompts.of(task, recipe), search, main_score(kinds))
+        return cls(task, recipe, heldout, Prompts.of(task, recipe), search, cached_price, main_score(kinds))
 
 
 def _measure(
@@ -184,11 +192,15 @@ def _measure(
     refuse_too_long(approach, prompts, model, tokenizer, max_new_tokens)
     answers = answer_rows(model, tokenizer, prompts, max_new_tokens=max_new_tokens)
     found = estimates(answers, benchmark.rows, benchmark.task.data)
-    read = [tokens_read(tokenizer, prompt) for prompt in prompts]
+    tokens = [prompt_tokens(tokenizer, prompt) for prompt in prompts]
+    read, cached = list(map(len, tokens)), shared_beginning(tokens)
+    billed = [count - cached + benchmark.cached_price * cached for count in read]
     scores = score_outcomes(answers, benchmark.rows, benchmark.task.data)
     changed = _outcomes_after_changes(approach, model, tokenizer, benchmark) if benchmark.task.changes else {}
     outcomes = {f"scores.{name}": one for name, one in scores.items()} | changed
-    outcomes |= {"quality": scores[benchmark.quality_is], "prompt_tokens": Outcomes.of(benchmark.rows, read)}
+    counts: dict[str, Sequence[float]] = {"prompt_tokens": read, "billed_tokens": billed}
+    outcomes |= {"quality": scores[benchmark.quality_is]}
+    outcomes |= {name: Outcomes.of(benchmark.rows, each) for name, each in counts.items()}
     return Measured(
         approach=approach,
         quality=found[benchmark.quality_is],
@@ -196,6 +208,8 @@ def _measure(
         outcomes=outcomes,
         seconds=_median_latency(model, tokenizer, prompts, max_new_tokens),
         prompt_tokens=statistics.fmean(read),
+        cached_tokens=cached,
+        billed_tokens=statistics.fmean(billed),
         answer_tokens=statistics.fmean(tokens_written(tokenizer, answer) for answer in answers),
         setup_seconds=setup,
         stored_bytes=stored,

@@ -67,6 +67,27 @@ def validate_constraints(value: Any) -> Constraints:
     return value
 
 
+def violations(text: str, wanted: Constraints) -> list[str]:
+    """What an answer does not fulfil, a few words each; nothing if it fulfils everything."""
+    return [_VIOLATIONS[name](text, value) for name, value in wanted.items() if not _CHECKS[name][1](text, value)]
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(word.strip() for word in words)
+
+
+_VIOLATIONS: dict[str, Callable[[str, Any], str]] = {
+    "contains": lambda text, words: f"missing: {_listed([word for word in words if not _has(text, word)])}",
+    "excludes": lambda text, words: f"banned: {_listed([word for word in words if _has(text, word)])}",
+    "starts_with": lambda _text, start: f"does not start with {start.strip()}",
+    "ends_with": lambda _text, end: f"does not end with {end.strip()}",
+    "min_words": lambda text, count: f"{len(_WORD.findall(text))} words, fewer than {count}",
+    "max_words": lambda text, count: f"{len(_WORD.findall(text))} words, more than {count}",
+    "figures": lambda text, known: f"invented: {_listed([each for each in figures_of(text) if each not in known])}",
+    "lines": lambda text, count: f"lines: {len(text.strip().splitlines())}, not {count}",
+}
+
+
 def satisfied(text: str, wanted: Constraints) -> float:
     """The share of the constraints that the text fulfils, from 0 to 1; 1 if there are none."""
     fulfilled = [_CHECKS[name][1](text, value) for name, value in wanted.items()]

@@ -14,6 +14,7 @@ from ftdemo.data.batches import collate, plan_batches
 from ftdemo.data.builtin import GENERAL_KNOWLEDGE
 from ftdemo.data.tokenize import Example, Examples, encode_all
 from ftdemo.errors import DataError
+from ftdemo.evaluation.fields import compare_fields, parse_object
 from ftdemo.evaluation.generate import MAX_NEW_TOKENS, answer_rows
 from ftdemo.events import Answer, Sampled
 from ftdemo.methods.losses import logits_only_at
@@ -178,29 +179,17 @@ def _json_scores(answer: Answer, named: Sequence[str] = ()) -> dict[str, float]:
 
     Also whether all fields are correct, and whether each of the named ones is.
     """
-    expected = _parse_object(answer.reference)
-    if expected is None:
+    correct = {field.name: field.correct for field in compare_fields(answer.text, answer.reference)}
+    if not correct:
         return {}
-    found = _parse_object(answer.text) or {}
-    keys = {*expected, *found}
-    correct = {key: key in found and key in expected and found[key] == expected[key] for key in keys}
     scores = {
-        "valid_json": bool(found),
-        "fields": sum(correct.values()) / len(keys),
+        "valid_json": parse_object(answer.text) is not None,
+        "fields": sum(correct.values()) / len(correct),
         "all_fields": all(correct.values()),
     }
     return {name: float(value) for name, value in scores.items()} | {
         name: float(correct.get(name, False)) for name in named
     }
-
-
-def _parse_object(text: str) -> dict[str, Any] | None:
-    """A JSON object with at least one field; None for any other text."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) and value else None
 
 
 def _same(text: str, reference: str) -> bool:

@@ -48,7 +48,7 @@ def _classifier(
         describe=lambda _recipe: trains,
         title=title,
         is_classifier=True,
-        defaults={"model": "minilm", "data": "shop-mail", "lr": lr},
+        defaults={"model": "minilm", "data": "routing", "lr": lr},
     )
 
 

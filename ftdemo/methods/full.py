@@ -35,5 +35,4 @@ FULL = Method(
     describe=lambda _recipe: "All weights",
     title="{name}, fine-tuned",
     optimizers=("adamw", "muon"),
-    data_of_bundled="story-requests",
 )

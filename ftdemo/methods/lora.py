@@ -79,6 +79,5 @@ LORA = Method(
     title="LoRA adapter for {name}",
     is_low_rank=True,
     keys=LORA_KEYS,
-    data_of_bundled="ship-logs",
     rate_family="lora",
 )

@@ -57,8 +57,6 @@ class Method:
     """Keys of a recipe that only some methods read, and this one does."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Values that suit this method better than the recipe's own defaults."""
-    data_of_bundled: str = ""
-    """The built-in data set to show it on with a bundled model, which knows no world but its own."""
     rate_family: str = "full"
     """Whose learning rates it goes by: ``full`` or ``lora``."""
     rate_factor: float = 1.0

@@ -56,7 +56,6 @@ VERA = Method(
     is_low_rank=True,
     keys=frozenset({"rank", "targets"}),
     defaults={"rank": 256},
-    data_of_bundled="ship-logs",
     rate_family="lora",
     rate_factor=10.0,  # its vectors are few and start small; no run of ours has tried other factors
 )

@@ -63,7 +63,7 @@ for event in perform(recipe, folder):
         chart = charts.standalone(charts.loss_chart(events))
         shown.update(HTML(f"{chart}<p>Step {event.step} of {event.total_steps}, loss {event.loss:.3f}</p>"))
 run = Run.load(folder)
-print(f"{run.record['status']}; the run lies in {folder}")
+print(f"{run.record['status']}; the run is in {folder}")
 """
 _COMPARE = """\
 before, after = run.samples()
@@ -83,14 +83,14 @@ model, tokenizer = run.load_model()
 for piece in stream_reply(model, tokenizer, [Turn("user", {question})]):
     print(piece, end="")
 """
-_GO_ON = """\
+_CONTINUE = """\
 from ftdemo.evaluation.generate import stream_continuation
 
 model, tokenizer = run.load_model()
 for piece in stream_continuation(model, tokenizer, {question}):
     print(piece, end="")
 """
-_SORT = """\
+_CLASSIFY = """\
 from ftdemo.data import Labelled
 from ftdemo.evaluation.evaluate import classify
 
@@ -99,11 +99,12 @@ model, tokenizer = run.load_model()
 print(answer.text)
 """
 _QUESTIONS = {
-    "lora": "How was the voyage to Merrin?",
-    "pre-training": "One windy Tuesday Nell the cooper was mending",
-    "transfer-learning": "Where is my parcel? It was due on Friday.",
-    "prompting-rag-fine-tuning": "Put me down for six white mugs by Monday.",
+    "sft": "floor lamp dead on arrival, order 40275. new one sent today, arrives Thursday 12 March. keep old one",
+    "pre-training": "On Monday Clara went to the shop to buy",
+    "transfer-learning": "The glass of my new lamp is cracked, who can help?",
 }
+_TICKET = "The kettle from order 48297 leaks, please send me a new one"
+"""What the models of all other demos are asked."""
 
 
 def write_notebook(name: str, out: Path) -> Path:
@@ -151,8 +152,8 @@ def of_recipe(recipe: Recipe, name: str) -> str:
 def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
     settings = json.dumps(recipe.model_dump(exclude_unset=True), indent=4)
     settings = settings.replace(": true", ": True").replace(": false", ": False").replace(": null", ": None")
-    question = json.dumps(_QUESTIONS.get(name, "Write a story about a weaver and a chest."))
-    talk = _SORT if recipe.is_classifier else _GO_ON if recipe.starts_new else _TALK
+    question = json.dumps(_QUESTIONS.get(name, _TICKET))
+    talk = _CLASSIFY if recipe.is_classifier else _CONTINUE if recipe.starts_new else _TALK
     inspect_cell = _SHOW_LABELS if recipe.is_classifier else _INSPECT
     mine = "a file of your own" if recipe.is_classifier or recipe.starts_new else "your own pairs"
     return [
@@ -160,11 +161,11 @@ def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
         ("code", _INSTALL.format(repository=REPOSITORY)),
         ("text", f"## The recipe\n\nAll that decides the run. To learn from {mine}, set `data` to its path."),
         ("code", _RECIPE.format(settings=settings)),
-        ("text", "## The data, as the model meets it\n\nWhere tokens are marked, only these have a loss."),
+        ("text", "## The data, as the model reads it\n\nWhere tokens are marked, only these have a loss."),
         ("code", inspect_cell),
-        ("text", "## Train\n\nStop it when you like: interrupt the kernel, and what was trained is kept."),
+        ("text", "## Train\n\nTo stop early, interrupt the kernel: what was trained is kept."),
         ("code", _TRAIN),
-        ("text", "## Before and after\n\nOn prompts that no training has seen."),
+        ("text", "## Before and after\n\nOn held-out prompts."),
         ("code", _COMPARE),
         ("text", "## Try it yourself"),
         ("code", talk.format(question=question)),

@@ -71,7 +71,7 @@ def refuse_long(message: str) -> None:
         import gradio
 
         raise gradio.Error(
-            f"The message has {len(message):,} letters. Write at most {MAX_MESSAGE:,}.", print_exception=False
+            f"The message has {len(message):,} characters. Write at most {MAX_MESSAGE:,}.", print_exception=False
         )
 
 

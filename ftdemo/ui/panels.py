@@ -8,12 +8,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ftdemo.errors import FtdemoError
-from ftdemo.events import Sampled
+from ftdemo.events import Answer, Sampled
+from ftdemo.ui.verdicts import NO_VERDICT, Verdict, verdict_of
 
 _TEMPLATES = Environment(loader=PackageLoader("ftdemo.ui"), autoescape=True, undefined=StrictUndefined)
 _VISIBLE_ANSWERS = 3
-_Answer = tuple[str, str, str, bool]
-"""Title, text, note, and whether the text is still to come."""
+_Answer = tuple[str, str, Verdict, bool]
+"""Title, text, what is right or wrong about it, and whether the text is still to come."""
 
 
 def status_line(text: str, *, error: bool = False) -> str:
@@ -77,7 +78,7 @@ def answers_side_by_side(prompt: str, answers: Iterable[tuple[str, str, str]]) -
         prompt: The prompt.
         answers: Title, text and note of each; the note may be empty.
     """
-    return _answers([(prompt, [(title, text.strip(), note, False) for title, text, note in answers])])
+    return _answers([(prompt, [(title, text.strip(), Verdict(note), False) for title, text, note in answers])])
 
 
 def before_and_after(prompt: str, before: str, after: str) -> str:
@@ -85,21 +86,28 @@ def before_and_after(prompt: str, before: str, after: str) -> str:
     return answers_side_by_side(prompt, [("Before", before, ""), ("After", after, "")])
 
 
-def sampled_answers(before: Sampled | None, after: Sampled | None, waiting: str = "Press Train to see.") -> str:
+def sampled_answers(
+    before: Sampled | None, after: Sampled | None, waiting: str = "Press Train to see.", *, data: str = ""
+) -> str:
     """Held-out prompts with the answers before and after, side by side; on a phone one above the other.
 
     Args:
         before: The untrained model's answers; without them there is nothing.
         after: The trained model's, once there are some.
         waiting: The text in their place until then.
+        data: The data set, by whose checks answers are called right or wrong.
     """
     if before is None:
         return ""
-    later: list[_Answer] = [("After", waiting, "", True)] * len(before.answers)
+
+    def judged(title: str, answer: Answer) -> _Answer:
+        return title, answer.text.strip(), verdict_of(answer, data), False
+
+    later: list[_Answer] = [("After", waiting, NO_VERDICT, True)] * len(before.answers)
     if after:
-        later = [("After", answer.text.strip(), "", False) for answer in after.answers]
+        later = [judged("After", answer) for answer in after.answers]
     pairs = zip(before.answers, later, strict=True)
-    return _answers([(old.prompt, [("Before", old.text.strip(), "", False), new]) for old, new in pairs])
+    return _answers([(old.prompt, [judged("Before", old), new]) for old, new in pairs])
 
 
 def _answers(articles: Sequence[tuple[str, Sequence[_Answer]]]) -> str:

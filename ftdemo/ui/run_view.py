@@ -14,15 +14,8 @@ from ftdemo import charts
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.recipe import NAMED, Recipe, named
 from ftdemo.ui import panels
+from ftdemo.ui.verdicts import verdict_of
 
-_SCORES = {
-    "log": "answers that are a ship's log",
-    "format": "answers in the shop's shape",
-    "told": "stories that go on to tell of both things",
-    "fields": "fields of an order that are right",
-    "constraints": "answers with the right words in them",
-}
-"""The score that says whether the new skill was learned, for each data set that has one."""
 _DIRECTIONS = 24
 _OPERATIONS = 6
 """Of one weight for one token of training, forward and backward (Kaplan et al. 2020, section 2.1)."""
@@ -73,7 +66,7 @@ class RunView:
         self._predicted_seconds: float | None = None
         self._is_complete = True
         self._archive: str | None = None
-        self._extra = ""
+        self._extra = self._data = ""
         self.command = command
 
     def begin(self, recipe: Recipe, predicted_seconds: float | None, complete: bool = True) -> None:
@@ -84,7 +77,7 @@ class RunView:
             predicted_seconds: How long it should take, if that is known.
             complete: Whether that includes what the demo measures after training.
         """
-        self.command = shell_command(recipe)
+        self.command, self._data = shell_command(recipe), recipe.data
         self._began, self._predicted_seconds, self._is_complete = time.monotonic(), predicted_seconds, complete
 
     def add(self, event: Event) -> None:
@@ -121,7 +114,7 @@ class RunView:
             charts.loss_chart(self._events) + self._score_chart(before, after),
             panels.figures(self._figures()),
             self._extra,
-            panels.sampled_answers(before, after, waiting="Training …") if before else gr.skip(),
+            panels.sampled_answers(before, after, "Training …", data=self._data) if before else gr.skip(),
             gr.update(value=self._archive, interactive=self._archive is not None),
             self.command,
         )
@@ -132,10 +125,10 @@ class RunView:
     def _sentence(self, before: Sampled | None, after: Sampled | None) -> str:
         started, step, finished = self._last(Started), self._last(Step), self._last(Finished)
         if finished:
-            moved = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights moved"
+            trained = f"{started.trainable_parameters:,} of {started.total_parameters:,} weights trained"
             done = "Stopped early" if finished.status == "stopped" else "Done"
-            gain = f", and {self._gain(before, after)}" if before and after else ""  # few rows: none was held out
-            return f"{done}: {moved} in {finished.seconds:.0f} s{gain}. {self._result[0]} {self._prediction()}"
+            gain = f" {self._gain(before, after)}." if before and after else ""  # few rows: none was held out
+            return f"{done}: {trained} in {finished.seconds:.0f} s.{gain} {self._result[0]} {self._prediction()}"
         if step is None:
             return "Preparing …"
         if step.step == step.total_steps:
@@ -159,12 +152,15 @@ class RunView:
         return charts.score_chart(before.scores, after.scores)
 
     def _gain(self, before: Sampled, after: Sampled) -> str:
-        """The change in words: of the score that the data set has for it, or of the loss."""
-        for name, words in _SCORES.items():
-            if name in after.scores:
-                return f"{words} went from {before.scores[name]:.0%} to {after.scores[name]:.0%}"
+        """The change in words: how many answers are correct, or, where nobody can check them, the loss."""
+        correct = [
+            [verdict_of(answer, self._data).correct for answer in sampled.answers] for sampled in (before, after)
+        ]
+        if all(each and None not in each for each in correct):
+            was, now = (f"{sum(map(bool, each))} of {len(each)}" for each in correct)
+            return f"Correct answers: {was} before, {now} after"
         first, *_, last = (event.loss for event in self._events if isinstance(event, Evaluated))
-        return f"the loss on rows it has not seen went from {first:.2f} to {last:.2f} nats a token"
+        return f"Loss on held-out examples: {first:.2f} nats per token before, {last:.2f} after"
 
     def _figures(self) -> dict[str, str]:
         started, step, heldout = self._last(Started), self._last(Step), self._last(Evaluated)

@@ -47,6 +47,14 @@ DEMO_CSS = (
 .ft-answers .ft-said { white-space: pre-line; margin: 0; overflow-wrap: anywhere; }
 .ft-answers .ft-pending { color: var(--body-text-color-subdued); }
 .ft-answers .ft-note { margin: .3rem 0 0; font-size: .8rem; color: var(--body-text-color-subdued); }
+.ft-fields { border-collapse: collapse; font-size: .92rem; }
+.ft-fields th, .ft-fields td { text-align: left; padding: .1rem .7rem .1rem 0; vertical-align: top; border: 0;
+  overflow-wrap: anywhere; }
+.ft-fields th { font-weight: 400; color: var(--body-text-color-subdued); overflow-wrap: normal; }
+.ft-fields .ft-right td:last-child { color: #2e7d32; }
+.ft-fields .ft-wrong td:last-child { color: #c62828; }
+.dark .ft-fields .ft-right td:last-child { color: #81c784; }
+.dark .ft-fields .ft-wrong td:last-child { color: #ff8a80; }
 .ft-tokens { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; padding: .8rem 1rem; max-height: 22rem;
   overflow-y: auto; border: 1px solid var(--border-color-primary); border-radius: 8px; line-height: 1.7;
   color: var(--body-text-color-subdued); font: .86rem/1.7 ui-monospace, Menlo, Consolas, monospace; }
@@ -72,7 +80,7 @@ def launch_settings() -> dict[str, Any]:
     from ftdemo.ui.bounds import BoundedBody
     from ftdemo.ui.streams import HeldReceipts
 
-    hue = gr.themes.Color(name="harbour", **HUE)
+    hue = gr.themes.Color(name="teal", **HUE)
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
     mono = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
     theme = gr.themes.Default(primary_hue=hue, secondary_hue=hue, neutral_hue="slate", font=fonts, font_mono=mono).set(

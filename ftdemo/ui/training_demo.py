@@ -180,7 +180,10 @@ class TrainingDemo(Demo):
             yield panels.error_line(error), ""
             return
         sampled = next((event for event in baseline if isinstance(event, Sampled)), None)
-        yield panels.status_line("Ready. Press Train."), panels.sampled_answers(sampled, None)
+        yield (
+            panels.status_line("Ready. Press Train."),
+            panels.sampled_answers(sampled, None, data=self.recipes[model].data),
+        )
 
     def welcome(self, model: str, key: str, request: gr.Request) -> Iterator[tuple[Any, Any]]:
         """Show the baseline to a new visitor; a visitor who returns has the run instead."""

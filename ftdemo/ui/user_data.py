@@ -21,7 +21,7 @@ TEXTS_FILE = _HERE / "texts.txt"
 LABELS_FILE = _HERE / "labels.csv"
 _FORMATS = {
     PAIRS_FILE: "A CSV file with the columns `prompt` and `completion`, or JSON lines:\n\n"
-    '`{"prompt": "Is it open?", "completion": "Aye. Until five."}`',
+    '`{"prompt": "Is it open?", "completion": "Yes, until five."}`',
     TEXTS_FILE: 'A plain text with empty lines between its parts, or JSON lines:\n\n`{"text": "…"}`',
     LABELS_FILE: 'A CSV file with the columns `text` and `label`, or JSON lines:\n\n`{"text": "…", "label": "…"}`',
 }

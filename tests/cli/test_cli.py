@@ -74,8 +74,8 @@ def test_help_comes_at_once_for_it_loads_no_torch_no_transformers_and_no_gradio(
         (["train", "lora", "--resume", "run"], "--resume continues a run with its own recipe", "the run's folder"),
         (["train", "--resume", "run", "--set", "rank=4"], "--resume continues a run with", "the run's folder"),
         (["train", "--resume", "run", "--out", "new"], "--resume continues a run with", "the run's folder"),
-        (["inspect", "nowhere.jsonl"], "No data called nowhere.jsonl", "support-voice"),
-        (["inspect", "shop-mail"], "shop-mail holds labels: no token has a loss", "Inspect a chat or text."),
+        (["inspect", "nowhere.jsonl"], "No data called nowhere.jsonl", "tickets"),
+        (["inspect", "routing"], "routing holds labels: no token has a loss", "Inspect a chat or text."),
         (["evaluate", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["chart", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["record"], "No experiment is given.", "none is in docs/experiments"),
@@ -109,7 +109,7 @@ def test_a_folder_whose_record_is_no_runs_record_holds_no_run(record: str, tmp_p
 
 def test_missing_data_is_refused_before_any_model_and_leaves_nothing_behind(tmp_path: Path) -> None:
     done = _ftdemo("train", "lora", "--set", "data=nowhere.jsonl", "--set", "model=nowhere", cwd=tmp_path)
-    _assert_refused(done, "No data called nowhere.jsonl", "support-voice")
+    _assert_refused(done, "No data called nowhere.jsonl", "tickets")
     assert list(tmp_path.iterdir()) == []
 
 

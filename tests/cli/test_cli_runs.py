@@ -135,7 +135,7 @@ def test_train_suggests_only_commands_that_can_be_carried_out(probe_recipe: Reci
     classifier = shell("train", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
     assert f"Evaluate it: ftdemo evaluate {tmp_path / 'run'}\n" in classifier.stdout
     assert "ftdemo chat" not in classifier.stdout
-    few = write_rows(tmp_path / "few.jsonl", [{"prompt": "Open?", "completion": "Aye."}] * 3)
+    few = write_rows(tmp_path / "few.jsonl", [{"prompt": "Open?", "completion": "Yes."}] * 3)
     short = shell("train", "full", "--data", few, "--out", tmp_path / "short")
     assert short.exit_code == 0, short.output
     assert f"Note: Nothing is evaluated, because {few} has fewer than 10 examples." in short.stdout.replace("\n", "")
@@ -352,7 +352,7 @@ def test_data_is_shown_also_where_the_output_lacks_its_characters(
 def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three chats: one short, one whose answer is long, one whose prompt is."""
     rows = [
-        {"prompt": "Is it open?", "completion": "Aye."},
+        {"prompt": "Is it open?", "completion": "Yes."},
         {"prompt": "Why?", "completion": "Because " + "of the tide " * 30},
         {"prompt": "Well " + "then and " * 60, "completion": "No."},
     ]
@@ -363,7 +363,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_inspect_marks_what_is_trained(letters: Path) -> None:
     done = shell("inspect", letters, "--rows", 1, "--set", "model=smollm2")
     assert done.exit_code == 0, done.output
-    assert "<|im_start|>user\nIs it open?<|im_end|>\n<|im_start|>assistant\n⟦Aye.<|im_end|>⟧\n" in done.stdout
+    assert "<|im_start|>user\nIs it open?<|im_end|>\n<|im_start|>assistant\n⟦Yes.<|im_end|>⟧\n" in done.stdout
     assert "example 1: 39 tokens, 4 trained" in done.stdout
     assert "example 2" not in done.stdout
     assert "3 examples" in done.stdout
@@ -398,9 +398,9 @@ def test_inspect_shows_all_of_a_running_text_as_trained_but_its_first_token(tmp_
 
 
 def test_inspect_refuses_labels_of_which_no_token_is_trained() -> None:
-    done = shell("inspect", "shop-mail")
+    done = shell("inspect", "routing")
     assert done.exit_code == 2
-    assert "shop-mail holds labels: no token has a loss" in done.stderr
+    assert "routing holds labels: no token has a loss" in done.stderr
 
 
 # Evaluate
@@ -442,7 +442,7 @@ def test_evaluate_takes_other_rows_and_as_many_as_are_asked_for(lora_run: Run, l
     ("rows", "what"),
     [
         ([{"text": "Where is it?", "label": "stock"}], "holds texts with labels, but the model is not a classifier"),
-        ([{"prompt": "word " * 300, "completion": "Aye."}], "no row has a trained token within its first 128 tokens"),
+        ([{"prompt": "word " * 300, "completion": "Yes."}], "no row has a trained token within its first 128 tokens"),
     ],
 )
 def test_evaluate_refuses_rows_that_say_nothing_about_the_model(
@@ -514,7 +514,7 @@ def test_a_reply_may_become_as_long_as_the_recipe_says(
 
 
 def test_chat_talks_to_a_model_as_it_is() -> None:
-    done = CliRunner().invoke(main, ["chat", "nano"], input="How was the voyage to Merrin?\n")
+    done = CliRunner().invoke(main, ["chat", "nano"], input="Where is my parcel?\n")
     assert done.exit_code == 0, done.output
     assert len(done.stdout.removeprefix("you> ").strip()) > 20
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ftdemo.cli.main import main
 from ftdemo.comparison.advice import Measured, advise, approach_table, quality_chart
-from ftdemo.comparison.approaches import APPROACHES, Approach, load_task, tasks
+from ftdemo.comparison.approaches import APPROACHES, CACHED_PRICE, Approach, load_task, shared_beginning, tasks
 from ftdemo.comparison.compare import Comparison, run_comparison
 from ftdemo.data import Row, Turn
 from ftdemo.errors import UsageError
@@ -102,6 +102,25 @@ def test_what_each_approach_costs_is_counted(comparison: Comparison) -> None:
     assert all(one.seconds > 0 and 0 < one.answer_tokens <= 9 for one in comparison.measured)
 
 
+def test_tokens_with_which_every_prompt_begins_are_counted_at_the_price_of_cached_ones(comparison: Comparison) -> None:
+    """The instruction and the solved examples are the same for every question; passages and the question are not."""
+    cached = {one.approach: one.cached_tokens for one in comparison.measured}
+    assert 0 < cached["fine-tuning"] < cached["zero-shot"] < cached["few-shot"]
+    fresh = {one.approach: one.prompt_tokens - one.cached_tokens for one in comparison.measured}
+    assert fresh["fine-tuning"] == pytest.approx(fresh["few-shot"]) == pytest.approx(fresh["zero-shot"])
+    assert fresh["rag"] > 2 * fresh["few-shot"]
+    for one in comparison.measured:
+        assert one.billed_tokens == pytest.approx(fresh[one.approach] + CACHED_PRICE * one.cached_tokens)
+        assert sum(one.outcomes["billed_tokens"].values) == pytest.approx(10 * one.billed_tokens)
+    head, _ = approach_table(comparison.as_dict()["ways"], "constraints")
+    assert head[head.index("tokens read") :][:3] == ["tokens read", "cached", "billed"]
+
+
+def test_a_single_prompt_shares_no_beginning() -> None:
+    assert shared_beginning([[1, 2, 3], [1, 2, 4, 5], [1, 2]]) == 2
+    assert shared_beginning([[1, 2, 3]]) == shared_beginning([]) == 0
+
+
 def test_the_passages_that_are_found_reach_the_prompt(comparison: Comparison) -> None:
     assert result(comparison, "rag").found == result(comparison, "fine-tuning+rag").found == 1.0
     assert result(comparison, "fine-tuning").found is None
@@ -161,7 +180,7 @@ def test_a_stop_keeps_what_was_measured(folder: Path, tmp_path: Path) -> None:
 
 def test_a_prompt_that_the_model_cannot_read_whole_is_refused(tmp_path: Path) -> None:
     rows = tmp_path / "long.jsonl"
-    asked = [{"prompt": f"{'ropes and lamps ' * 500}{letter}", "completion": "Aye."} for letter in "abcdefghijkl"]
+    asked = [{"prompt": f"{'rugs and lamps ' * 500}{letter}", "completion": "Yes."} for letter in "abcdefghijkl"]
     rows.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
     with pytest.raises(UsageError, match=r"few-shot: a prompt has [\d]+ tokens and its answer up to 4"):
         list(
@@ -185,7 +204,7 @@ def test_rows_that_hold_nothing_back_are_refused(tmp_path: Path) -> None:
 def test_smollm2_answers_from_the_notes_that_it_is_given_and_keeps_up_with_changes(tmp_path: Path) -> None:
     """On all hundred facts it is right in 77 of 100 with notes and in none without; eight of them, here."""
     ways: list[Approach] = ["zero-shot", "rag"]
-    *measured, comparison = run_comparison(tasks()["facts"], tmp_path / "no", rows=8, approaches=ways)
+    *measured, comparison = run_comparison(tasks()["handbook"], tmp_path / "no", rows=8, approaches=ways)
     alone, noted = (one for one in measured if isinstance(one, Measured))
     assert alone.quality.value == 0.0
     assert noted.quality.value >= 0.5
@@ -237,6 +256,8 @@ def measured(name: Approach, each: Sequence[float], **more: Any) -> Measured:
     values: dict[str, Any] = {
         "seconds": 1.0,
         "prompt_tokens": 10.0,
+        "cached_tokens": 0,
+        "billed_tokens": 10.0,
         "answer_tokens": 5.0,
         "setup_seconds": 0.0,
         "stored_bytes": 0,
@@ -338,9 +359,12 @@ def test_the_shell_refuses_what_would_not_change_the_comparison(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["nowhere.jsonl"], "There is no task and no file nowhere.jsonl. Name facts or form, or your own data."),
-        (["facts", "--instruction", "Hm."], "facts brings its own instruction and documents."),
-        (["facts", "--ways", "luck"], "There is no approach 'luck'. There are: zero-shot, few-shot, rag, fine-tuning"),
+        (["nowhere.jsonl"], "There is no task and no file nowhere.jsonl. Name handbook or tickets, or your own data."),
+        (["handbook", "--instruction", "Hm."], "handbook brings its own instruction and documents."),
+        (
+            ["handbook", "--ways", "luck"],
+            "There is no approach 'luck'. There are: zero-shot, few-shot, rag, fine-tuning",
+        ),
     ],
 )
 def test_the_shell_refuses_what_it_does_not_know(arguments: list[str], told: str) -> None:

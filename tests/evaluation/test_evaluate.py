@@ -252,7 +252,7 @@ def test_a_probe_learns_its_labels(probe: tuple[Any, Any], probe_learner: Learne
     rows = list(islice(probe_learner.splits.train, 54))
     answers = classify(*probe, rows, probe_learner.labels)
     right = sum(a.text == row.label for a, row in zip(answers, rows, strict=True) if isinstance(row, Labelled))
-    assert right / len(rows) > 2 / 6  # measured: 0.43, after 12 steps; one in six would be chance
+    assert right / len(rows) > 3 / 8  # one in eight would be chance
 
 
 @pytest.fixture(scope="module")

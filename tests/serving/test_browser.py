@@ -498,7 +498,7 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
     dots = page.locator("#chart circle").count()
     page.get_by_role("button", name="Train").click()
     page.wait_for_function(f"document.querySelectorAll('#chart circle').length > {dots}", timeout=RUN_SECONDS * 1000)
-    wait_for_status(page, "weights moved")
+    wait_for_status(page, "weights trained")
     assert page.locator("#chart circle").count() >= dots + 4
     assert page.locator("#answers").inner_text() != before
     with page.expect_download() as download:
@@ -506,7 +506,7 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
     back = page.get_by_role("link", name="What it is, when to use it").get_attribute("href")
     assert back == "/terms/lora/"
     assert download.value.suggested_filename.endswith(".zip")
-    page.get_by_label("Your message").fill("Is my rope here?")
+    page.get_by_label("Your message").fill("Is my lamp here?")
     page.get_by_label("Your message").press("Enter")
     reply = page.locator(".message.bot").last
     wait_for_a_reply(page)
@@ -519,13 +519,13 @@ def test_the_sft_demo_marks_the_tokens_that_count_and_trains_on_them(server: Ser
     page = ready(watched, server, demo="sft")
     counted = "[...document.querySelectorAll('#tokens mark')].map(mark => mark.innerText).join('|')"
     page.wait_for_function(f"{counted}.endsWith('<|im_end|>')")
-    assert "Write a story" not in page.evaluate(counted)
-    page.get_by_label("The stop token counts").uncheck()
+    assert "Msg from ward" not in page.evaluate(counted)
+    page.get_by_label("Train the stop token").uncheck()
     page.wait_for_function(f"{counted}.length && !{counted}.includes('<|im_end|>')")
-    page.get_by_label("requests and answers").check()
-    page.wait_for_function(f"{counted}.includes('Write a story')")
+    page.get_by_label("notes and replies").check()
+    page.wait_for_function(f"{counted}.includes('Msg from ward 7')")
     page.get_by_role("button", name="Train").click()
-    wait_for_status(page, "weights moved")
+    wait_for_status(page, "weights trained")
     assert "--set train_on=all --set train_stop=false" in page.locator(".cm-content").inner_text()
     assert watched.errors == []
     assert watched.strangers == []
@@ -551,9 +551,9 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
     upload.set_input_files(str(chats))  # only now, or clearing the first file would take the second with it
     page.get_by_text(chats.name).first.wait_for(timeout=RUN_SECONDS * 1000)
     train.click()
-    wait_for_status(page, "of its old questions", after_error=True)
+    wait_for_status(page, "Old questions answered correctly", after_error=True)
     assert f"data={chats.name}" in page.locator(".cm-content").inner_text()
-    page.get_by_label("Your question").fill("Where is my rope?")
+    page.get_by_label("Your question").fill("Where is my lamp?")
     page.get_by_label("Your question").press("Enter")
     replied = "[...document.querySelectorAll('#both .ft-said')].filter(said => said.innerText.length > 1).length"
     page.wait_for_function(f"{replied} === 2", timeout=RUN_SECONDS * 1000)
@@ -577,14 +577,17 @@ def test_the_four_ways_demo_asks_all_and_only_the_one_that_reads_goes_along_with
 ) -> None:
     page = ready(watched, server, demo="prompting-rag-fine-tuning")
     alone, _, read, tuned = answers_of_four(page)
-    assert "43 crowns" in read
-    assert "43 crowns" not in alone
+    assert "6.40 pm" in read
+    assert "6.40 pm" not in alone
     assert "Press Train first" in tuned
-    assert re.search(r"s, \d+ tokens read, \d+ written", page.locator("#replies .ft-note").first.inner_text())
+    assert re.search(
+        r"s, \d+ tokens read \(\d+ of them the same in every prompt\), \d+ written",
+        page.locator("#replies .ft-note").first.inner_text(),
+    )
     page.get_by_label("Ten of these facts have changed").check()
-    page.wait_for_function("document.querySelector('#notes textarea').value.includes('Skua lamp costs 47 crowns')")
+    page.wait_for_function("document.querySelector('#notes textarea').value.includes('the parcels at 7.25 pm')")
     page.evaluate("document.querySelector('#replies .ft-answers').remove()")
-    assert "47 crowns" in answers_of_four(page)[2]
+    assert "7.25 pm" in answers_of_four(page)[2]
     assert watched.errors == []
     assert watched.strangers == []
 
@@ -592,14 +595,14 @@ def test_the_four_ways_demo_asks_all_and_only_the_one_that_reads_goes_along_with
 @pytest.mark.slow
 def test_the_four_ways_demo_tunes_a_model_that_answers_in_the_form_it_learned(server: Server, watched: Watched) -> None:
     page = ready(watched, server, demo="prompting-rag-fine-tuning")
-    page.get_by_label("orders as strict JSON").check()
+    page.get_by_label("tickets as JSON").check()
     page.locator("#notes").wait_for(state="hidden")
     number = page.get_by_label("number input for Examples")
     number.fill("16")
     number.press("Tab")
     page.get_by_role("button", name="Train").click()
-    wait_for_status(page, "weights moved")
-    assert "--set model=smollm2 --set data=shop-orders" in page.locator(".cm-content").inner_text()
+    wait_for_status(page, "weights trained")
+    assert "--set model=smollm2 --set data=tickets" in page.locator(".cm-content").inner_text()
     *_, tuned = answers_of_four(page)
     assert tuned.strip().startswith("{")
     assert watched.errors == []
@@ -610,10 +613,10 @@ def test_the_four_ways_demo_tunes_a_model_that_answers_in_the_form_it_learned(se
 def test_the_transfer_demo_draws_three_ways_and_sorts_a_message_by_each(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/demos/transfer-learning/")
-    page.get_by_label("24", exact=True).check()
+    page.get_by_label("32", exact=True).check()
     page.locator("#expected", has_text="Expected here: about").wait_for(timeout=RUN_SECONDS * 1000)
     page.get_by_role("button", name="Train").click()
-    wait_for_status(page, "sorted right")
+    wait_for_status(page, "By chance it would be")
     assert page.locator("#chart").get_by_text("linear probe").count() >= 1
     page.get_by_label("Your message").fill("Where is my parcel? It was due on Friday.")
     page.get_by_label("Your message").press("Enter")
@@ -633,18 +636,18 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
     own.fill("Too short.")
     train.click()
     wait_for_status(page, "give more text")
-    goods = ("rope", "tar", "lamp oil", "salt", "canvas", "<b>fish</b>", "nails")
+    goods = ("rugs", "mops", "lamps", "salt", "towels", "<b>fish</b>", "nails")
     days = [
-        f"Day {day}. Boat {day * 7} came from {place} with {day * 3} crates of {goods[day % 7]} and left by {day % 12}."
-        for day, place in enumerate(("Saltby", "Merrin", "Otter Holm", "Gannet Head", "Kittewick") * 12)
+        f"Day {day}. Van {day * 7} came from {place} with {day * 3} boxes of {goods[day % 7]} and left by {day % 12}."
+        for day, place in enumerate(("Leeds", "Bristol", "Norwich", "Swansea", "Dundee") * 12)
     ]
     own.fill("\n\n".join(days))
     train.click()
-    wait_for_status(page, "weights moved", after_error=True)
+    wait_for_status(page, "weights trained", after_error=True)
     assert "data=pasted.txt" in page.locator(".cm-content").inner_text()
     assert page.locator("#chart").get_by_text("bigram").count() == 1
     assert page.locator("#answers b").count() == 0  # what a visitor brings is shown, never run
-    page.get_by_label("Your message").fill("Day 3. Boat 21 came from")
+    page.get_by_label("Your message").fill("Day 3. Van 21 came from")
     page.get_by_label("Your message").press("Enter")
     wait_for_a_reply(page)
     assert watched.errors == []
@@ -653,37 +656,37 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
 
 def test_a_run_survives_a_reload_and_another_tab_does_not_see_it(server: Server, watched: Watched) -> None:
     page = ready(watched, server, examples=160, demo="sft")
-    page.get_by_label("requests and answers").check()
+    page.get_by_label("notes and replies").check()
     page.get_by_role("button", name="Train").click()
     wait_for_status(page, re.compile(r"Step \d+ of"))
     page.reload()
     wait_for_status(page, re.compile(r"Step \d+ of"))
-    assert page.get_by_label("requests and answers").is_checked()
+    assert page.get_by_label("notes and replies").is_checked()
     assert page.get_by_label(re.compile("number input for Examples")).input_value() == "160"
     other = page.context.new_page()
     other.goto(f"{server.url}/demos/sft/")
     wait_for_status(other, "Ready")
-    assert not other.get_by_label("requests and answers").is_checked()
-    wait_for_status(page, "weights moved")
-    page.get_by_label("Your message").fill("Write a story about a weaver and a chest.")
+    assert not other.get_by_label("notes and replies").is_checked()
+    wait_for_status(page, "weights trained")
+    page.get_by_label("Your message").fill("floor lamp arrived broken, new one sent today")
     page.get_by_label("Your message").press("Enter")
     wait_for_a_reply(page)
     page.reload()  # what is over is still there
-    wait_for_status(page, "weights moved")
-    assert "weights moved" not in other.locator("#status").inner_text()
+    wait_for_status(page, "weights trained")
+    assert "weights trained" not in other.locator("#status").inner_text()
 
 
 def test_another_visitor_is_answered_while_one_trains(server: Server, watched: Watched, browser: Any) -> None:
     trained = ready(watched, server, examples=8, demo="sft")
     trained.get_by_role("button", name="Train").click()
-    wait_for_status(trained, "weights moved")
+    wait_for_status(trained, "weights trained")
     busy = ready(Watched(browser, server), server, examples=500, demo="sft")
     busy.get_by_role("button", name="Train").click()
     wait_for_status(busy, re.compile(r"Step \d+ of"))
-    trained.get_by_label("Your message").fill("Write a story about a weaver and a chest.")
+    trained.get_by_label("Your message").fill("floor lamp arrived broken, new one sent today")
     trained.get_by_label("Your message").press("Enter")
     wait_for_a_reply(trained)
-    assert "weights moved" not in busy.locator("#status").inner_text()
+    assert "weights trained" not in busy.locator("#status").inner_text()
     busy.get_by_role("button", name="Stop").click()
     wait_for_status(busy, "Stopped early")
     busy.context.close()
@@ -731,7 +734,7 @@ def test_the_demo_works_with_the_keyboard_alone(server: Server, watched: Watched
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "stop"
     page.keyboard.press("Enter")
-    wait_for_status(page, "weights moved")
+    wait_for_status(page, "weights trained")
     assert watched.errors == []
 
 

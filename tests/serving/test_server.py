@@ -63,7 +63,7 @@ def unpacked(result: Any, folder: Path) -> Run:
 def test_the_demo_trains_through_its_api(client: Any, tmp_path: Path, model: str, trainable: str) -> None:
     result = submit(client, model, 8, 4e-3, 16).result(timeout=RUN_SECONDS)
     status, chart, numbers, more, answers, _archive, command, _key = result
-    assert "weights moved" in status
+    assert "weights trained" in status
     assert "were expected" in status
     assert chart.count("<circle") > 5  # a dot a step, two or more for the held-out loss, and the legend's two
     assert trainable in numbers
@@ -131,10 +131,10 @@ def test_adapters_are_switched_on_one_base_and_merging_changes_hardly_a_logit(se
     client = Client(f"{server.url}/demos/lora/", verbose=False)
     key = submit(client, "tiny", 4, 1e-2, 24).result(timeout=RUN_SECONDS)[-1]
     with pytest.raises(Exception, match="one adapter only"):
-        client.predict("How was the voyage?", "the adapter before", key, api_name="/ask_lora")
+        client.predict("Where is my parcel?", "the adapter before", key, api_name="/ask_lora")
     submit(client, "tiny", 16, 1e-2, 40, key).result(timeout=RUN_SECONDS)
     asked = {
-        which: client.predict("How was the voyage to Merrin?", which, key, api_name="/ask_lora")
+        which: client.predict("Where is my parcel, order 48297?", which, key, api_name="/ask_lora")
         for which in ("the base alone", "the adapter before", "the latest adapter", "the base alone")
     }
     assert len(set(asked.values())) == 3
@@ -149,9 +149,9 @@ def test_full_fine_tuning_is_set_beside_lora_from_the_same_start(server: Server)
     client = Client(f"{server.url}/demos/lora/", verbose=False)
     job = client.submit("tiny", 8, "0.006", 8, True, None, "", "", api_name="/train_lora")
     status, _, _, more, *_ = job.result(timeout=RUN_SECONDS)
-    assert "weights moved" in status
+    assert "weights trained" in status
     assert '<th scope="col">LoRA</th><th scope="col">Full fine-tuning</th>' in more
-    assert '<th scope="row">Weights that move</th><td>175,104</td><td>3,049,920</td>' in more
+    assert '<th scope="row">Trained weights</th><td>175,104</td><td>3,049,920</td>' in more
     assert more.count("<svg") == 1
     assert "Old questions" in more
 
@@ -163,7 +163,7 @@ def test_visitors_who_train_at_once_see_their_place_and_get_their_own_run(server
     jobs = [submit(visitor, "tiny", rank, 4e-3, 8) for rank, visitor in enumerate(visitors, 1)]
     results = [job.result(timeout=RUN_SECONDS) for job in jobs]
     for rank, result in enumerate(results, 1):
-        assert "weights moved" in result[0]
+        assert "weights trained" in result[0]
         assert re.search(rf"rank={rank}\b", str(result[6]))
     assert len({result[7] for result in results}) == 3
     waited = [any("Waiting" in output[0] for output in job.outputs()) for job in jobs]
@@ -189,17 +189,17 @@ def test_a_model_that_is_a_path_or_an_address_is_refused(client: Any) -> None:
             submit(client, model, 8, 4e-3, 8).result(timeout=RUN_SECONDS)
 
 
-def test_a_message_of_a_million_letters_is_refused(client: Any) -> None:
+def test_a_message_of_a_million_characters_is_refused(client: Any) -> None:
     submit(client, "tiny", 4, 1e-2, 8).result(timeout=RUN_SECONDS)
-    with pytest.raises(Exception, match=r"1,000,000 letters"):
+    with pytest.raises(Exception, match=r"1,000,000 characters"):
         client.predict("a" * 1_000_000, "the latest adapter", "", api_name="/ask_lora")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("bad.jsonl", b'{"prompt": "Open?", "completion": "Aye."}\n{"prompt": "Open?"}\n', r"bad\.jsonl:2"),
-        ("wide.csv", b"prompt,completion\nOpen?,Aye.,Late\n", r"wide\.csv:2.*3 cells"),
+        ("bad.jsonl", b'{"prompt": "Open?", "completion": "Yes."}\n{"prompt": "Open?"}\n', r"bad\.jsonl:2"),
+        ("wide.csv", b"prompt,completion\nOpen?,Yes.,Late\n", r"wide\.csv:2.*3 cells"),
         ("odd.exe", b"MZ", r"(?i)file type|invalid"),
         ("bomb.jsonl", b"\x1f\x8b\x08" + bytes(2000), "Packed files and Parquet are not taken here"),
         ("script.jsonl", b"<script>alert(1)</script>\n", r"script\.jsonl:1.*not valid JSON"),
@@ -249,7 +249,7 @@ def test_an_agent_trains_and_reads_the_result_through_mcp(server: Server) -> Non
 
     tools, told = asyncio.run(use())
     assert any("stop" in name for name in tools)
-    assert "weights moved" in told
+    assert "weights trained" in told
 
 
 def test_only_the_demo_is_served(server: Server) -> None:
@@ -384,9 +384,9 @@ def test_on_zero_gpu_all_that_computes_does_so_in_the_process_that_has_the_gpu(t
     try:
         visitor = Client(f"{running.url}/demos/lora/", verbose=False)
         result = submit(visitor, "tiny", 4, 1e-2, 16).result(timeout=RUN_SECONDS)
-        assert "weights moved" in result[0]
+        assert "weights trained" in result[0]
         assert unpacked(result, tmp_path).record["status"] == "completed"
-        said = visitor.predict("How was the voyage?", "the latest adapter", result[-1], api_name="/ask_lora")
+        said = visitor.predict("Where is my parcel?", "the latest adapter", result[-1], api_name="/ask_lora")
         assert "ft-said" in said
     finally:
         running.process.terminate()

@@ -35,8 +35,8 @@ _SETTINGS: dict[str, tuple[Any, ...]] = {
     "lora": ("tiny", 8, "0.006", 16, False, None, ""),
     "sft": ("tiny", "completion", True, 16, None, ""),
     "pre-training": ("0.2 million", 200, None, ""),
-    "transfer-learning": (24, None, ""),
-    "prompting-rag-fine-tuning": ("form", 8, None, ""),
+    "transfer-learning": (32, None, ""),
+    "prompting-rag-fine-tuning": ("tickets", 8, None, ""),
 }
 """What each demo's API is given, the session's key left out."""
 

@@ -47,12 +47,12 @@ def all_of(outputs: AsyncIterator[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 def test_a_file_too_short_to_hold_rows_out_is_trained_on_and_the_sentence_says_so(tmp_path: Path) -> None:
     own = tmp_path / "mine.jsonl"
-    rows = [{"prompt": f"Is it {n}?", "completion": "Aye."} for n in range(3)]
+    rows = [{"prompt": f"Is it {n}?", "completion": "Yes."} for n in range(3)]
     own.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     demo = TrainingDemo("short", {"tiny": named("full", "tiny")})
     *_, last = all_of(demo.train("tiny", {"data": str(own), "examples": None}, "", VISITOR))
     status, *_, command, key = last
-    assert "Done: 3,049,920 of 3,049,920 weights moved" in status
+    assert "Done: 3,049,920 of 3,049,920 weights trained" in status
     assert "held" not in status
     assert command == "ftdemo train full --set data=mine.jsonl"
     folder = demo.run_folder(key, VISITOR)
@@ -89,7 +89,7 @@ def test_the_predicted_time_includes_what_follows_training_once_it_has_been_meas
 
 
 def test_findings_about_good_rows_are_shown_with_the_page_that_explains_them() -> None:
-    rows = [{"prompt": f"{name}?", "completion": "Aye."} for name in ("Open", "Shut", "<b>", "OPEN")]
+    rows = [{"prompt": f"{name}?", "completion": "Yes."} for name in ("Open", "Shut", "<b>", "OPEN")]
     html = describe_rows(None, "".join(json.dumps(row) + "\n" for row in rows))
     assert "4 rows, all of them good" in html
     assert "1 row, the same as an earlier one" in html

@@ -18,3 +18,13 @@ PRODUCTS = (
     "plant pot",
 )
 """The names of the shop's products on a ticket; customers have others for them."""
+INSTRUCTION = (
+    "Turn the customer's message into a support ticket. Answer with one JSON object and nothing else. Its keys are: "
+    f'"category" ({", ".join(CATEGORIES[:-1])} or {CATEGORIES[-1]}), '
+    '"product" (one of the names below, or null if none is named), '
+    '"order" (the five digits of the order number as a string, or null), '
+    f'"urgency" ({", ".join(URGENCIES[:-1])} or {URGENCIES[-1]}), '
+    f'"wants" ({", ".join(WANTS[:-1])} or {WANTS[-1]}). '
+    f"Products: {', '.join(PRODUCTS)}."
+)
+"""What a model that was not tuned has to be told."""
