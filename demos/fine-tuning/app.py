@@ -13,7 +13,7 @@ from ftdemo.ui.job_queue import StopFile
 from ftdemo.ui.layout import Layout, open_page
 from ftdemo.ui.run_view import RunView
 from ftdemo.ui.training_demo import TrainingDemo
-from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
+from ftdemo.ui.user_data import PAIRS_FILE, UserData, pair_settings
 
 TITLE = "Fine-tuning: train a model for one job, and see what it forgets"
 DEMO = TrainingDemo("fine-tuning")
@@ -80,7 +80,7 @@ async def train(
 
 
 def _settings(examples: int, file: str | None, text: str) -> dict[str, Any]:
-    return recipe_settings(file, text, examples)
+    return pair_settings(file, text, examples)
 
 
 def _old_skill(run: Run, view: RunView, _stop: StopFile) -> Iterator[str]:

@@ -20,7 +20,7 @@ from ftdemo.ui.job_queue import StopFile
 from ftdemo.ui.layout import Layout, open_page
 from ftdemo.ui.run_view import RunView, spectrum_chart
 from ftdemo.ui.training_demo import Finish, TrainingDemo
-from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
+from ftdemo.ui.user_data import PAIRS_FILE, UserData, pair_settings
 
 TITLE = "LoRA: teach a model a job by training 2% of its weights"
 DEMO = TrainingDemo("lora")
@@ -126,7 +126,7 @@ async def train(
 
 
 def _settings(rank: int, lr: str, examples: int, _compare: bool, file: str | None, text: str | None) -> dict[str, Any]:
-    return {"rank": rank, "lr": float(lr)} | recipe_settings(file, text, examples)
+    return {"rank": rank, "lr": float(lr)} | pair_settings(file, text, examples)
 
 
 def _finish(_rank: int, _lr: str, _examples: int, compare: bool, *_user_data: Any) -> Finish:

@@ -17,7 +17,7 @@ from ftdemo.ui import compute, limits, panels, theme
 from ftdemo.ui.demo import ANSWERS, FOLLOWS, NO_TUNED_MODEL
 from ftdemo.ui.layout import Layout, open_page
 from ftdemo.ui.training_demo import TrainingDemo
-from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
+from ftdemo.ui.user_data import PAIRS_FILE, UserData, pair_settings
 
 TITLE = "Prompting, RAG or fine-tuning: one question, four ways"
 _MODEL = "smollm2"
@@ -227,7 +227,7 @@ def _with_notes(name: str, notes: str) -> Task:
 
 
 def _settings(examples: int, file: str | None, text: str) -> dict[str, Any]:
-    return recipe_settings(file, text, examples)
+    return pair_settings(file, text, examples)
 
 
 def _questions(name: str) -> list[str]:

@@ -12,7 +12,7 @@ from ftdemo.training.inspection import inspect_recipe
 from ftdemo.ui import panels, theme
 from ftdemo.ui.layout import Layout, open_page
 from ftdemo.ui.training_demo import TrainingDemo
-from ftdemo.ui.user_data import PAIRS_FILE, UserData, recipe_settings
+from ftdemo.ui.user_data import PAIRS_FILE, UserData, pair_settings
 
 TITLE = "SFT: teach a model to write replies, and see which tokens it learns from"
 DEMO = TrainingDemo("sft")
@@ -85,7 +85,7 @@ async def train(
 
 
 def _settings(train_on: str, train_stop: bool, examples: int, file: str | None, text: str) -> dict[str, Any]:
-    return {"train_on": train_on, "train_stop": train_stop} | recipe_settings(file, text, examples)
+    return {"train_on": train_on, "train_stop": train_stop} | pair_settings(file, text, examples)
 
 
 def mark(model: str, train_on: str, train_stop: bool, file: str | None, pasted: str) -> str:

@@ -125,7 +125,7 @@ def run_seconds(recipe: Recipe, throughput: Throughput, *, evaluations: int = 2)
 def _row_tokens(recipe: Recipe) -> tuple[float, float]:
     """How many tokens a row has, on average over the first rows, and which share of them has a loss.
 
-    A label's text is judged by its letters.
+    A label's text is measured by its characters.
     """
     several = min(recipe.examples or _TEXTS, _TEXTS if recipe.starts_new else _ROWS)
     if recipe.is_classifier:

@@ -41,7 +41,7 @@ DEMO_CSS = (
 .ft-numbers dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .ft-answers article { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem;
   margin-bottom: .8rem; }
-.ft-answers .ft-letter { font-style: italic; margin: 0 0 .6rem; }
+.ft-answers .ft-prompt { font-style: italic; margin: 0 0 .6rem; }
 .ft-answers .ft-pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
 .ft-answers h3 { margin: 0 0 .2rem; font-size: .8rem; font-weight: 600; color: var(--body-text-color-subdued); }
 .ft-answers .ft-said { white-space: pre-line; margin: 0; overflow-wrap: anywhere; }

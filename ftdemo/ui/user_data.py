@@ -26,6 +26,8 @@ _FORMATS = {
     LABELS_FILE: 'A CSV file with the columns `text` and `label`, or JSON lines:\n\n`{"text": "…", "label": "…"}`',
 }
 _MAX_FAULTS = 5
+_READINGS, _MAX_EPOCHS = 200, 40
+"""How many pairs a run on few of a visitor's own should read, counting repetitions, and how often each at most."""
 _UNBOUNDED = (PACKED, b"PAR1")
 
 
@@ -117,6 +119,16 @@ def recipe_settings(file: str | None, text: str | None, examples: int | None) ->
         return {"examples": examples}
     most = limits.current_limits().rows if limits.is_public() else None
     return {"data": str(path), "examples": most}
+
+
+def pair_settings(file: str | None, text: str | None, examples: int | None) -> dict[str, Any]:
+    """Settings of a recipe, as `recipe_settings` has them; few pairs are read several times."""
+    settings = recipe_settings(file, text, examples)
+    if "data" not in settings:
+        return settings
+    _, good = faults(Path(settings["data"]), 1)
+    epochs = min(_MAX_EPOCHS, round(_READINGS / max(1, good)))
+    return settings | {"epochs": float(epochs)} if epochs > 1 else settings
 
 
 def _too_many(rows: int) -> str:

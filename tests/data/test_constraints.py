@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ftdemo.data.constraints import Constraints, satisfied, validate_constraints
+from ftdemo.data.constraints import Constraints, satisfied, validate_constraints, violations
 
 ANSWER = "The tar is warm.\nStart with the lamp, skipper: it's well-lit."
 
@@ -58,6 +58,22 @@ def test_an_answer_gets_the_share_that_it_keeps() -> None:
 
 def test_without_constraints_all_are_kept() -> None:
     assert satisfied("", {}) == 1.0
+
+
+def test_what_an_answer_does_not_fulfil_is_said_in_words() -> None:
+    wanted = {"starts_with": "Summary: ", "contains": ["lamp", "£27.95"], "excludes": ["kindly"], "lines": 3}
+    wanted |= {"figures": ["27.95"], "max_words": 4, "min_words": 2, "ends_with": "."}
+    assert violations("Summary: a lamp.\n£27.95\nDone.", wanted | {"max_words": 9}) == []
+    said = violations("We kindly send 2 mops for 9.50", wanted)
+    assert said == [
+        "does not start with Summary:",
+        "missing: lamp, £27.95",
+        "banned: kindly",
+        "lines: 1, not 3",
+        "invented: 2, 9.50",
+        "8 words, more than 4",
+        "does not end with .",
+    ]
 
 
 def test_an_empty_answer_keeps_only_what_asks_for_nothing() -> None:

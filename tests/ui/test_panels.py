@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from ftdemo import charts
@@ -11,6 +13,8 @@ from ftdemo.ui import panels
 
 HOSTILE = """<img src=x onerror=alert(1)> & "quoted" 'text'"""
 SAMPLED = Sampled(0, tuple(Answer(HOSTILE, HOSTILE, HOSTILE, stopped=True) for _ in range(5)), {}, 1.0)
+_OBJECT = json.dumps({HOSTILE: HOSTILE.replace('"', "'")})
+HOSTILE_JSON = Sampled(0, (Answer(HOSTILE, _OBJECT, _OBJECT, stopped=True),), {}, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,7 @@ SAMPLED = Sampled(0, tuple(Answer(HOSTILE, HOSTILE, HOSTILE, stopped=True) for _
         panels.before_and_after(HOSTILE, HOSTILE, HOSTILE),
         panels.sampled_answers(SAMPLED, None, HOSTILE),
         panels.sampled_answers(SAMPLED, SAMPLED),
+        panels.sampled_answers(HOSTILE_JSON, HOSTILE_JSON),
     ],
 )
 def test_every_panel_shows_a_hostile_text_as_text(html: str) -> None:

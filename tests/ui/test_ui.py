@@ -31,7 +31,15 @@ from ftdemo.ui.job_queue import JobQueue, StopFile
 from ftdemo.ui.run_view import shell_command
 from ftdemo.ui.sessions import Session
 from ftdemo.ui.training_demo import TrainingDemo, models_for
-from ftdemo.ui.user_data import LABELS_FILE, PAIRS_FILE, TEXTS_FILE, describe_rows, recipe_settings, user_file
+from ftdemo.ui.user_data import (
+    LABELS_FILE,
+    PAIRS_FILE,
+    TEXTS_FILE,
+    describe_rows,
+    pair_settings,
+    recipe_settings,
+    user_file,
+)
 
 VISITOR: Any = SimpleNamespace(session_hash="visitor", client=SimpleNamespace(host="127.0.0.1"))
 
@@ -286,6 +294,15 @@ def test_in_public_a_run_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     many.write_text("word\n\n" * 3000)
     assert recipe_settings(str(many), None, 8) == {"data": str(many), "examples": 2000}
     assert "The first 2,000 are used" in describe_rows(str(many), None)
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(1, 40.0), (5, 40.0), (20, 10.0), (150, None), (3000, None)])
+def test_few_pairs_of_a_visitors_own_are_read_several_times(rows: int, epochs: float | None) -> None:
+    text = "".join(json.dumps({"prompt": f"{n}?", "completion": "Yes."}) + "\n" for n in range(rows))
+    settings = pair_settings(None, text, 8)
+    assert settings.get("epochs") == epochs
+    assert named("lora", "tiny").with_settings(settings).examples is None
+    assert pair_settings(None, "", 8) == {"examples": 8}
 
 
 def test_a_public_run_that_takes_too_long_is_stopped_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
