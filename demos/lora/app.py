@@ -43,6 +43,12 @@ _SWITCH = """
 The base is loaded once, and an adapter is put on it or taken off between two answers. Train twice with different
 settings to have two adapters to choose from.
 """
+_STRENGTH = """
+## Turn the adapter down and up
+At 0 the adapter is off, and the base answers as before training. At 1 the model answers as trained, at 2 the update is
+doubled. Each token of the answer is coloured by how much more or less likely the adapter makes it; point at one to see
+its probability.
+"""
 _MERGE = """
 ## Merge it
 Adding the adapter to the weights gives an ordinary model, as fast as the base. Does it still give the same answers?
@@ -74,6 +80,13 @@ def build() -> gr.Blocks:
         question = gr.Textbox(label="Your question", placeholder=_QUESTION, max_length=1000, submit_btn="Ask")
         switched = gr.HTML(elem_id="switched")
         question.submit(ask, [question, which, layout.key], switched, **ANSWERS, api_name="ask_lora")
+        gr.Markdown(_STRENGTH)
+        strength = gr.Slider(0, 2, 1, step=0.1, label="Adapter strength", elem_id="strength")
+        looked_at = gr.Textbox(_QUESTION, label="Message", max_length=1000, submit_btn="Answer", elem_id="looked-at")
+        looked = gr.HTML(elem_id="looked")
+        looking: dict[str, Any] = {**ANSWERS, "inputs": [looked_at, strength, layout.key], "outputs": looked}
+        looked_at.submit(look, **looking, api_name="look_lora")
+        strength.release(look, **looking, api_visibility="private", trigger_mode="always_last")
         gr.Markdown(_MERGE)
         merge_button = gr.Button("Merge and compare", elem_id="merge", min_width=120)
         merged = gr.HTML(elem_id="merged")
@@ -214,6 +227,26 @@ def ask(question: str, which: str, session_key: str, request: gr.Request) -> Ite
 def _stream_answer(folders: list[str], which: str, question: str) -> Iterator[str]:
     place = {_BASE: None, _EARLIER: 0, _LATEST: 1}[which]
     yield from adapters.switched_reply(tuple(folders), place, question)
+
+
+def look(message: str, strength: float, session_key: str, request: gr.Request) -> str:
+    """Answer with your latest adapter turned down or up, and show as HTML how likely it makes each token.
+
+    Args:
+        message: A customer's message.
+        strength: From 0, the base alone, to 2; 1 is the adapter as trained.
+        session_key: The key of your session, as training gave it.
+        request: Tells visitors apart.
+    """
+    limits.refuse_long(message)
+    tokens = _look(str(DEMO.run_folder(session_key, request)), strength, message)
+    off = panels.status_line("The adapter is off: this is the base's own answer.") if strength == 0 else ""
+    return off + panels.token_levels(tokens)
+
+
+@on_accelerator()
+def _look(folder: str, strength: float, message: str) -> tuple[adapters.ScoredToken, ...]:
+    return adapters.answer_at_strength(folder, strength, message)
 
 
 def merge(session_key: str, request: gr.Request) -> str:

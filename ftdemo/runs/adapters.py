@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ftdemo.data import Turn, load_splits
+from ftdemo.data import Row, Turn, load_splits
+from ftdemo.data.tokenize import render
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import answer_rows, stream_reply
 from ftdemo.models import load as models
-from ftdemo.models.layers import merge_adapter
+from ftdemo.models.layers import merge_adapter, precision
 from ftdemo.models.load import one_at_a_time
-from ftdemo.models.tokenizer import read_tokenizer
+from ftdemo.models.tokenizer import read_tokenizer, stop_ids
 from ftdemo.runs.publish import last_logits, load_to_merge
 from ftdemo.runs.run import ADAPTER_WEIGHTS, Run, reading_adapter
 
@@ -46,6 +49,76 @@ def switched_reply(folders: tuple[str, ...], place: int | None, message: str) ->
         raise UsageError("That adapter was trained on another model.", "Train both on the same one.")
     model.set_adapter(names[place])
     yield from stream_reply(model, tokenizer, [Turn("user", message)], max_new_tokens=max_new_tokens)
+
+
+@dataclass(frozen=True)
+class ScoredToken:
+    """A token of an answer, with its log-probabilities in nats; the stop token has no text."""
+
+    text: str
+    tuned: float
+    """With the adapter, at the strength that wrote the answer."""
+    base: float
+    """Without it."""
+
+
+def answer_at_strength(folder: str, strength: float, message: str) -> tuple[ScoredToken, ...]:
+    """The answer of a run's model with its adapter turned down or up, and how likely each token is with and without.
+
+    Args:
+        folder: The run's.
+        strength: What the adapter's update is multiplied by: 1 is the model as trained. At 0 the adapter is left out,
+            so the base answers as it was, bit for bit.
+        message: The user's turn.
+
+    Raises:
+        UsageError: If the run has no adapter.
+    """
+    if not Run.load(Path(folder)).recipe.is_low_rank:
+        raise UsageError(f"{folder} holds no adapter.", "Only an adapter's strength can be changed.")
+    model, tokenizer, _ = _with_adapters((folder,))
+    row = Row(1, (Turn("user", message), Turn("assistant", "")))
+    prompt = tokenizer.encode(render(row.prompt, tokenizer, to_be_answered=True), add_special_tokens=False)
+    with _at_strength(model, strength):
+        [answer] = answer_rows(model, tokenizer, [row], max_new_tokens=Run.load(Path(folder)).reply_tokens)
+        tokens = tokenizer.encode(answer.text, add_special_tokens=False)
+        stop = stop_ids(tokenizer, model.generation_config)[:1] if answer.stopped else []
+        tuned = _log_probabilities(model, prompt, tokens + stop)
+    with model.disable_adapter():
+        base = _log_probabilities(model, prompt, tokens + stop)
+    texts = [tokenizer.decode([token]) for token in tokens] + [""] * len(stop)
+    return tuple(map(ScoredToken, texts, tuned, base))
+
+
+@contextmanager
+def _at_strength(model: Any, strength: float) -> Iterator[None]:
+    """Inside this context the update of every adapted layer is multiplied by the strength."""
+    if strength == 0:
+        with model.disable_adapter():
+            yield
+        return
+    scalings = [layer.scaling for layer in model.modules() if isinstance(getattr(layer, "scaling", None), dict)]
+    trained = [dict(scaling) for scaling in scalings]
+    try:
+        for scaling in scalings:
+            scaling.update({name: strength * value for name, value in scaling.items()})
+        yield
+    finally:
+        for scaling, before in zip(scalings, trained, strict=True):
+            scaling.update(before)
+
+
+def _log_probabilities(model: Any, prompt: list[int], answer: list[int]) -> list[float]:
+    """How likely each token of an answer is after the prompt and the tokens before it, in nats."""
+    import torch
+
+    if not answer:
+        return []
+    ids = torch.tensor([prompt + answer], device=model.device)
+    with torch.inference_mode(), precision(model):
+        logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    chosen: list[float] = logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0].tolist()
+    return chosen
 
 
 @lru_cache(maxsize=1)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ftdemo.errors import FtdemoError
 from ftdemo.events import Answer, Sampled
+from ftdemo.runs.adapters import ScoredToken
 from ftdemo.ui.verdicts import NO_VERDICT, Verdict, verdict_of
 
 _TEMPLATES = Environment(loader=PackageLoader("ftdemo.ui"), autoescape=True, undefined=StrictUndefined)
 _VISIBLE_ANSWERS = 3
+_LEVELS = (2, 10, 100)
+"""From how many times on a token that an adapter makes more or less likely has a stronger colour."""
 _Answer = tuple[str, str, Verdict, bool]
 """Title, text, what is right or wrong about it, and whether the text is still to come."""
 
@@ -108,6 +113,25 @@ def sampled_answers(
         later = [judged("After", answer) for answer in after.answers]
     pairs = zip(before.answers, later, strict=True)
     return _answers([(old.prompt, [judged("Before", old), new]) for old, new in pairs])
+
+
+def token_levels(tokens: Sequence[ScoredToken]) -> str:
+    """An answer's tokens, each coloured by how much more or less likely the adapter makes it, with a legend."""
+    shown = [
+        (
+            token.text or "■ stop",
+            sum(abs(token.tuned - token.base) > math.log(times) for times in _LEVELS),
+            f"{_percent(token.tuned)} with the adapter, {_percent(token.base)} without it",
+        )
+        for token in tokens
+    ]
+    names = (f"up to {_LEVELS[0]} times", *(f"{low} to {high} times" for low, high in pairwise(_LEVELS)))
+    return _render("token_levels", shown, (*names, f"over {_LEVELS[-1]} times"))
+
+
+def _percent(log_probability: float) -> str:
+    share = math.exp(log_probability)
+    return "under 0.001%" if share < 1e-5 else f"{share:.3%}" if share < 0.01 else f"{share:.0%}"
 
 
 def _answers(articles: Sequence[tuple[str, Sequence[_Answer]]]) -> str:

@@ -60,6 +60,11 @@ DEMO_CSS = (
   color: var(--body-text-color-subdued); font: .86rem/1.7 ui-monospace, Menlo, Consolas, monospace; }
 .ft-tokens mark { color: var(--body-text-color); background: color-mix(in srgb, var(--ft-b) 24%, transparent);
   border-radius: 3px; padding: .1em 0; }
+.ft-token { color: var(--body-text-color); border-bottom: 0 solid var(--ft-b); border-radius: 3px; }
+.ft-level-1 { border-bottom-width: 1px; background: color-mix(in srgb, var(--ft-b) 12%, transparent); }
+.ft-level-2 { border-bottom-width: 2px; background: color-mix(in srgb, var(--ft-b) 25%, transparent); }
+.ft-level-3 { border-bottom-width: 4px; background: color-mix(in srgb, var(--ft-b) 40%, transparent); }
+.ft-legend .ft-token { padding: 0 .4em; }
 .ft-expected { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued); }
 .ft-status ul, .ft-findings { margin: .4em 0; padding-left: 1.2em; overflow-wrap: anywhere; }
 .ft-findings { font-size: .9rem; }

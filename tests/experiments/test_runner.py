@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from ftdemo.cli.main import main
+from ftdemo.comparison import approaches
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.outcomes import Outcomes
 from ftdemo.experiments import runner
@@ -250,6 +253,21 @@ def test_a_request_that_cannot_be_met_is_refused(arguments: list[str], said: str
 
 
 # Approaches compared
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A task whose prompts with examples fit into the small model's context window; those of tickets do not."""
+    folder = tmp_path_factory.mktemp("form")
+    for name, first in (("train", 0), ("heldout", 20)):
+        rows = [
+            {"prompt": f"Order {n} is late.", "completion": json.dumps({"order": n})} for n in range(first, first + 20)
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    task = approaches.load_task(folder, instruction="Answer with one JSON object.")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(approaches, "tasks", lambda: {"form": replace(task, name="form")})
+        yield
 
 
 @pytest.fixture(scope="module")

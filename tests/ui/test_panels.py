@@ -9,6 +9,7 @@ import pytest
 from ftdemo import charts
 from ftdemo.errors import UsageError
 from ftdemo.events import Answer, Sampled
+from ftdemo.runs.adapters import ScoredToken
 from ftdemo.ui import panels
 
 HOSTILE = """<img src=x onerror=alert(1)> & "quoted" 'text'"""
@@ -32,6 +33,7 @@ HOSTILE_JSON = Sampled(0, (Answer(HOSTILE, _OBJECT, _OBJECT, stopped=True),), {}
         panels.sampled_answers(SAMPLED, None, HOSTILE),
         panels.sampled_answers(SAMPLED, SAMPLED),
         panels.sampled_answers(HOSTILE_JSON, HOSTILE_JSON),
+        panels.token_levels([ScoredToken(HOSTILE, -0.1, -3.0)]),
     ],
 )
 def test_every_panel_shows_a_hostile_text_as_text(html: str) -> None:
@@ -51,3 +53,13 @@ def test_three_answers_are_visible_at_once_and_the_others_unfold() -> None:
     assert visible.count("<article>") == 3
     assert folded.count("<article>") == 2
     assert "2 more" in folded
+
+
+def test_a_token_that_the_adapter_makes_much_more_likely_has_a_stronger_colour() -> None:
+    html = panels.token_levels(
+        [ScoredToken("the", -0.1, -0.3), ScoredToken("same", -0.1, -3.0), ScoredToken("", -0.1, -9.0)]
+    )
+    shown = html.partition("ft-legend")[0]
+    assert [f"ft-level-{level}" in shown for level in range(4)] == [True, False, True, True]
+    assert 'title="90% with the adapter, 0.012% without it">■ stop' in html
+    assert "10 to 100 times" in html
