@@ -43,7 +43,7 @@ def build() -> gr.Blocks:
             size = gr.Radio(list(_SIZES), value=_USUAL_SIZE, label="Weights of the model", elem_id="size")
             examples = gr.Slider(
                 200,
-                4000,
+                8000,
                 _USUAL.examples,
                 step=200,
                 label="Texts",
