@@ -75,13 +75,20 @@ class BatchPlan(Sequence[Packed]):
 
 
 def plan_batches(
-    lengths: Sequence[int], *, batch_tokens: int, epochs: float, seed: int, packed_length: int | None = None
+    lengths: Sequence[int],
+    *,
+    batch_tokens: int,
+    epochs: float,
+    seed: int,
+    packed_length: int | None = None,
+    in_order: bool = False,
 ) -> BatchPlan:
     """Plan which examples form each batch.
 
-    Each epoch is shuffled. Then examples of similar length are put together, so that there is little padding; a batch
-    has at most `batch_tokens` tokens, padding included, and at least one example. With `packed_length`, texts are put
-    into rows of that length instead, the longest first, and each batch has the same number of rows.
+    Each epoch is shuffled, except with `in_order`, for examples whose order matters. Then examples of similar length
+    are put together, so that there is little padding; a batch has at most `batch_tokens` tokens, padding included, and
+    at least one example. With `packed_length`, texts are put into rows of that length instead, the longest first, and
+    each batch has the same number of rows.
 
     Args:
         lengths: Tokens of each example.
@@ -89,34 +96,42 @@ def plan_batches(
         epochs: Passes over the examples; a fraction means a part of the last pass.
         seed: Decides the order.
         packed_length: Length of a packed row, in tokens.
+        in_order: Whether the examples keep their order, but for those of neighbouring batches.
     """
-    return BatchPlan(_planned(lengths, batch_tokens, epochs, random.Random(seed), packed_length))
+    return BatchPlan(_planned(lengths, batch_tokens, epochs, random.Random(seed), packed_length, in_order))
 
 
 def _planned(
-    lengths: Sequence[int], batch_tokens: int, epochs: float, rng: random.Random, packed_length: int | None
+    lengths: Sequence[int],
+    batch_tokens: int,
+    epochs: float,
+    rng: random.Random,
+    packed_length: int | None,
+    in_order: bool,
 ) -> Iterator[Packed]:
     for epoch in range(math.ceil(epochs)):
+        examples = range(len(lengths)) if in_order else rng.sample(range(len(lengths)), len(lengths))
         if packed_length:
-            batches = BatchPlan(_packed(lengths, batch_tokens, packed_length, rng))
+            batches = BatchPlan(_packed(examples, lengths, batch_tokens, packed_length, rng))
         else:
-            batches = BatchPlan(_bucketed(lengths, batch_tokens, rng))
+            batches = BatchPlan(_bucketed(examples, lengths, batch_tokens))
         order = list(range(len(batches)))
-        rng.shuffle(order)  # within a stretch they come sorted by length, which would be a curriculum
+        if not in_order:
+            rng.shuffle(order)  # within a stretch they come sorted by length, which would be a curriculum
         share = min(1.0, epochs - epoch)
         yield from (batches[place] for place in order[: math.ceil(share * len(batches))])
 
 
-def _stretches(lengths: Sequence[int], batch_tokens: int, rng: random.Random, batches: int) -> Iterator[list[int]]:
-    """The examples in random order, cut into stretches of several batches, each sorted by length."""
-    shuffled = array("I", rng.sample(range(len(lengths)), len(lengths)))
+def _stretches(examples: Sequence[int], lengths: Sequence[int], batch_tokens: int, batches: int) -> Iterator[list[int]]:
+    """The examples, cut into stretches of several batches, each sorted by length."""
+    ordered = array("I", examples)
     stretch = max(1, round(batches * batch_tokens * len(lengths) / sum(lengths)))
-    for start in range(0, len(shuffled), stretch):
-        yield sorted(shuffled[start : start + stretch], key=lengths.__getitem__)
+    for start in range(0, len(ordered), stretch):
+        yield sorted(ordered[start : start + stretch], key=lengths.__getitem__)
 
 
-def _bucketed(lengths: Sequence[int], batch_tokens: int, rng: random.Random) -> Iterator[Packed]:
-    for places in _stretches(lengths, batch_tokens, rng, _BUCKET_BATCHES):
+def _bucketed(examples: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[Packed]:
+    for places in _stretches(examples, lengths, batch_tokens, _BUCKET_BATCHES):
         batch: Packed = []
         for place in places:
             # Sorted by length, the newest example is the longest, so all others would be padded to it.
@@ -127,10 +142,12 @@ def _bucketed(lengths: Sequence[int], batch_tokens: int, rng: random.Random) -> 
         yield batch
 
 
-def _packed(lengths: Sequence[int], batch_tokens: int, packed_length: int, rng: random.Random) -> Iterator[Packed]:
+def _packed(
+    examples: Sequence[int], lengths: Sequence[int], batch_tokens: int, packed_length: int, rng: random.Random
+) -> Iterator[Packed]:
     rows_per_batch = max(1, batch_tokens // packed_length)
     batch: Packed = []
-    for places in _stretches(lengths, batch_tokens, rng, _PACKED_BATCHES):
+    for places in _stretches(examples, lengths, batch_tokens, _PACKED_BATCHES):
         rows = _fill_rows(places, lengths, packed_length)
         rng.shuffle(rows)  # or the longest texts would share a batch
         for row in rows:

@@ -27,6 +27,8 @@ class BuiltIn:
     """Keys of the JSON object that an answer should be, each scored on its own."""
     documents: Callable[[int], Iterator[str]] | None = None
     """Endless texts from a seed, where the set is generated and has no files."""
+    graded: Callable[[int], Iterator[str]] | None = None
+    """Endless texts that are trained on instead, in this order: from easy to hard."""
     turns: Callable[[str], list[str]] | None = None
     """The turns of user and assistant in a generated text that is a chat; empty for any other text."""
     trials: Callable[[int], Iterator[Trial]] | None = None
@@ -99,6 +101,16 @@ BUILT_IN = {
         summary="Generated messages, records, replies, questions and stories about shops, to pre-train on.",
         folder=_HERE / "high_street",
         documents=high_street.documents,
+        turns=high_street.turns,
+        trials=high_street.trials,
+        default_rows=20_000,
+    ),
+    "high-street-graded": BuiltIn(
+        name="high-street-graded",
+        summary="The texts of high-street from easy to hard: they begin with drills in copying, which thin out.",
+        folder=_HERE / "high_street",
+        documents=high_street.documents,
+        graded=high_street.graded,
         turns=high_street.turns,
         trials=high_street.trials,
         default_rows=20_000,

@@ -217,9 +217,10 @@ def _generated_texts(built_in: BuiltIn, seed: int, examples: int | None) -> Spli
     """Endless texts. Chats to train on are conversations, so that a model learns its chat template."""
     documents, turns = built_in.documents, built_in.turns or (lambda _: [])
     assert documents is not None
+    texts = built_in.graded or documents
 
     def generate() -> Iterator[AnyRow]:
-        for number, text in enumerate(documents(seed), 1):
+        for number, text in enumerate(texts(seed), 1):
             contents = enumerate(turns(text))
             chat = tuple(Turn(("user", "assistant")[place % 2], content) for place, content in contents)
             yield Row(number, chat) if chat else Text(number, text)

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from ftdemo.data import BUILT_IN
 from ftdemo.data.batches import Batch, BatchPlan, Packed, collate, collate_packed, plan_batches
 from ftdemo.data.ngram_baselines import entropies
 from ftdemo.data.tokenize import Examples
@@ -94,7 +95,9 @@ def train(recipe: Recipe, learner: Learner | None = None, state: TrainingState |
 
 def plan_run(learner: Learner) -> BatchPlan:
     """The batches of a whole run, in order."""
-    return _plan(learner.recipe, learner.train, epochs=learner.recipe.epochs, seed=learner.recipe.seed)
+    recipe = learner.recipe
+    in_order = recipe.data in BUILT_IN and BUILT_IN[recipe.data].graded is not None
+    return _plan(recipe, learner.train, epochs=recipe.epochs, seed=recipe.seed, in_order=in_order)
 
 
 def plan_heldout(learner: Learner) -> BatchPlan:
@@ -102,10 +105,14 @@ def plan_heldout(learner: Learner) -> BatchPlan:
     return _plan(learner.recipe, learner.heldout, epochs=1, seed=0)
 
 
-def _plan(recipe: Recipe, examples: Examples, *, epochs: float, seed: int) -> BatchPlan:
-    packed_length = recipe.max_length if recipe.packing else None
+def _plan(recipe: Recipe, examples: Examples, *, epochs: float, seed: int, in_order: bool = False) -> BatchPlan:
     return plan_batches(
-        examples.lengths, batch_tokens=recipe.batch_tokens, epochs=epochs, seed=seed, packed_length=packed_length
+        examples.lengths,
+        batch_tokens=recipe.batch_tokens,
+        epochs=epochs,
+        seed=seed,
+        packed_length=recipe.max_length if recipe.packing else None,
+        in_order=in_order,
     )
 
 

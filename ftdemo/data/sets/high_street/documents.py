@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from itertools import accumulate
+from itertools import accumulate, count
 
+from ftdemo.data.sets.high_street.drills import drill
 from ftdemo.data.sets.high_street.messages import holds, one_of
 from ftdemo.data.sets.high_street.records import record_text, written_text
 from ftdemo.data.sets.high_street.replies import reply_text
@@ -30,6 +31,8 @@ SHARES = {
 }
 """Texts of each kind in a hundred."""
 
+_TEXTS_WITH_MORE, _LEAST_DRILLS = 14_000, 0.08
+"""In the graded stream: among how many texts drills thin out, and their share from then on."""
 _MAY_RECUR = 300
 """Texts of fewer characters could come again by chance, so the stream remembers them."""
 _REMEMBERED = 500_000
@@ -61,6 +64,19 @@ def _is_seen(text: str, seen: set[bytes]) -> bool:
     known = key in seen
     seen.add(key)
     return known
+
+
+def graded(seed: int = 0) -> Iterator[str]:
+    """The same kinds of text from easy to hard: drills in copying come first, and texts take their place by and by.
+
+    A model of a few million parameters learns to copy from such drills within half a million tokens. From texts alone,
+    where little is copied, it takes more than ten million.
+    """
+    chance = random.Random(seed)
+    texts = documents(seed)
+    for number in count():
+        share = max(_LEAST_DRILLS, 1 - number / _TEXTS_WITH_MORE)
+        yield drill(chance) if chance.random() < share else next(texts)
 
 
 def document(chance: random.Random) -> tuple[str, str]:
