@@ -26,7 +26,7 @@ _ROOM_FOR_PAIRS = 1024
 _EMBEDDING_DEVIATION = 0.12
 """Of the random embeddings; the other weights keep the library's 0.02."""
 _FIRST_LOGITS = 0.1
-"""The last norm begins with it: the embeddings are the output layer, too, and the first guesses should be near uniform."""
+"""The last norm begins with it: the output layer is the embeddings, and first guesses should be near uniform."""
 _SHARPNESS = 1.5
 """With it, a head that looks at the token before gives that one most of its attention."""
 _CHAT_TEMPLATE = (
