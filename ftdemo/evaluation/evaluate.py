@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,16 @@ def macro_f1(predicted: Sequence[str], actual: Sequence[str]) -> float:
     """F1 of each class, averaged over the classes that occur: 2 TP / (2 TP + FP + FN)."""
     classes = sorted({*predicted, *actual})
     return sum(_f1(name, predicted, actual) for name in classes) / len(classes)
+
+
+def confusion(answers: Sequence[Answer], labels: Sequence[str]) -> dict[str, Any]:
+    """Which label was taken for which, as plain values.
+
+    Returns:
+        ``labels``: the classes. ``counts``: for each actual label, in this order, how many texts of it got each label.
+    """
+    pairs = Counter((answer.reference, answer.text) for answer in answers)
+    return {"labels": list(labels), "counts": [[pairs[actual, found] for found in labels] for actual in labels]}
 
 
 def _f1(name: str, predicted: Sequence[str], actual: Sequence[str]) -> float:

@@ -1,4 +1,9 @@
-"""Classifiers: a new head that sorts texts, alone on frozen features, or with all weights below it."""
+"""Classifiers: a head that sorts texts by the mean of their tokens' vectors, alone or with all weights below it.
+
+Both can start from a classifier that is already trained, and then keep its head where the labels are the same. So a
+probe's head can be the start of `classify`: "linear probing, then fine-tuning" (Kumar et al. 2022), which spares the
+pre-trained features the large gradients of a random head.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +15,14 @@ from ftdemo.methods.full import all_weights
 from ftdemo.methods.losses import label_loss
 from ftdemo.methods.method import Method, MethodSettings
 from ftdemo.methods.start import Base, switch_dropout_off
+from ftdemo.models.pooling import classification_head
 
 
 def with_new_head(base: Base) -> Any:
-    """The model in float32 with a new, random head, on pre-trained or on random weights."""
+    """The model in float32 with a head for the labels, on pre-trained or on random weights.
+
+    The head is new and random, unless the model is a classifier of the same labels: see `load_classifier`.
+    """
     from ftdemo.models import load
 
     make = load.with_random_weights if base.recipe.weights == "random" else load.load_classifier
@@ -23,12 +32,14 @@ def with_new_head(base: Base) -> Any:
 def head_only(model: Any, _recipe: MethodSettings) -> Any:
     """A linear probe: the features stay as they are, and one linear layer on top of them learns (Alain & Bengio 2016).
 
+    The features are the mean of the last layer's vectors over a text's tokens: see `use_mean_pooling` for the reason.
+
     Raises:
         ModelError: If the model has no head that could be told from the rest.
     """
     switch_dropout_off(model)
     model.requires_grad_(False)
-    head = getattr(model, "classifier", None) or getattr(model, "score", None)
+    head = classification_head(model)
     if head is None:
         raise ModelError(f"{type(model).__name__} has no classification head.", "Use minilm or smollm2.")
     head.requires_grad_(True)

@@ -26,6 +26,7 @@ from ftdemo.data.atomic import atomic_write, require_space
 from ftdemo.data.files import with_home
 from ftdemo.errors import ModelError, StorageError, as_os_error, first_line, system_reason
 from ftdemo.models.catalog import BUNDLED_MODELS, CATALOG, Model
+from ftdemo.models.pooling import classification_head, has_mean_pooling, use_mean_pooling
 from ftdemo.models.tokenizer import read_tokenizer, window_of
 
 if TYPE_CHECKING:
@@ -236,7 +237,10 @@ def load_saved(source: Source, labels: Sequence[str] = (), dtype: torch.dtype | 
     from transformers import AutoModelForSequenceClassification
 
     if labels:
-        return _load(AutoModelForSequenceClassification, source, "classifier", dtype=torch.float32)
+        model = _load(AutoModelForSequenceClassification, source, "classifier", dtype=torch.float32)
+        if has_mean_pooling(model):
+            use_mean_pooling(model)
+        return model
     return load_causal_lm(source, dtype or torch.float32)
 
 
@@ -339,7 +343,10 @@ def _can_be_reversed(conversion: Any) -> bool:
 
 @one_at_a_time
 def load_classifier(source: Source, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """The model with a new, random head that sorts a text into one of the labels, in float32.
+    """The model with a head that sorts a text into one of the labels, in float32.
+
+    A classifier of the same labels keeps its head, and with it the way in which it pools a text's tokens. Any other
+    model gets a new, random head on the mean of its tokens.
 
     Raises:
         ModelError: If the files cannot be read, or the model has no such form.
@@ -347,14 +354,28 @@ def load_classifier(source: Source, labels: Sequence[str], tokenizer: PreTrained
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    return _load(
+    config = configuration(source.path)
+    known = _labels_known(config)
+    model = _load(
         AutoModelForSequenceClassification,
         source,
         "classifier",
         dtype=torch.float32,
         pad_token_id=tokenizer.pad_token_id,
+        ignore_mismatched_sizes=bool(known),
         **_label_settings(labels),
     )
+    if known and known != tuple(labels):
+        model._init_weights(classification_head(model))  # type: ignore[no-untyped-call]
+    if known != tuple(labels) or has_mean_pooling(model):
+        use_mean_pooling(model)
+    return model
+
+
+def _labels_known(config: Any) -> tuple[str, ...]:
+    """The classes of a saved classifier, in the order of its outputs; none of any other model."""
+    is_classifier = any("ForSequenceClassification" in name for name in config.architectures or ())
+    return tuple(config.id2label[number] for number in sorted(config.id2label)) if is_classifier else ()
 
 
 @one_at_a_time
@@ -376,6 +397,8 @@ def with_random_weights(source: Source, labels: Sequence[str], tokenizer: PreTra
         what = f"{source.name}: no {'classifier' if labels else 'language model'} of this kind ({first_line(error)})."
         raise ModelError(what, "Use minilm to classify, smollm2 for text.") from None
     random: PreTrainedModel = model.float()
+    if labels:
+        use_mean_pooling(random)
     return random
 
 

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 from ftdemo import events
 from ftdemo.data.atomic import atomic_write, require_place, require_space, require_writable
 from ftdemo.errors import StorageError, as_os_error, shell_line, system_reason
-from ftdemo.evaluation.evaluate import answer_and_score
+from ftdemo.evaluation.evaluate import answer_and_score, confusion
 from ftdemo.events import Evaluated, Event, Finished, Sampled, Started, Step
 from ftdemo.models import load as models
+from ftdemo.models.pooling import name_of_pooled_head
 from ftdemo.recipe import Recipe
 from ftdemo.runs import save
 from ftdemo.runs.heldout import refuse_changed_rows
@@ -325,6 +326,8 @@ class _Recorder:
             "recipe": learner.recipe.model_dump(mode="json"),
             "model": source,
             "labels": list(learner.labels),
+            "head": name_of_pooled_head(learner.model),
+            "confusion": self._confusion(),
             "rows": learner.row_hashes.as_dict(),
             "dtype": str(learner.dtype).removeprefix("torch."),
             "versions": versions(),
@@ -339,6 +342,11 @@ class _Recorder:
             "peak_memory_bytes": hardware.peak_memory(learner.device),
             "events": [events.to_dict(event) for event in self._events],
         }
+
+    def _confusion(self) -> dict[str, Any]:
+        """Of a classifier, which label was taken for which after training; else nothing."""
+        last = next((sample for sample in reversed(self._all(Sampled)) if sample.step > 0), None)
+        return confusion(last.answers, self._learner.labels) if last and self._learner.labels else {}
 
 
 def _is_kept(event: Event, progress: TrainingState, recipe: Recipe) -> bool:

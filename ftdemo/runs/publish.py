@@ -13,6 +13,7 @@ from ftdemo.errors import ModelError, UsageError, writing
 from ftdemo.methods import METHODS
 from ftdemo.models import load as models
 from ftdemo.models.layers import merge_adapter, precision
+from ftdemo.models.pooling import has_mean_pooling, use_mean_pooling
 from ftdemo.models.tokenizer import read_tokenizer, stop_ids
 from ftdemo.runs import run_metrics, save
 from ftdemo.runs.run import Run
@@ -175,7 +176,10 @@ def _load_plainly(run: Run, new: Path, form: Form, base: str | None) -> Any:
             plain = models.load_saved(source, dtype=run.dtype if models.holds_few_bits(source) else torch.float32)
         return PeftModel.from_pretrained(plain, new)
     kind = AutoModelForSequenceClassification if run.labels else AutoModelForCausalLM
-    return kind.from_pretrained(new, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+    loaded = kind.from_pretrained(new, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+    if run.labels and has_mean_pooling(loaded):
+        use_mean_pooling(loaded)  # plain transformers knows no such head: the card says in code how to use it
+    return loaded
 
 
 def _refuse_other_logits(out: Path, difference: float, largest: float, dtype: torch.dtype | str) -> None:

@@ -232,6 +232,8 @@ def _base(name: str, model: str) -> str:
 def _use(record: dict[str, Any], is_adapter: bool) -> str:
     """The Python code that loads it with plain libraries."""
     recipe = record["recipe"]
+    if record.get("head"):
+        return _USE_CLASSIFIER.format(head=record["head"])
     if not is_adapter:
         kind = "AutoModelForSequenceClassification" if record.get("labels") else "AutoModelForCausalLM"
         return _USE_MODEL.format(kind=kind)
@@ -282,6 +284,19 @@ _USE_MODEL = """from transformers import {kind}, AutoTokenizer
 
 model = {kind}.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
+
+_USE_CLASSIFIER = """import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+model = AutoModelForSequenceClassification.from_pretrained("path/to/this/folder").eval()
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+inputs = tokenizer(["A message to sort."], padding=True, truncation=True, return_tensors="pt")
+ids, mask = inputs["input_ids"], inputs["attention_mask"]
+with torch.no_grad():
+    tokens = model.base_model(ids, attention_mask=mask).last_hidden_state
+    # The head reads the mean of a text's tokens. `model(**inputs)` and pipelines would give it something else.
+    logits = model.{head}((tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+print([model.config.id2label[int(number)] for number in logits.argmax(1)])"""
 
 _BUNDLED_CARD = """# {name}
 

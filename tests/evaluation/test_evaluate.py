@@ -17,6 +17,7 @@ from ftdemo.evaluation.evaluate import (
     Estimate,
     bootstrap,
     classify,
+    confusion,
     evaluate,
     evaluate_before_and_after,
     evaluations_as_dict,
@@ -342,3 +343,12 @@ def test_a_text_longer_than_a_piece_is_counted_whole(chat_model: tuple[Any, Any]
     whole = encode_all([text], tokenizer, max_length=2**12)
     assert len(pieces) > len(whole) == 1
     assert sum(count for _, count in row_losses(model, tokenizer, pieces)) == whole.trained_tokens
+
+
+def test_a_confusion_matrix_has_a_row_for_each_actual_label() -> None:
+    pairs = [("a", "a"), ("b", "a"), ("b", "b"), ("a", "b"), ("b", "a")]
+    answers = [Answer("", found, actual, True) for found, actual in pairs]
+    assert confusion(answers, ("a", "b", "c")) == {
+        "labels": ["a", "b", "c"],
+        "counts": [[1, 2, 0], [1, 1, 0], [0, 0, 0]],
+    }

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,7 +121,7 @@ def loaded_by_others(done: Done) -> tuple[Any, Any]:
     folder, settings = done.run.folder, {}
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
     if done.method in ("probe", "classify"):
-        return hf.AutoModelForSequenceClassification.from_pretrained(folder).eval(), tokenizer
+        return pooled_as_the_card_says(hf.AutoModelForSequenceClassification.from_pretrained(folder).eval()), tokenizer
     if done.method in ("full", "scratch"):
         return hf.AutoModelForCausalLM.from_pretrained(folder).eval(), tokenizer
     if done.method == "qlora":
@@ -130,6 +131,16 @@ def loaded_by_others(done: Done) -> tuple[Any, Any]:
     model = PeftModel.from_pretrained(base, folder)
     # In eval mode bitsandbytes computes in bfloat16 on some processors. No layer here has dropout.
     return model.train(done.method == "qlora"), tokenizer
+
+
+def pooled_as_the_card_says(model: Any) -> Any:
+    def forward(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        tokens = model.base_model(input_ids, attention_mask=attention_mask).last_hidden_state
+        mean = (tokens * attention_mask[..., None]).sum(1) / attention_mask.sum(1, keepdim=True)
+        return SimpleNamespace(logits=model.classifier(mean))
+
+    model.forward = forward
+    return model
 
 
 def logits(model: Any, learner: Learner) -> torch.Tensor:
