@@ -128,6 +128,9 @@ class Recipe(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="number format of matrix products; auto: by the device"
     )
+    attention: Literal["auto", "ftdemo", "sdpa", "eager"] = Field(
+        "auto", description="attention kernel; auto: by model, device and length of the examples"
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to train on")
     eval_every: int | None = Field(20, ge=1, description="steps between evaluations of the held-out loss")
     patience: int | None = Field(None, ge=1, description="stop after this many evaluations without a lower loss")

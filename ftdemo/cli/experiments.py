@@ -25,7 +25,7 @@ _REPORT_SECONDS = 60
 @click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Run every experiment.")
 @click.option("--quick", is_flag=True, help="Run the quick form: one seed and shorter runs.")
-@click.option("--check", is_flag=True, help="Repeat the quick form and report changed verdicts.")
+@click.option("--check", is_flag=True, help="Repeat the quick form and report changed verdicts and losses.")
 @click.option("--decide", is_flag=True, help="Decide the claims again from the recorded runs; train nothing.")
 @click.option(
     "--keep",
@@ -105,9 +105,10 @@ def _decide_again(found: Experiment) -> None:
 
 
 def _check_experiment(found: Experiment) -> list[str]:
-    """The verdicts that differ when the quick form is repeated, claim by claim."""
+    """What differs when the quick form is repeated, by more than it may."""
     from ftdemo.experiments import runner
     from ftdemo.experiments import spec as experiment
+    from ftdemo.experiments.check import TOLERANCE, compare_records
 
     if not found.spec.quick:
         return []  # too long to repeat for a check
@@ -116,13 +117,12 @@ def _check_experiment(found: Experiment) -> list[str]:
         return [f"{found.name}: no {experiment.QUICK} is recorded. Run `ftdemo record {found.name} --quick`."]
     with runner.run_folder(None) as runs:
         again = _run(found, True, runs)
-    verdicts = {claim["id"]: claim for claim in again["claims"]}
-    return [
-        f'{found.name}: "{claim["says"]}" was {claim["verdict"]} ({claim["value"]:g}), '
-        f"now it is {verdicts[claim['id']]['verdict']} ({verdicts[claim['id']]['value']:g}; {claim['bound']})."
-        for claim in recorded["claims"]
-        if verdicts[claim["id"]]["verdict"] != claim["verdict"]
-    ]
+    repetition = compare_records(recorded, again)
+    click.echo(
+        f"{found.name}: {len(recorded['claims'])} verdicts and {repetition.losses} held-out losses compared. "
+        f"Largest difference of a loss: {repetition.largest:.2%} (tolerance {TOLERANCE:.0%})."
+    )
+    return [f"{found.name}: {problem}" for problem in repetition.problems]
 
 
 def _run(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ftdemo.errors import DataError
 
 _HELDOUT_SHARE = 0.1
 _MAX_HELDOUT = 60
+_MAX_VALIDATION = 200
 _TRAIN = "train.jsonl"
 MIN_ROWS_TO_SPLIT = 10
 """Of a file with fewer rows none is held out."""
@@ -161,6 +162,33 @@ def choose_heldout(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> 
         if len(chosen) == total:
             break
     return frozenset(chosen)
+
+
+def validation_split(rows: Iterable[AnyRow], *, share: float, seed: int, data: str) -> Splits:
+    """Training rows, split once more into rows to train on and, as held-out ones, rows to validate by.
+
+    What is chosen by these, such as a learning rate, has not seen the held-out rows of the data set.
+
+    Args:
+        rows: All training rows.
+        share: The share of them that validates, up to 200 rows.
+        seed: Decides which: see `choose_heldout`.
+        data: The data set's name.
+
+    Raises:
+        DataError: If there are too few rows for that.
+    """
+    held_in_memory = tuple(rows)
+    held = min(_MAX_VALIDATION, round(share * len(held_in_memory)))
+    labelled = ((row.text, row.label if isinstance(row, Labelled) else "") for row in held_in_memory)
+    chosen = choose_heldout(labelled, held=held, seed=seed)
+    if not chosen:
+        what = f"{data}: of {len(held_in_memory)} training rows, none can be put aside to validate by."
+        raise DataError(what, "Use more rows; two of each label at least, where there are labels.")
+    parts: tuple[list[AnyRow], list[AnyRow]] = ([], [])
+    for place, row in enumerate(held_in_memory):
+        parts[place in chosen].append(row)
+    return Splits(tuple(parts[0]), tuple(parts[1]))
 
 
 class _Groups:

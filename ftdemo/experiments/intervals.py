@@ -19,6 +19,8 @@ from ftdemo.evaluation.outcomes import Outcomes
 if TYPE_CHECKING:
     import numpy
 
+SWEEP = "sweep"
+"""The name under which a run keeps how its learning rate was chosen."""
 _DRAWS = 10_000
 _T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 """Student's t (1908), two-sided 95%, by the number of runs."""
@@ -44,6 +46,9 @@ class Summary:
 
 def look_up(runs: Mapping[str, Any], key: str) -> list[Any]:
     """The numbers that ``arm:path`` names, one per seed; or the one that ``arm/seed:path`` names.
+
+    All runs of an arm share one sweep of the learning rate, so a number of it is found once: ``arm:sweep.best``, or
+    ``arm:sweep.losses.0.003`` with a rate as it is recorded.
 
     Raises:
         DataError: If there is no such number.
@@ -174,8 +179,10 @@ def _seeds_drawn(count: int) -> numpy.ndarray:
 
 
 def _runs_named(runs: Mapping[str, Any], key: str) -> list[Any]:
-    arm, _, seed = key.partition(":")[0].partition("/")
-    return [run for run in runs.values() if run["arm"] == arm and (not seed or str(run["seed"]) == seed)]
+    named, _, path = key.partition(":")
+    arm, _, seed = named.partition("/")
+    found = [run for run in runs.values() if run["arm"] == arm and (not seed or str(run["seed"]) == seed)]
+    return found[:1] if path.partition(".")[0] == SWEEP else found
 
 
 def _outcomes_named(runs: Mapping[str, Any], key: str) -> list[Outcomes]:
@@ -186,7 +193,11 @@ def _outcomes_named(runs: Mapping[str, Any], key: str) -> list[Outcomes]:
 
 
 def _walk(value: Any, path: str) -> Any:
-    for name in path.split("."):
+    while path:
+        if isinstance(value, dict) and path in value:  # a name may have dots: a learning rate
+            name, path = path, ""
+        else:
+            name, _, path = path.partition(".")
         value = value[int(name)] if isinstance(value, list) else value[name]
     number(value)  # it has to be one
     return value

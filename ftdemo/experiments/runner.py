@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo.comparison import advice, approaches, compare
+from ftdemo.data import BUILT_IN, load_splits
 from ftdemo.data.atomic import atomic_write
 from ftdemo.data.variants import write_variant
 from ftdemo.errors import UsageError, writing
+from ftdemo.evaluation.evaluate import confusion
 from ftdemo.evaluation.outcomes import Outcomes
+from ftdemo.evaluation.tfidf import evaluate_tfidf, fit_tfidf
 from ftdemo.events import Evaluated, Event, Sampled, Started, Step
 from ftdemo.experiments import spec as experiment
+from ftdemo.experiments.check import TOLERANCE
+from ftdemo.experiments.intervals import SWEEP
 from ftdemo.experiments.spec import Arm, Experiment, Spec
+from ftdemo.experiments.sweep import sweep_rates
+from ftdemo.methods import METHODS
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
 from ftdemo.runs import run_metrics, save
@@ -68,28 +75,63 @@ def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Generator
     seeds = spec.seeds[:1] if quick else spec.seeds
     plan = [(name, seed) for seed in seeds for name in arms]
     runs: dict[str, Any] = {}
+    sweeps: dict[str, Any] = {}
     memory: dict[Any, Any] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    for place, (name, seed) in enumerate(plan, 1):
-        key, settings = f"{name}/{seed}", _settings(spec, name, seed, quick=quick)
-        done, began = folder / f"{name}-{seed}.json", time.perf_counter()
-        if done.exists():
-            runs[key] = _read_done(done, settings)
-            continue
-        for event in _run_arm(spec, name, seed, quick=quick, folder=folder, memory=memory):
-            if isinstance(event, dict):
-                wall = round(time.perf_counter() - began, 2)
-                runs[key] = {"arm": name, "seed": seed, **event, "wall_seconds": wall}
-            else:
-                yield RunProgress(key, place, len(plan), event)
-        _write(done, json.dumps({"asked": settings, "run": runs[key]}))
-    yield _as_record(found, runs, quick=quick)
+    with _fixed_threads(spec.numerics.threads):
+        for place, (name, seed) in enumerate(plan, 1):
+            swept = None if quick else spec.swept_arm(name)
+            if swept and swept not in sweeps:
+                for trial, step in _sweep(spec, swept, folder, sweeps):
+                    yield RunProgress(trial, place, len(plan), step)
+            lr = sweeps[swept]["best"] if swept else None
+            key, settings = f"{name}/{seed}", _settings(spec, name, seed, quick=quick, lr=lr)
+            done, began = folder / f"{name}-{seed}.json", time.perf_counter()
+            if done.exists():
+                runs[key] = _read_done(done, settings)
+                continue
+            for event in _run_arm(spec, name, seed, quick=quick, folder=folder, memory=memory, lr=lr):
+                if isinstance(event, dict):
+                    wall = round(time.perf_counter() - began, 2)
+                    sweep = {SWEEP: sweeps[name]} if name in sweeps else {}
+                    runs[key] = {"arm": name, "seed": seed, **event, **sweep, "wall_seconds": wall}
+                else:
+                    yield RunProgress(key, place, len(plan), event)
+            _write(done, json.dumps({"asked": settings, "run": runs[key]}))
+    yield _as_record(found, runs, sweeps, quick=quick)
 
 
-def _settings(spec: Spec, name: str, seed: int, *, quick: bool) -> dict[str, Any]:
+@contextmanager
+def _fixed_threads(count: int) -> Iterator[None]:
+    """Within this, torch computes with so many threads, whatever the machine has."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _sweep(spec: Spec, name: str, folder: Path, sweeps: dict[str, Any]) -> Iterator[tuple[str, Event]]:
+    """The events of the trials by which an arm's learning rate is chosen, each by a name; `sweeps` gets the result."""
+    rates = {arm: sweep["best"] for arm, sweep in sweeps.items()}
+    trials = sweep_rates(spec, name, folder, rates)
+    while True:
+        try:
+            rate, event = next(trials)
+        except StopIteration as ended:
+            sweeps[name] = ended.value.as_record(spec.sweep.seed)
+            return
+        yield f"{name}, {'its start' if rate is None else f'learning rate {rate:g}'}", event
+
+
+def _settings(spec: Spec, name: str, seed: int, *, quick: bool, lr: float | None) -> dict[str, Any]:
     """Everything that decides a run's record, as plain values."""
-    recipe = spec.recipe_of(name, seed, quick=quick).model_dump(mode="json")
-    return {"recipe": recipe, "arm": spec.arms[name].model_dump(mode="json"), "measure": list(spec.measure)}
+    recipe = spec.recipe_of(name, seed, quick=quick, lr=lr).model_dump(mode="json")
+    arm = spec.arms[name].model_dump(mode="json")
+    return {"recipe": recipe, "arm": arm, "measure": list(spec.measure), "threads": spec.numerics.threads}
 
 
 def _read_done(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -126,15 +168,18 @@ def _write(path: Path, text: str) -> None:
         new.write_text(text, encoding="utf-8")
 
 
-def _as_record(found: Experiment, runs: dict[str, Any], *, quick: bool) -> dict[str, Any]:
+def _as_record(found: Experiment, runs: dict[str, Any], sweeps: dict[str, Any], *, quick: bool) -> dict[str, Any]:
     claims = experiment.decide(found.spec, runs, quick=quick)
-    device = hardware.pick_device("auto")
+    device = hardware.pick_device(found.spec.numerics.device)
+    seconds = [*(run["wall_seconds"] for run in runs.values()), *(sweep["seconds"] for sweep in sweeps.values())]
     return {
         "version": 1,
         "experiment": found.name,
         "quick": quick,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(sum(run["wall_seconds"] for run in runs.values()), 1),
+        "seconds": round(sum(seconds), 1),
+        "numerics": found.spec.numerics.model_dump(mode="json"),
+        "tolerance": TOLERANCE,
         "versions": versions(),
         "hardware": hardware.describe(device),
         "claims": experiment.as_record(claims),
@@ -143,7 +188,7 @@ def _as_record(found: Experiment, runs: dict[str, Any], *, quick: bool) -> dict[
 
 
 def _run_arm(
-    spec: Spec, name: str, seed: int, *, quick: bool, folder: Path, memory: dict[Any, Any]
+    spec: Spec, name: str, seed: int, *, quick: bool, folder: Path, memory: dict[Any, Any], lr: float | None
 ) -> Iterator[Event | dict[str, Any]]:
     """One run's events, then its record."""
     arm = spec.arms[name]
@@ -153,12 +198,15 @@ def _run_arm(
         values, outcomes = run_metrics.evaluate_on_other_base(run, folder / f"{arm.start}-{seed}")
         yield values | _outcomes_record(outcomes)
         return
-    recipe = _recipe_of(spec, name, seed, quick=quick, folder=folder)
+    recipe = _recipe_of(spec, name, seed, quick=quick, folder=folder, lr=lr)
+    if arm.baseline:
+        yield _fit_baseline(recipe)
+        return
     if arm.compare:
         yield from _run_comparison(arm, recipe, out)
         return
     events: list[Event] = []
-    for event in _events_of_run(recipe, out):
+    for event in _events_of_run(recipe, out, memory):
         events.append(event)
         yield event
     run = Run.load(out)
@@ -167,6 +215,7 @@ def _run_arm(
     values, outcomes = run_metrics.measure_run(spec.measure, run, memory)
     kept = training | _evaluation_record(run) | values
     kept |= _outcomes_record(run_metrics.run_outcomes(run, memory) | outcomes)
+    run_metrics.forget_model(memory)
     if shown:
         kept["samples"] = _samples(events)
     yield kept
@@ -176,8 +225,8 @@ def _run_comparison(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dic
     """All approaches on the arm's task; an interrupted comparison starts again."""
     shutil.rmtree(out, ignore_errors=True)
     task = approaches.tasks()[str(arm.compare)]
-    settings = {key: value for key, value in arm.settings.items() if key != "model"}
-    number_format = hardware.pick_dtype(recipe.dtype, hardware.pick_device(recipe.device)).name
+    fixed = {"device": recipe.device, "dtype": recipe.dtype, "attention": recipe.attention}
+    settings = fixed | {key: value for key, value in arm.settings.items() if key != "model"}
     for event in compare.run_comparison(
         task, out, model=recipe.model, seed=recipe.seed, rows=arm.questions, settings=settings
     ):
@@ -185,9 +234,30 @@ def _run_comparison(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dic
             outcomes = {
                 f"ways.{one.approach}.{path}": found for one in event.measured for path, found in one.outcomes.items()
             }
-            yield _rounded(event.as_dict()) | {"dtype": number_format} | _outcomes_record(outcomes)
+            yield _rounded(event.as_dict()) | {"dtype": recipe.dtype} | _outcomes_record(outcomes)
         elif not isinstance(event, advice.Measured):
             yield event
+
+
+def _fit_baseline(recipe: Recipe) -> dict[str, Any]:
+    """TF-IDF with logistic regression on the arm's rows, recorded as a trained classifier is."""
+    splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
+    rows = tuple(splits.train)
+    fitted = fit_tfidf(rows)
+    found = evaluate_tfidf(fitted, splits.heldout, data=recipe.data)
+    outcomes = {f"scores.after.{name}": one for name, one in found.outcomes.items() if name != "loss"}
+    return {
+        "started": {
+            "examples": len(rows),
+            "heldout_examples": len(splits.heldout),
+            "trainable_parameters": fitted.parameters,
+            "total_parameters": fitted.parameters,
+        },
+        "scores": {"after": found.scores},
+        "confusion": confusion(found.answers, fitted.labels),
+        "heldout_loss": {"after": round(found.heldout_loss, 5)},
+        "seconds": round(fitted.seconds, 3),
+    } | _outcomes_record(outcomes | {"heldout_loss.after": found.outcomes["loss"]})
 
 
 def _rounded(value: Any) -> Any:
@@ -196,10 +266,10 @@ def _rounded(value: Any) -> Any:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def _events_of_run(recipe: Recipe, out: Path) -> Iterator[Event]:
+def _events_of_run(recipe: Recipe, out: Path, memory: dict[Any, Any]) -> Iterator[Event]:
     """All events of a run, which is resumed where it was interrupted."""
     if not out.exists():
-        yield from perform(recipe, out)
+        yield from _with_baseline(recipe, out, memory)
         return
     run = Run.load(out)
     carried_out = recipe.with_settings({"max_length": min(recipe.max_length, run.recipe.max_length)})
@@ -211,9 +281,43 @@ def _events_of_run(recipe: Recipe, out: Path) -> Iterator[Event]:
     yield from Run.load(out).events
 
 
-def _recipe_of(spec: Spec, name: str, seed: int, *, quick: bool, folder: Path) -> Recipe:
+def _with_baseline(recipe: Recipe, out: Path, memory: dict[Any, Any]) -> Iterator[Event]:
+    """The events of a new run. What a pre-trained model answers before training is found out once for all its runs.
+
+    An untrained model rarely stops by itself, so its answers take longer than those of a trained one.
+    """
+    key = _baseline_key(recipe)
+    before: list[Event] = []
+    for event in perform(recipe, out, baseline=memory.get(key, ())):
+        if isinstance(event, Evaluated | Sampled) and event.step == 0:
+            before.append(event)
+        yield event
+    if key is not None:
+        memory[key] = before
+
+
+def _baseline_key(recipe: Recipe) -> Any:
+    """What decides the answers and the loss of a model before training; none where they are the run's own.
+
+    A new head is, being random, and so are the held-out rows of a file, which the seed chooses. An adapter begins as
+    nothing, so it leaves its base as it is. In fewer bits than 32, a frozen base is another one than a trained one.
+    """
+    method = METHODS[recipe.method]
+    if method.is_classifier or recipe.weights == "random" or recipe.data not in BUILT_IN:
+        return None
+    decisive = recipe.model_dump(include=_BEFORE_TRAINING)
+    in_few_bits = method.frozen_format or (recipe.dtype != "float32" and method.is_low_rank)
+    return ("before training", in_few_bits, tuple(sorted(decisive.items())))
+
+
+_BEFORE_TRAINING = {"model", "data", "dtype", "device", "attention", "max_length", "train_on", "train_stop"}
+_BEFORE_TRAINING |= {"packing", "batch_tokens", "answer_tokens", "sample_prompts"}
+"""Keys of a recipe that decide how a pre-trained model is evaluated, and nothing of how it is trained."""
+
+
+def _recipe_of(spec: Spec, name: str, seed: int, *, quick: bool, folder: Path, lr: float | None) -> Recipe:
     """The recipe of a run, with other arms' models and changed rows in place."""
-    arm, recipe = spec.arms[name], spec.recipe_of(name, seed, quick=quick)
+    arm, recipe = spec.arms[name], spec.recipe_of(name, seed, quick=quick, lr=lr)
     if arm.start:
         recipe = recipe.with_settings({"model": str(folder / f"{arm.start}-{seed}")})
     if arm.rows:
@@ -255,8 +359,9 @@ def _training_record(events: list[Event], recipe: Recipe, *, points: int) -> dic
 def _evaluation_record(run: Run) -> dict[str, Any]:
     """The evaluations in a run's own record."""
     record = run.record
+    labels = {"confusion": record["confusion"]} if record.get("confusion") else {}
     saved = sum(path.stat().st_size for path in run.folder.glob("*model.safetensors"))
-    return {
+    return labels | {
         "scores": record["scores"],
         "heldout_loss": {when: round(loss, 5) for when, loss in record["heldout_loss"].items()},
         "lowest_heldout_loss": round(min((e.loss for e in run.events if isinstance(e, Evaluated)), default=0.0), 5),

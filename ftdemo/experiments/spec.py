@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from ftdemo.errors import DataError, FtdemoError, RecipeError, first_problem
 from ftdemo.evaluation.evaluate import with_interval
@@ -35,6 +36,32 @@ class Change(BaseModel):
     mislabel: float = Field(0.0, ge=0, le=1, description="share of rows that get another row's answer or label")
     repeat: int = Field(1, ge=1, description="how often each row occurs")
     per_label: int | None = Field(None, ge=1, description="rows of each label that are kept")
+    facts: int | None = Field(None, ge=1, description="different answers whose rows are kept, held-out ones as well")
+
+
+class Numerics(BaseModel):
+    """What a machine would otherwise choose. It is fixed, so that a record can be repeated on another machine."""
+
+    model_config = _FROZEN
+
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["ftdemo", "sdpa", "eager"] = "ftdemo"
+    threads: int = Field(default=2, ge=1, description="of torch; a sum that more threads share is rounded differently")
+
+
+class Sweep(BaseModel):
+    """How the best of an arm's `rates` is chosen: by the loss on a validation split of its training rows."""
+
+    model_config = _FROZEN
+
+    seed: int = Field(
+        default=1000, ge=0, description="of the split and of the trial runs; not one of the experiment's seeds"
+    )
+    share: float = Field(
+        default=0.2, gt=0, lt=1, description="share of the training rows that validates, up to 200 rows"
+    )
+    extend: int = Field(default=3, ge=0, description="rates that are added, one by one, while the best is at an end")
 
 
 class Arm(BaseModel):
@@ -48,6 +75,21 @@ class Arm(BaseModel):
     adapter: str | None = Field(None, description="the arm whose adapter is put on `start`, instead of training")
     compare: str | None = Field(None, description="the task on which all approaches are compared")
     questions: int | None = Field(None, ge=1, description="of that task, how many held-out questions are asked")
+    baseline: Literal["tfidf"] | None = Field(None, description="the classifier without a network to fit instead")
+    rates: tuple[float, ...] = Field((), description="learning rates to try, ascending; runs use the best")
+    rate_of: str | None = Field(None, description="the arm whose best learning rate this one uses")
+
+    @field_validator("rates")
+    @classmethod
+    def _refuse_unordered_rates(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if rates and (len(rates) < 2 or list(rates) != sorted(set(rates)) or not 0 < rates[0] < rates[-1] <= 1):
+            raise PydanticCustomError("rates", "Input should be two rates or more, ascending, above 0 and up to 1")
+        return rates
+
+    @property
+    def trains(self) -> bool:
+        """Whether a recipe is carried out for it."""
+        return not (self.adapter or self.compare or self.baseline)
 
 
 class Claim(BaseModel):
@@ -91,6 +133,7 @@ class Chart(BaseModel):
     x: dict[str, float] = Field(default_factory=dict, description="where each arm stands on a line")
     lines: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="the arms of each line")
     points: dict[str, str] = Field(default_factory=dict, description="rows by name, each a number as claims name it")
+    sweeps: dict[str, str] = Field(default_factory=dict, description="lines by name, each of an arm's learning rates")
     log: bool = False
     lowest: float = 0.0
 
@@ -114,6 +157,8 @@ class Spec(BaseModel):
     recipe: dict[str, Any] = Field(description="what all arms have in common")
     arms: dict[str, Arm]
     seeds: tuple[int, ...] = (0, 1, 2)
+    numerics: Numerics = Numerics()
+    sweep: Sweep = Sweep()
     measure: tuple[str, ...] = Field((), description="what is measured of each run besides its own scores")
     claims: tuple[Claim, ...] = ()
     charts: tuple[Chart, ...] = ()
@@ -121,9 +166,25 @@ class Spec(BaseModel):
     shown: str | None = Field(None, description="the arm whose curve and answers are kept, of the first seed")
     ships: str | None = Field(None, description="the bundled model that the first run becomes")
 
-    def recipe_of(self, arm: str, seed: int, *, quick: bool) -> Recipe:
-        """The recipe of one run."""
-        settings = {**self.recipe, **self.arms[arm].settings, "seed": seed}
+    def swept_arm(self, arm: str) -> str | None:
+        """The arm whose sweep decides an arm's learning rate; none if its recipe does."""
+        found = self.arms[arm]
+        return found.rate_of or (arm if found.rates else None)
+
+    def recipe_of(self, arm: str, seed: int, *, quick: bool, lr: float | None = None) -> Recipe:
+        """The recipe of one run.
+
+        Args:
+            arm: The arm.
+            seed: The run's seed.
+            quick: Whether it is the quick form, which tries no learning rates.
+            lr: The learning rate that the arm's sweep chose, or tries now; by default the middle one of its rates.
+        """
+        fixed = self.numerics.model_dump(exclude={"threads"})
+        settings = {**fixed, **self.recipe, **self.arms[arm].settings, "seed": seed}
+        if swept := self.swept_arm(arm):
+            rates = self.arms[swept].rates
+            settings["lr"] = lr or rates[len(rates) // 2]
         return Recipe(**{**settings, **(self.quick.settings if quick and self.quick else {})})
 
 
@@ -167,6 +228,7 @@ class Experiment:
         except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
             raise RecipeError(f"{path}: {_reason(error)}.", "See docs/experiments for ones that work.") from None
         _refuse_unknown_arms(spec, path)
+        _refuse_impossible_arms(spec, path)
         return spec
 
     def record(self, file: str = RECORD) -> dict[str, Any] | None:
@@ -237,13 +299,35 @@ def _refuse_unknown_arms(spec: Spec, path: Path) -> None:
             raise RecipeError(f"{path}: there is no arm `{named}`.", f"The arms are: {', '.join(spec.arms)}.")
 
 
+def _refuse_impossible_arms(spec: Spec, path: Path) -> None:
+    """Refuse an arm that needs one which is carried out later, or whose learning rate nothing or two things decide."""
+    places = {name: place for place, name in enumerate(spec.arms)}
+    for name, arm in spec.arms.items():
+        for needed in filter(None, [arm.start, arm.adapter, arm.rate_of]):
+            if places[needed] >= places[name]:
+                raise RecipeError(f"{path}: the arm `{name}` needs `{needed}`.", f"Write `{needed}` before `{name}`.")
+        if arm.rate_of and not spec.arms[arm.rate_of].rates:
+            what = f"{path}: `{name}` uses the learning rate of `{arm.rate_of}`, which has no `rates`."
+            raise RecipeError(what, f"Give `{arm.rate_of}` the `rates` to try.")
+        chosen = [key for key in ("rates", "rate_of") if getattr(arm, key)]
+        decided = [*chosen, *(["set.lr"] if "lr" in arm.settings else [])]
+        if chosen and (len(decided) > 1 or not arm.trains):
+            what = f"{path}: the arm `{name}` has `{decided[0]}`, but " + (
+                f"`{decided[1]}` decides its learning rate, too." if arm.trains else "trains nothing by a recipe."
+            )
+            raise RecipeError(what, "Keep one of them." if arm.trains else f"Leave `{decided[0]}` out.")
+    if spec.sweep.seed in spec.seeds:
+        raise RecipeError(f"{path}: the seed of `sweep` is one of `seeds`.", "A sweep needs a seed of its own.")
+
+
 def _arms_named(spec: Spec) -> Iterator[str]:
     yield from spec.quick.arms if spec.quick else ()
     yield from filter(None, [spec.shown])
     for arm in spec.arms.values():
-        yield from filter(None, [arm.start, arm.adapter])
+        yield from filter(None, [arm.start, arm.adapter, arm.rate_of])
     for chart in spec.charts:
         yield from chart.x
+        yield from chart.sweeps.values()
         for arms in chart.lines.values():
             yield from arms
     for claim in spec.claims:

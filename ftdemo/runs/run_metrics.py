@@ -31,11 +31,12 @@ from ftdemo.runs.run import Run
 from ftdemo.training.prepare import evaluated_rows
 
 Memo = dict[Any, Any]
-"""What was measured of a base, so that it is measured once for all runs on it."""
+"""What was measured of a base, so that it is measured once for all runs on it; and the model that was loaded last."""
 Metrics = tuple[dict[str, Any], dict[str, Outcomes]]
 """Measured values, and behind some of them the outcome of each question, by the value's path."""
 _VALUES_KEPT = 48
 _RANKS = (1, 2, 4, 8, 16, 32)
+_LOADED = "loaded model"
 
 
 def measure_run(names: tuple[str, ...], run: Run, memory: Memo) -> Metrics:
@@ -48,13 +49,28 @@ def measure_run(names: tuple[str, ...], run: Run, memory: Memo) -> Metrics:
     return values, outcomes
 
 
+def forget_model(memory: Memo) -> None:
+    """Let go of the model that was loaded last, before the next run needs its memory."""
+    memory.pop(_LOADED, None)
+
+
+def _load_once(run: Run, memory: Memo, base: str | None = None) -> tuple[Any, Any]:
+    """A run's model and tokenizer, loaded once for all that is measured of it."""
+    key = (run.folder, base)
+    if memory.get(_LOADED, (None,))[0] != key:
+        forget_model(memory)
+        memory[_LOADED] = (key, run.load_model(base))
+    loaded: tuple[Any, Any] = memory[_LOADED][1]
+    return loaded
+
+
 def run_outcomes(run: Run, memory: Memo) -> dict[str, Outcomes]:
     """How each held-out question and row came out before and after a run's training, by the path of its number."""
     recipe = run.recipe
     splits = load_splits(recipe.data, seed=recipe.seed, examples=1)
     found = _sample_outcomes(run.samples(), splits.prompts, recipe.data)
     if rows := evaluated_rows(splits, recipe):
-        found["heldout_loss.after"] = _loss_outcomes(run, *run.load_model(), rows)
+        found["heldout_loss.after"] = _loss_outcomes(run, *_load_once(run, memory), rows)
         key = ("held-out loss", run.record["model"]["sha256"], found["heldout_loss.after"].on)
         if key not in memory and (base := run.load_base()):
             memory[key] = _loss_outcomes(run, *base, rows)
@@ -90,17 +106,18 @@ def skill_kept(run: Run, memory: Memo, base: str | None = None) -> dict[str, Any
         memory: What was measured of bases before.
         base: Where to take the base from, if not from where the run found it.
     """
-    return _skill_kept(run, memory, base)[0]
+    values, _ = _skill_kept(run, memory, base)
+    forget_model(memory)
+    return values
 
 
 def _skill_kept(run: Run, memory: Memo, base: str | None = None) -> Metrics:
-    base_model = run.load_base(base)
-    if base_model is None:
+    if not run.has_base:
         return {}, {}
-    rows = {"after": old_skill_rows(*run.load_model(base), run.corpus)}
     key = ("old skill", run.record["model"]["sha256"])
-    if key not in memory:
-        memory[key] = old_skill_rows(*base_model, run.corpus)
+    if key not in memory and (loaded := run.load_base(base)):
+        memory[key] = old_skill_rows(*loaded, run.corpus)
+    rows = {"after": old_skill_rows(*_load_once(run, memory, base), run.corpus)}
     rows["before"] = memory[key]
     found = {when: skill_estimates(*rows[when]) for when in ("before", "after")}
     outcomes = {}
@@ -117,12 +134,12 @@ def _skill_kept(run: Run, memory: Memo, base: str | None = None) -> Metrics:
     return values, outcomes
 
 
-def trials(run: Run, _memory: Memo) -> Metrics:
+def trials(run: Run, memory: Memo) -> Metrics:
     """All scores of a model that goes on with texts, each with its interval; and how much more names drift than in
     the data: who is named once only, as a share of the same in the corpus's own texts."""
     import numpy
 
-    model, tokenizer = run.load_model()
+    model, tokenizer = _load_once(run, memory)
     data = run.recipe.data
     prompts = load_splits(data, seed=run.recipe.seed, examples=1).trials
     answers = answer_rows(model, tokenizer, prompts)
@@ -132,7 +149,7 @@ def trials(run: Run, _memory: Memo) -> Metrics:
     return found | {"name_drift": asdict(bootstrap(numpy.array(pairs), ratio))}, {}
 
 
-def spectrum(run: Run, _memory: Memo) -> Metrics:
+def spectrum(run: Run, memory: Memo) -> Metrics:
     """The singular values of what training added to each matrix, averaged over the matrices that are alike.
 
     Returns:
@@ -146,7 +163,7 @@ def spectrum(run: Run, _memory: Memo) -> Metrics:
     if base is None:
         return {}, {}
     kinds: dict[str, list[torch.Tensor]] = {}
-    for name, values in _singular_values(run, base[0]).items():
+    for name, values in _singular_values(run, _load_once(run, memory)[0], base[0]).items():
         kinds.setdefault(name.split(".")[-1], []).append(values)
     found: dict[str, Any] = {}
     for kind, values in kinds.items():
@@ -178,7 +195,7 @@ def evaluate_on_other_base(run: Run, base: Path) -> Metrics:
     return {"scores": {"before": before.scores, "after": after.scores}}, outcomes
 
 
-def _singular_values(run: Run, base: Any) -> dict[str, Any]:
+def _singular_values(run: Run, model: Any, base: Any) -> dict[str, Any]:
     """The singular values of what training added to each matrix, largest first.
 
     That is s B A where an adapter was trained, else the difference of the weights. Those of a product of thin matrices
@@ -186,7 +203,6 @@ def _singular_values(run: Run, base: Any) -> dict[str, Any]:
     """
     import torch
 
-    model, _ = run.load_model()
     found = {}
     if run.recipe.is_low_rank:
         names = {id(layer): name for name, layer in model.named_modules()}

@@ -15,7 +15,7 @@ from ftdemo import charts
 from ftdemo.charts import Point
 from ftdemo.comparison.advice import approach_table
 from ftdemo.errors import DataError
-from ftdemo.experiments.intervals import look_up, number, summarise
+from ftdemo.experiments.intervals import SWEEP, look_up, number, summarise
 from ftdemo.experiments.spec import Chart, Experiment, claim_in_words, find_experiments
 from ftdemo.site.plugins import Plugin, RecordedVerdict
 from ftdemo.site.rendering import render_template
@@ -85,6 +85,8 @@ def experiment_files(experiment: Experiment, record: _Record) -> dict[str, str]:
     found = {"claims.md": _claims(record), "arms.md": _arms(record)}
     for chart in spec.charts:
         found[f"{chart.id}.html"] = _chart(chart, record)
+    if sweeps := _sweeps(record):
+        found["sweeps.html"] = sweeps
     found |= {f"{name}.md": _approaches(name, record) for name, arm in spec.arms.items() if arm.compare}
     if spec.shown:
         run = runs[f"{spec.shown}/{spec.seeds[0]}"]
@@ -112,6 +114,7 @@ def overview(experiments: Mapping[str, Experiment], records: Mapping[str, _Recor
         sections.append(f"## {spec.title} {{ #{name} }}\n\n{spec.question} {cost}: `ftdemo record {name}`\n")
         sections.append(_claims(record))
         sections.append("".join(_chart(chart, record) for chart in spec.charts))
+        sections.append(_sweeps(record))
     return "\n".join(sections)
 
 
@@ -142,6 +145,11 @@ def _chart(chart: Chart, record: _Record) -> Markup:
     """A chart that the experiment lists, with its numbers as a table."""
     runs = record["runs"]
     arms = list(dict.fromkeys(run["arm"] for run in runs.values()))
+    if chart.sweeps:
+        series = {name: _sweep_points(_sweep_of(record, arm)) for name, arm in chart.sweeps.items()}
+        svg = charts.lines_chart(series, chart.title, x_label=chart.label, log=True, y_min=chart.lowest)
+        swept = {name: _sweep_of(record, arm) for name, arm in chart.sweeps.items()}
+        return _figure(svg, record, _sweep_table(swept))
     if chart.lines:
         series = {
             name: sorted((_point(runs, f"{arm}:{chart.y}", chart.x[arm]) for arm in members), key=lambda point: point.x)
@@ -155,6 +163,35 @@ def _chart(chart: Chart, record: _Record) -> Markup:
     svg = charts.arms_chart(points, chart.title, chart.label, lowest=chart.lowest)
     rows = [[arm, *_spread(point)] for arm, point in points.items()]
     return _figure(svg, record, _table(["", "mean", "95% interval", "runs"], rows))
+
+
+def _sweeps(record: _Record) -> Markup:
+    """The learning rates that each arm tried, and what was chosen; folded, and empty where no arm tried any."""
+    arms = {run["arm"]: run[SWEEP] for run in record["runs"].values() if SWEEP in run}
+    return render_template("sweeps.html", table=_sweep_table(arms)) if arms else Markup("")
+
+
+def _sweep_of(record: _Record, arm: str) -> dict[str, Any]:
+    return next(run[SWEEP] for run in record["runs"].values() if run["arm"] == arm)
+
+
+def _sweep_points(sweep: Mapping[str, Any]) -> list[Point]:
+    tried = ((float(rate), loss) for rate, loss in sweep["losses"].items() if loss is not None)
+    return [Point(rate, loss, loss, loss) for rate, loss in tried]
+
+
+def _sweep_table(sweeps: Mapping[str, Mapping[str, Any]]) -> Markup:
+    """Every rate that was tried with its validation loss."""
+    rows = []
+    for arm, sweep in sweeps.items():
+        tried = ", ".join(f"{rate}: {_loss_in_words(loss)}" for rate, loss in sweep["losses"].items())
+        best = f"{sweep['best']:g}" + (", at the end of the range" if sweep["at_edge"] else "")
+        rows.append([arm, best, tried, f"{sweep['train_rows']} and {sweep['validation_rows']}"])
+    return _table(["", "best rate", "validation loss at each rate", "examples to train on and to validate by"], rows)
+
+
+def _loss_in_words(loss: float | None) -> str:
+    return "diverged" if loss is None else f"{loss:.3f}"
 
 
 def _spread(point: Point) -> list[str]:
@@ -262,7 +299,7 @@ def _facts(experiment: Experiment, run: dict[str, Any], record: _Record) -> str:
     recipe, machine, versions, started = run["recipe"], record["hardware"], record["versions"], run["started"]
     share = started["trainable_parameters"] / started["total_parameters"]
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "peft", "ftdemo"))
-    full = experiment.spec.recipe_of(run["arm"], run["seed"], quick=False)
+    full = experiment.spec.recipe_of(run["arm"], run["seed"], quick=False, lr=started.get("lr"))
     rows = {
         "Model": full.model,
         "Data": f"{full.data}, {started['examples']:,} examples, {run['tokens']:,} tokens read",

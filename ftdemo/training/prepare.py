@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftdemo.data import BUILT_IN, AnyRow, Labelled, Row, Splits, load_splits
 from ftdemo.data.row_hashes import RowHashes, TrainingRows
 from ftdemo.data.tokenize import Examples, encode_all
-from ftdemo.errors import DataError, RecipeError
+from ftdemo.errors import DataError, RecipeError, first_line
 from ftdemo.methods import METHODS
 from ftdemo.methods.start import Base
 from ftdemo.models import load, new
@@ -31,10 +31,14 @@ _MAX_LABELS = 1000
 
 
 @load.one_at_a_time
-def prepare(recipe: Recipe) -> Learner:
+def prepare(recipe: Recipe, splits: Splits | None = None) -> Learner:
     """Read the rows, tokenize them, load the model, and adapt it: decide which of its weights are trained.
 
     The same recipe gives the same starting weights.
+
+    Args:
+        recipe: What is to be carried out.
+        splits: Other rows than those that the recipe's data holds.
 
     Raises:
         FtdemoError: If data, model and recipe do not go together; the error says why.
@@ -42,7 +46,7 @@ def prepare(recipe: Recipe) -> Learner:
     from ftdemo.training.optimizers import make_optimizer
 
     load.quiet_transformers()
-    rows = load_rows(recipe)
+    rows = load_rows(recipe, splits)
     device = pick_device(recipe.device)
     examples = tokenize(rows, recipe)
     recipe = examples.recipe
@@ -80,13 +84,13 @@ class LoadedRows:
     labels: tuple[str, ...]
 
 
-def load_rows(recipe: Recipe) -> LoadedRows:
-    """Read the recipe's data and split it.
+def load_rows(recipe: Recipe, splits: Splits | None = None) -> LoadedRows:
+    """Read the recipe's data and split it, unless it is given split already.
 
     Raises:
         FtdemoError: If it cannot be read, or the method learns from another kind of rows.
     """
-    splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
+    splits = splits or load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
     _refuse_other_rows(splits, recipe)
     return LoadedRows(splits, _labels(splits, recipe) if recipe.is_classifier else ())
 
@@ -163,7 +167,11 @@ def load_model(recipe: Recipe, base: Base, examples: Examples) -> tuple[Any, str
     model = METHODS[recipe.method].load(base)
     _refuse_packing_beyond_window(model, recipe)
     attention = _pick_attention(model, examples, recipe, base.device)
-    model.set_attn_implementation(attention)
+    try:
+        model.set_attn_implementation(attention)
+    except ValueError as error:
+        what = f"`attention` is {attention}, which {recipe.model} does not have: {first_line(error)}."
+        raise RecipeError(what, "Set `attention: auto`.") from None
     if model.config.model_type in kernels.VERIFIED_MODELS:
         kernels.use_fused_norms(model)
         kernels.use_fused_gates(model)
@@ -259,20 +267,24 @@ def encode_rows(
 
 
 def _pick_attention(model: Any, examples: Examples, recipe: Recipe, device: torch.device) -> str:
-    """Our own attention where it is faster, else the one that the model was loaded with.
+    """The recipe's attention; by default our own where it is faster, else the one that the model was loaded with.
 
     Raises:
-        RecipeError: If rows are packed, and that one cannot tell packed texts apart.
+        RecipeError: If the recipe's is not for this model, or rows are packed and it cannot tell packed texts apart.
     """
     from ftdemo.models import kernels
 
     kernels.register_attention()
     longest = recipe.max_length if recipe.packing else max(examples.lengths)
     plain = model.config.model_type in kernels.VERIFIED_MODELS
-    if device.type == "cpu" and plain and longest <= _OURS_UP_TO:
+    if recipe.attention == kernels.ATTENTION and not plain:
+        what = f"`attention` is {recipe.attention}, which is not checked against {recipe.model}'s own."
+        raise RecipeError(what, "Set `attention: sdpa`, or eager.")
+    by_speed = device.type == "cpu" and plain and longest <= _OURS_UP_TO
+    if recipe.attention == kernels.ATTENTION or (recipe.attention == "auto" and by_speed):
         return kernels.ATTENTION
-    loaded = str(model.config._attn_implementation)
-    if recipe.packing and loaded == "eager":  # Gemma 2 has no other
+    found = str(model.config._attn_implementation) if recipe.attention == "auto" else recipe.attention
+    if recipe.packing and found == "eager":  # Gemma 2 has no other
         what = f"`packing` is true, but the attention of {recipe.model} cannot tell packed texts apart."
         raise RecipeError(what, "Set `packing: false`.")
-    return loaded
+    return found

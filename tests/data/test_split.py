@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftdemo.data import Labelled, Text, load_splits
-from ftdemo.data.split import choose_heldout, near_duplicate_key
+from ftdemo.data.split import choose_heldout, near_duplicate_key, validation_split
+from ftdemo.errors import DataError
 
 ANY_ROWS = st.lists(st.tuples(st.sampled_from(["a", "A!", "b 1", "b 2", "1", "2", "cc", ""]), st.sampled_from("xyz")))
 
@@ -99,3 +100,17 @@ def test_a_file_that_changed_is_split_again(tmp_path: Path) -> None:
 def test_labels_may_be_as_many_as_the_rows() -> None:
     labels = ((str(number), str(number)) for number in range(2**16 + 1))
     assert not choose_heldout(labels, held=1, seed=0)  # a label's only row is trained on
+
+
+def test_a_validation_split_takes_its_share_of_each_label_from_the_training_rows() -> None:
+    rows = [row for row in load_splits("routing", seed=0).train if isinstance(row, Labelled)]
+    split = validation_split(rows, share=0.25, seed=7, data="routing")
+    assert Counter(row.label for row in split.heldout if isinstance(row, Labelled)) == {row.label: 16 for row in rows}
+    assert sorted(row.number for row in (*split.train, *split.heldout)) == [row.number for row in rows]
+    assert len(validation_split(rows, share=0.9, seed=7, data="routing").heldout) == 200
+
+
+def test_where_each_label_has_one_row_none_can_validate() -> None:
+    rows = list(load_splits("routing", seed=0, examples=8).train)
+    with pytest.raises(DataError, match="of 8 training rows, none can be put aside"):
+        validation_split(rows, share=0.5, seed=0, data="routing")

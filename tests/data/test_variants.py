@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ftdemo.data import Labelled, Row, load_splits
 from ftdemo.data.variants import write_variant
+from ftdemo.errors import DataError
 
 AS_IT_IS: dict[str, Any] = {"mislabel": 0.0, "repeat": 1, "per_label": None}
 
@@ -59,3 +63,46 @@ def test_answers_change_places_and_constraints_stay(tmp_path: Path) -> None:
     assert len(changed) == 10
     assert {a.reference for a, _ in changed} == {b.reference for _, b in changed}
     assert all(a.prompt == b.prompt and a.constraints == b.constraints for a, b in zip(before, after, strict=True))
+
+
+def rows_of(folder: Path, part: str) -> list[Row]:
+    return [row for row in getattr(load_splits(str(folder), seed=0), part) if isinstance(row, Row)]
+
+
+def test_rows_of_so_many_facts_are_kept_with_the_heldout_questions_about_the_same_ones(tmp_path: Path) -> None:
+    write_variant("handbook", tmp_path, seed=0, examples=None, facts=7)
+    train, heldout = rows_of(tmp_path, "train"), rows_of(tmp_path, "heldout")
+    answers = {row.reference for row in train}
+    assert len(answers) == 7
+    assert answers == {row.reference for row in heldout}
+    assert (len(train), len(heldout)) == (14, 14)
+    assert all(row.constraints for row in heldout)
+    write_variant("handbook", tmp_path / "fewer", seed=1, examples=None, facts=3)
+    assert {row.reference for row in rows_of(tmp_path / "fewer", "train")} < answers
+
+
+def test_more_facts_than_there_are_is_refused_with_their_number(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="only 100 different answers"):
+        write_variant("handbook", tmp_path, seed=0, examples=None, facts=101)
+
+
+def test_a_conversation_of_several_turns_keeps_all_of_them(tmp_path: Path) -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Where is it?"},
+        {"role": "assistant", "content": "In bay 7.", "train": False},
+        {"role": "user", "content": "And the other?"},
+        {"role": "assistant", "content": "In bay 9."},
+    ]
+    (tmp_path / "train.jsonl").write_text(json.dumps({"messages": messages}) + "\n", encoding="utf-8")
+    write_variant(str(tmp_path), tmp_path / "copy", seed=0, examples=None, repeat=2)
+    before, after = rows_of(tmp_path, "train"), rows_of(tmp_path / "copy", "train")
+    assert [row.turns for row in after] == [before[0].turns] * 2
+
+
+def test_answers_of_longer_conversations_are_not_exchanged(tmp_path: Path) -> None:
+    turns = [("system", "Be brief."), ("user", "Where?"), ("assistant", "Here.")]
+    line = json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]})
+    (tmp_path / "train.jsonl").write_text(f"{line}\n{line}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="`mislabel` exchanges answers"):
+        write_variant(str(tmp_path), tmp_path / "copy", seed=0, examples=None, mislabel=1)

@@ -184,3 +184,11 @@ def test_the_same_trials_are_the_same_questions_in_every_process() -> None:
 
     one, other = (Outcomes.of([trial(scorer)], [1.0]).on for scorer in (lambda _: {"a": 1.0}, lambda _: {"a": 0.0}))
     assert one == other
+
+
+def test_a_path_may_end_in_a_name_with_dots() -> None:
+    runs = {f"a/{seed}": {"arm": "a", "seed": seed, "sweep": {"best": 0.01, "losses": {"0.003": 1.5}}} for seed in "01"}
+    assert look_up(runs, "a:sweep.losses.0.003") == [1.5]  # of one sweep, which both runs share
+    assert look_up(runs, "a:sweep.best") == [0.01]
+    with pytest.raises(DataError, match="No recorded number"):
+        look_up(runs, "a:sweep.losses.0.004")

@@ -18,8 +18,10 @@ from ftdemo.errors import UsageError
 from ftdemo.evaluation.outcomes import Outcomes
 from ftdemo.experiments import runner
 from ftdemo.experiments import spec as experiment
-from ftdemo.experiments.intervals import look_up
+from ftdemo.experiments.check import Repetition, compare_records
+from ftdemo.experiments.intervals import look_up, summarise
 from ftdemo.experiments.spec import Experiment
+from ftdemo.runs.run import Run
 from ftdemo.site.experiment_pages import experiment_files
 
 NEW = {"method": "scratch", "model": "new", "width": 64, "layers": 1, "vocabulary": 320, "max_length": 64}
@@ -189,6 +191,38 @@ def test_a_record_that_is_too_large_for_a_page_is_refused(tmp_path: Path) -> Non
         runner.write_record({"runs": "x" * 400_000}, tmp_path / "record.json")
 
 
+def test_a_record_says_what_was_fixed_for_its_runs(recorded: dict[str, Any]) -> None:
+    assert recorded["numerics"]["threads"] == 2
+    started = [run["started"] for run in recorded["runs"].values() if "started" in run]
+    assert {(each["device"], each["dtype"], each["attention"]) for each in started} == {("cpu", "float32", "ftdemo")}
+
+
+def test_old_skill_is_a_number_with_an_interval_over_its_questions(recorded: dict[str, Any]) -> None:
+    path = "old_skill.after.accuracy"
+    found = summarise(recorded["runs"], f"adapter:{path}", minus="adapter:old_skill.before.accuracy")
+    assert found.statistic.endswith("questions resampled")
+    assert found.low <= found.value <= found.high
+
+
+def test_a_pre_trained_model_is_asked_once_before_training(recorded: dict[str, Any], tmp_path: Path) -> None:
+    arms = {f"rank {rank}": {"set": {"method": "lora", "model": "nano", "rank": rank}} for rank in (1, 2)}
+    recipe = {**SPEC["recipe"], "data": "handbook", "sample_every": None, "max_steps": 1}
+    changes: dict[str, Any] = {
+        "recipe": recipe,
+        "arms": arms,
+        "shown": "rank 2",
+        "claims": [],
+        "quick": None,
+        "measure": [],
+    }
+    record = carried_out(write_spec(tmp_path / "one", **changes), tmp_path / "runs")
+    both = [Run.load(tmp_path / "runs" / f"{arm}-0").samples() for arm in arms]
+    assert both[0][0] is not None
+    assert both[0][0] == both[1][0]  # the seconds that it took, too
+    assert record["runs"]["rank 1/0"]["heldout_loss"]["before"] == record["runs"]["rank 2/0"]["heldout_loss"]["before"]
+    assert record["runs"]["rank 2/0"]["samples"][0]["step"] == 0
+
+
 # In the shell
 
 
@@ -218,6 +252,28 @@ def test_a_check_passes_while_the_claims_come_out_as_recorded(quick: tuple[Path,
     folder, _ = quick
     result = invoke(folder, "one", "--check")
     assert result.exit_code == 0, result.output
+
+
+def test_a_check_says_how_far_apart_the_losses_are_and_what_it_allows(quick: tuple[Path, Result]) -> None:
+    folder, _ = quick
+    result = invoke(folder, "one", "--check")
+    assert "one: 1 verdicts and 2 held-out losses compared." in result.output
+    assert "Largest difference of a loss: 0.00% (tolerance 1%)." in result.output
+    written = json.loads((folder / "one" / experiment.QUICK).read_text(encoding="utf-8"))
+    assert written["tolerance"] == 0.01
+    assert written["numerics"] == {"device": "cpu", "dtype": "float32", "attention": "ftdemo", "threads": 2}
+
+
+def test_a_loss_that_is_further_away_than_allowed_is_a_difference_and_so_are_other_numerics() -> None:
+    runs = {"a/0": {"arm": "a", "heldout_loss": {"after": 2.0}}, "b/0": {"arm": "b"}}
+    record: dict[str, Any] = {"runs": runs, "claims": [], "numerics": {"dtype": "float32"}}
+    assert compare_records(record, record) == Repetition((), 1, 0.0)
+    near = {**record, "runs": {"a/0": {"arm": "a", "heldout_loss": {"after": 2.01}}}}
+    assert not compare_records(record, near).problems
+    far = {**record, "runs": {"a/0": {"arm": "a", "heldout_loss": {"after": 2.1}}}, "numerics": {"dtype": "bfloat16"}}
+    numerics, loss = compare_records(record, far).problems
+    assert loss == "the held-out loss of a/0 after training was 2, now it is 2.1, which is more than 1% away."
+    assert "recorded with dtype float32, and is now carried out with dtype bfloat16" in numerics
 
 
 def test_a_check_names_the_claim_that_no_longer_comes_out_as_recorded(

@@ -66,6 +66,21 @@ def test_an_arms_recipe_is_the_common_one_with_its_own_settings_and_the_seed() -
     assert spec.recipe_of("high", 2, quick=True).max_steps == 2
 
 
+def test_what_a_machine_would_choose_is_fixed_and_an_arm_may_fix_it_otherwise() -> None:
+    spec = Spec(**{**SPEC, "arms": {"low": {}, "high": {"set": {"dtype": "bfloat16"}}}})
+    low, high = (spec.recipe_of(arm, 0, quick=False) for arm in ("low", "high"))
+    assert (low.device, low.dtype, low.attention) == ("cpu", "float32", "ftdemo")
+    assert high.dtype == "bfloat16"
+    assert spec.numerics.threads == 2
+
+
+def test_a_swept_arm_has_the_rate_that_was_chosen_and_without_a_sweep_the_middle_one() -> None:
+    arms = {"low": {"rates": [0.001, 0.003, 0.01]}, "high": {"rate_of": "low", "set": {"rank": 64}}}
+    spec = Spec(**{**SPEC, "arms": arms})
+    assert [spec.recipe_of(arm, 0, quick=True).lr for arm in arms] == [0.003, 0.003]
+    assert [spec.recipe_of(arm, 0, quick=False, lr=0.01).lr for arm in arms] == [0.01, 0.01]
+
+
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [([0.90, 0.91, 0.92], "confirmed"), ([0.1, 0.11, 0.12], "refuted"), ([0.4, 0.6, 0.8], "inconclusive")],
@@ -130,6 +145,14 @@ def test_what_was_measured_is_said_with_what_it_counts() -> None:
         ({"aim": "fame"}, "`aim`"),
         ({"arms": {"low": {"setting": {}}, "high": {}}}, "`arms.low.setting`"),
         ({"arms": {"low": {"start": "base"}, "high": {}}}, "there is no arm `base`"),
+        ({"arms": {"low": {"start": "high"}, "high": {}}}, "Write `high` before `low`|`low` needs `high`"),
+        ({"arms": {"low": {"rates": [0.1]}, "high": {}}}, "`arms.low.rates`.*two rates or more"),
+        ({"arms": {"low": {"rates": [0.1, 0.01]}, "high": {}}}, "`arms.low.rates`.*ascending"),
+        ({"arms": {"low": {}, "high": {"rate_of": "low"}}}, "`low`, which has no `rates`"),
+        ({"arms": {"low": {"rates": [0.1, 0.2], "set": {"lr": 1}}, "high": {}}}, "`set.lr` decides its learning rate"),
+        ({"arms": {"low": {"rates": [0.1, 0.2], "baseline": "tfidf"}, "high": {}}}, "trains nothing by a recipe"),
+        ({"sweep": {"seed": 2}}, "the seed of `sweep` is one of `seeds`"),
+        ({"numerics": {"dtype": "auto"}}, "`numerics.dtype`"),
     ],
 )
 def test_what_is_wrong_with_an_experiment_is_said(changes: dict[str, Any], problem: str, tmp_path: Path) -> None:
