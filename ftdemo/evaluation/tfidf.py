@@ -56,10 +56,15 @@ class BaselineResult:
     answers: tuple[Answer, ...]
     scores: dict[str, float]
     """Accuracy and macro F1, from 0 to 1."""
-    heldout_loss: float
-    """Mean cross-entropy of the labels, in nats."""
+    losses: tuple[tuple[float, int], ...]
+    """For each row the cross-entropy of its label, in nats, and 1."""
     outcomes: dict[str, Outcomes]
-    """Of each held-out row: ``accuracy`` and ``loss``."""
+    """How each row's answer scored, by the score's name: ``accuracy``."""
+
+    @property
+    def heldout_loss(self) -> float:
+        """Mean cross-entropy of the labels, in nats."""
+        return sum(loss for loss, _ in self.losses) / len(self.losses)
 
 
 def fit_tfidf(rows: Sequence[AnyRow]) -> TfidfClassifier:
@@ -107,12 +112,11 @@ def evaluate_tfidf(fitted: TfidfClassifier, rows: Sequence[AnyRow], *, data: str
     labelled = _labelled(rows)
     predicted = fitted.classify([row.text for row in labelled])
     answers = tuple(Answer(row.text, label, row.label, True) for row, label in zip(labelled, predicted, strict=True))
-    losses = fitted.label_losses(labelled)
     return BaselineResult(
         answers=answers,
         scores=mean_scores(answers, labelled, data),
-        heldout_loss=sum(loss for loss, _ in losses) / len(losses),
-        outcomes=score_outcomes(answers, labelled, data) | {"loss": Outcomes.of_losses(labelled, losses)},
+        losses=tuple(fitted.label_losses(labelled)),
+        outcomes=score_outcomes(answers, labelled, data),
     )
 
 

@@ -27,7 +27,12 @@ class Repetition:
 
 
 def compare_records(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> Repetition:
-    """Compare a record with that of the same experiment, carried out again."""
+    """Compare a record with that of the same experiment, carried out again.
+
+    Of a record that does not say what was fixed for it, only the verdicts: its machine chose the number format.
+    """
+    if "numerics" not in recorded:
+        return Repetition(tuple(_other_verdicts(recorded, again)), 0, 0.0)
     problems = [*_other_numerics(recorded, again), *_other_verdicts(recorded, again)]
     differences = dict(_loss_differences(recorded["runs"], again["runs"]))
     for name, (before, now) in differences.items():
@@ -38,14 +43,12 @@ def compare_records(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> Re
 
 
 def _other_numerics(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
-    before, now = recorded.get("numerics"), again["numerics"]
+    before, now = recorded["numerics"], again["numerics"]
     if before != now:
         yield f"it was recorded with {_in_words(before)}, and is now carried out with {_in_words(now)}."
 
 
-def _in_words(numerics: Mapping[str, Any] | None) -> str:
-    if numerics is None:
-        return "settings of the machine"
+def _in_words(numerics: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in numerics.items())
 
 

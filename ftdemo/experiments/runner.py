@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -245,7 +245,10 @@ def _fit_baseline(recipe: Recipe) -> dict[str, Any]:
     rows = tuple(splits.train)
     fitted = fit_tfidf(rows)
     found = evaluate_tfidf(fitted, splits.heldout, data=recipe.data)
-    outcomes = {f"scores.after.{name}": one for name, one in found.outcomes.items() if name != "loss"}
+    outcomes = {f"scores.after.{name}": one for name, one in found.outcomes.items()}
+    # The same questions as those of a network that was trained by this recipe, so that the two are compared in pairs.
+    questions = [*splits.heldout, recipe.train_on, recipe.max_length]
+    outcomes["heldout_loss.after"] = Outcomes.of_losses(questions, found.losses)
     return {
         "started": {
             "examples": len(rows),
@@ -257,7 +260,7 @@ def _fit_baseline(recipe: Recipe) -> dict[str, Any]:
         "confusion": confusion(found.answers, fitted.labels),
         "heldout_loss": {"after": round(found.heldout_loss, 5)},
         "seconds": round(fitted.seconds, 3),
-    } | _outcomes_record(outcomes | {"heldout_loss.after": found.outcomes["loss"]})
+    } | _outcomes_record(outcomes)
 
 
 def _rounded(value: Any) -> Any:
@@ -288,10 +291,11 @@ def _with_baseline(recipe: Recipe, out: Path, memory: dict[Any, Any]) -> Iterato
     """
     key = _baseline_key(recipe)
     before: list[Event] = []
-    for event in perform(recipe, out, baseline=memory.get(key, ())):
-        if isinstance(event, Evaluated | Sampled) and event.step == 0:
-            before.append(event)
-        yield event
+    with closing(perform(recipe, out, baseline=memory.get(key, ()))) as events:
+        for event in events:
+            if isinstance(event, Evaluated | Sampled) and event.step == 0:
+                before.append(event)
+            yield event
     if key is not None:
         memory[key] = before
 

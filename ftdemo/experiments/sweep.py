@@ -132,6 +132,7 @@ def sweep_rates(
     while (rate := tried.next_rate(arm.rates, spec.sweep.extend)) is not None:
         began = time.perf_counter()
         tried.losses[rate] = yield from _validation_loss(recipe.with_settings({"lr": rate}), splits)
+        hardware.give_memory_back()  # the trial's model is gone by now, and the next one needs its memory
         tried.seconds += time.perf_counter() - began
         _write_trials(file, settings, tried)
     return tried
@@ -175,8 +176,6 @@ def _validation_loss(recipe: Recipe, splits: Splits) -> Generator[tuple[float, E
             yield recipe.peak_lr, event
     except TrainingError:  # the rate is too high: what a sweep is there to find
         return None
-    finally:
-        hardware.give_memory_back()
     loss = losses[-1] if recipe.patience is None else min(losses)
     return round(loss, 5) if math.isfinite(loss) else None
 

@@ -366,10 +366,21 @@ def load_classifier(source: Source, labels: Sequence[str], tokenizer: PreTrained
         **_label_settings(labels),
     )
     if known and known != tuple(labels):
-        model._init_weights(classification_head(model))  # type: ignore[no-untyped-call]
+        _draw_anew(classification_head(model), getattr(config, "initializer_range", 0.02))
     if known != tuple(labels) or has_mean_pooling(model):
         use_mean_pooling(model)
     return model
+
+
+def _draw_anew(head: torch.nn.Module, deviation: float) -> None:
+    """Make a head random, as transformers makes a new one; its own function spares weights that come from a file."""
+    import torch
+
+    for layer in head.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight, std=deviation)
+            if layer.bias is not None:
+                torch.nn.init.zeros_(layer.bias)
 
 
 def _labels_known(config: Any) -> tuple[str, ...]:

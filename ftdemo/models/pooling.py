@@ -43,6 +43,8 @@ def use_mean_pooling(model: Any) -> None:
 
     if model.config.model_type in VERIFIED_MODELS:
         model.config.classifier_pooling = MEAN
+        if getattr(model.base_model, "pooler", None) is not None:
+            model.base_model.pooler = None  # BERT's layer on the first token: no gradient would reach it
         model.forward = types.MethodType(_forward, model)
 
 

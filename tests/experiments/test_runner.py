@@ -268,6 +268,8 @@ def test_a_loss_that_is_further_away_than_allowed_is_a_difference_and_so_are_oth
     runs = {"a/0": {"arm": "a", "heldout_loss": {"after": 2.0}}, "b/0": {"arm": "b"}}
     record: dict[str, Any] = {"runs": runs, "claims": [], "numerics": {"dtype": "float32"}}
     assert compare_records(record, record) == Repetition((), 1, 0.0)
+    older = {"runs": runs, "claims": []}
+    assert compare_records(older, record) == Repetition((), 0, 0.0)
     near = {**record, "runs": {"a/0": {"arm": "a", "heldout_loss": {"after": 2.01}}}}
     assert not compare_records(record, near).problems
     far = {**record, "runs": {"a/0": {"arm": "a", "heldout_loss": {"after": 2.1}}}, "numerics": {"dtype": "bfloat16"}}
