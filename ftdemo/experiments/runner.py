@@ -17,7 +17,7 @@ from ftdemo.comparison import advice, approaches, compare
 from ftdemo.data import BUILT_IN, load_splits
 from ftdemo.data.atomic import atomic_write
 from ftdemo.data.variants import write_variant
-from ftdemo.errors import UsageError, writing
+from ftdemo.errors import RecipeError, UsageError, writing
 from ftdemo.evaluation.evaluate import confusion
 from ftdemo.evaluation.outcomes import Outcomes
 from ftdemo.evaluation.tfidf import evaluate_tfidf, fit_tfidf
@@ -222,9 +222,16 @@ def _run_arm(
 
 
 def _run_comparison(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dict[str, Any]]:
-    """All approaches on the arm's task; an interrupted comparison starts again."""
+    """All approaches on the arm's task; an interrupted comparison starts again.
+
+    Raises:
+        RecipeError: If there is no such task.
+    """
     shutil.rmtree(out, ignore_errors=True)
-    task = approaches.tasks()[str(arm.compare)]
+    tasks = approaches.tasks()
+    if arm.compare not in tasks:
+        raise RecipeError(f"There is no task `{arm.compare}` to compare.", f"The tasks are: {', '.join(tasks)}.")
+    task = tasks[arm.compare]
     fixed = {"device": recipe.device, "dtype": recipe.dtype, "attention": recipe.attention}
     settings = fixed | {key: value for key, value in arm.settings.items() if key != "model"}
     for event in compare.run_comparison(

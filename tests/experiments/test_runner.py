@@ -331,7 +331,7 @@ def small_task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("experiments")
-    form = {"compare": "form", "questions": 4, "set": {"max_steps": 2, "answer_tokens": 8, "dtype": "float32"}}
+    form = {"compare": "tickets", "questions": 4, "set": {"max_steps": 2, "answer_tokens": 8, "dtype": "float32"}}
     found = Experiment(folder / "ways")
     found.folder.mkdir()
     spec = {
