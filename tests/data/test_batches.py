@@ -47,6 +47,18 @@ def test_every_epoch_visits_every_example_once(packed_length: int | None, length
 
 
 @pytest.mark.parametrize("packed_length", [None, 512], ids=["bucketed", "packed"])
+def test_a_plan_in_order_begins_with_the_first_examples_and_ends_with_the_last(
+    packed_length: int | None, lengths: Sequence[int]
+) -> None:
+    many = list(lengths) * 5
+    plan = plan_batches(many, batch_tokens=1024, epochs=1, seed=0, packed_length=packed_length, in_order=True)
+    places = visits(plan)
+    assert sorted(places) == list(range(len(many)))
+    moved = [abs(place - number) for number, place in enumerate(places)]
+    assert max(moved) < len(many) / 2  # only within a stretch of batches, however many examples there are
+
+
+@pytest.mark.parametrize("packed_length", [None, 512], ids=["bucketed", "packed"])
 def test_the_plan_follows_the_seed(packed_length: int | None, lengths: Sequence[int]) -> None:
     def plan(seed: int) -> list[Packed]:
         return list(plan_batches(lengths, batch_tokens=1024, epochs=1, seed=seed, packed_length=packed_length))

@@ -77,6 +77,14 @@ def test_the_texts_it_learned_from_take_fewer_tokens_than_letters(own_tokenizer:
     assert tokens < 0.6 * letters  # measured: 0.49; bytes alone would be 1
 
 
+@pytest.mark.parametrize("before", ["", " ", "#", "PF", '"', "no. "])
+def test_a_number_is_read_the_same_way_wherever_it_stands(before: str) -> None:
+    tokenizer = new.train_tokenizer(tales(400), 1024)
+    for number in ("48213", "90070", "10005"):
+        tokens = tokenizer.tokenize(f"{before}{number}")
+        assert tokens[-3:] == [number[:2], number[2:4], number[4:]]
+
+
 def test_each_text_begins_with_the_start_token_and_a_conversation_does_not(own_tokenizer: Any) -> None:
     start = own_tokenizer.convert_tokens_to_ids(new.START)
     assert own_tokenizer("The boats came in.")["input_ids"][0] == start
@@ -140,8 +148,8 @@ def test_the_embedding_is_the_head_too(own_tokenizer: Any) -> None:
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize(("width", "heads"), [(64, 2), (96, 3), (128, 2), (160, 5), (192, 3)])
-def test_heads_are_64_wide_where_that_comes_out_and_else_32(width: int, heads: int, own_tokenizer: Any) -> None:
+@pytest.mark.parametrize(("width", "heads"), [(32, 1), (64, 2), (96, 3), (128, 4), (192, 6)])
+def test_heads_are_32_wide(width: int, heads: int, own_tokenizer: Any) -> None:
     config = new_llama(own_tokenizer, width=width).config
     assert config.num_attention_heads == config.num_key_value_heads == heads
 
@@ -187,3 +195,17 @@ def test_model_and_tokenizer_come_back_from_a_folder(own_tokenizer: Any, tmp_pat
     assert (tokenizer.eos_token, tokenizer.pad_token) == (new.STOP, new.START)
     assert all(map(torch.equal, model.state_dict().values(), again.state_dict().values()))
     assert again.get_output_embeddings().weight is again.get_input_embeddings().weight
+
+
+def test_half_the_heads_of_the_first_layer_begin_by_looking_at_the_token_before(own_tokenizer: Any) -> None:
+    model = new_llama(own_tokenizer, width=128)
+    model.set_attn_implementation("eager")
+    ids = own_tokenizer(" ".join(tales(1)), return_tensors="pt")["input_ids"][:, :64]
+    with torch.no_grad():
+        first, second = model(ids, output_attentions=True).attentions
+    rows = torch.arange(8, ids.shape[1])
+    before = first[0, :, rows, rows - 1]  # heads x rows
+    looking, other = before[:2].mean(), before[2:].mean()
+    # A head without a direction spreads its attention over the 9 to 64 tokens that it sees.
+    assert looking > 0.15 > 0.06 > other
+    assert second[0, :, rows, rows - 1].mean() < 0.06

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import string
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice, pairwise
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from ftdemo.data import Text, load_splits
 from ftdemo.data.sets import high_street
 from ftdemo.data.sets.high_street import documents, pairs, sentence_parses, trials, turns
 from ftdemo.data.sets.high_street.documents import MAX_WORDS, MIN_WORDS, SHARES, _wish, document, story
+from ftdemo.data.sets.high_street.drills import drill
 from ftdemo.data.sets.high_street.kinds import plural_of, product_names
 from ftdemo.data.sets.high_street.lexicon import word_lists
 from ftdemo.data.sets.high_street.messages import Message, holds, message
@@ -27,6 +30,9 @@ from ftdemo.data.sets.stories.kinds import Field
 from ftdemo.data.sets.stories.telling import Telling
 from ftdemo.data.sets.stories.tokens import sentences
 from ftdemo.data.sets.tickets import CATEGORIES
+from ftdemo.recipe import Recipe
+from ftdemo.training.loop import plan_run
+from ftdemo.training.prepare import prepare
 
 SAMPLE_BYTES = 1_000_000
 STORIES = 300
@@ -414,3 +420,34 @@ def test_the_plans_of_tickets_are_not_those_of_the_corpus() -> None:
     pools = library().pools
     tickets = {line.rpartition(" | ")[2] for name in CATEGORIES for line in pools[f"ticket_{name}"]}
     assert not tickets & {line for script in library().scripts for line in script.said}
+
+
+def test_the_graded_stream_begins_with_drills_that_thin_out() -> None:
+    def drills(start: int, stop: int) -> float:
+        plain = set(islice(high_street.documents(0), stop))
+        texts = list(islice(high_street.graded(0), start, stop))
+        return sum(text not in plain for text in texts) / len(texts)
+
+    assert drills(0, 400) > 0.9
+    assert 0.4 < drills(6_800, 7_200) < 0.6
+    assert drills(14_000, 14_600) < 0.16
+
+
+def test_a_drill_says_everything_twice() -> None:
+    chance = random.Random(5)
+    for text in (drill(chance) for _ in range(300)):
+        counted = Counter(re.findall(r"\d{5}", text))
+        assert counted
+        assert all(times > 1 for times in counted.values())
+
+
+def test_the_graded_stream_trains_in_its_order_and_is_judged_by_the_plain_texts() -> None:
+    graded, plain = load_splits("high-street-graded", seed=0, examples=50), load_splits("high-street", seed=0, examples=50)
+    assert graded.heldout == plain.heldout
+    assert [row.text for row in graded.train if isinstance(row, Text)] == list(islice(high_street.graded(0), 50))
+    learner = prepare(
+        Recipe(method="scratch", data="high-street-graded", examples=400, vocabulary=512, width=32, layers=1)
+    )
+    places = [place for batch in plan_run(learner) for row in batch for place in row]
+    assert places != sorted(places)
+    assert max(places[:20]) < 200 < min(places[-20:])

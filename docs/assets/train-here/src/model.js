@@ -45,7 +45,8 @@ export function logits(config, weights, lowRank, ids, angles, attend) {
   const use = (/** @type {string} */ name) => weights[name].ref;
   const multiply = (/** @type {Tensor} */ x, /** @type {string} */ name) => {
     const matrix = `model.layers.${name}`;
-    const base = np.inner(lowRank ? x.ref : x, use(`${matrix}.weight`));
+    const product = np.inner(lowRank ? x.ref : x, use(`${matrix}.weight`));
+    const base = `${matrix}.bias` in weights ? product.add(use(`${matrix}.bias`)) : product;
     if (!lowRank) return base;
     const squeezed = np.inner(x, use(adapterName(matrix, "A")));
     const update = np.inner(squeezed, use(adapterName(matrix, "B")));

@@ -62,11 +62,11 @@ function normals(/** @type {number} */ seed) {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-/** Small random weights in the place of learned ones, as a new model of transformers has them; norms are ones. */
+/** Small random weights in the place of learned ones, as a new model of transformers has them; norms are ones, biases zero. */
 export function randomized(/** @type {Plain} */ weights, /** @type {number} */ seed) {
   const normal = normals(seed);
   return Object.fromEntries(Object.entries(weights).map(([name, { shape, data }]) =>
-    [name, { shape, data: data.map(() => (shape.length > 1 ? 0.02 * normal() : 1)) }]));
+    [name, { shape, data: data.map(() => (shape.length > 1 ? 0.02 * normal() : name.endsWith(".bias") ? 0 : 1)) }]));
 }
 
 /** An adapter for all linear matrices: A random, as far spread as PEFT's, and B zero (Hu et al. 2021). */

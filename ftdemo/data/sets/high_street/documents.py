@@ -69,8 +69,7 @@ def _is_seen(text: str, seen: set[bytes]) -> bool:
 def graded(seed: int = 0) -> Iterator[str]:
     """The same kinds of text from easy to hard: drills in copying come first, and texts take their place by and by.
 
-    A model of a few million parameters learns to copy from such drills within half a million tokens. From texts alone,
-    where little is copied, it takes more than ten million.
+    A small model soon learns to copy from drills. From texts, in which little is copied, it learns that late.
     """
     chance = random.Random(seed)
     texts = documents(seed)
