@@ -115,6 +115,21 @@ BUILT_IN = {
         trials=high_street.trials,
         default_rows=20_000,
     ),
+    "high-street-tickets": BuiltIn(
+        name="high-street-tickets",
+        summary="Generated messages to a household shop; each becomes a JSON ticket with five fields.",
+        folder=_HERE / "high_street_tickets",
+        fields=tickets.FIELDS,
+        pairs=high_street.pairs,
+        default_rows=96,
+    ),
+    "high-street-requests": BuiltIn(
+        name="high-street-requests",
+        summary="Generated messages to a household shop, each with a request about it and exactly what was asked for.",
+        folder=_HERE / "high_street_requests",
+        pairs=high_street.requests,
+        default_rows=96,
+    ),
     "story-requests": BuiltIn(
         name="story-requests",
         summary="Generated requests for a story about two things, and stories of the harbour town in which both occur.",

@@ -14,7 +14,7 @@ import pytest
 
 from ftdemo.data import Text, load_splits
 from ftdemo.data.sets import high_street
-from ftdemo.data.sets.high_street import documents, pairs, sentence_parses, trials, turns
+from ftdemo.data.sets.high_street import documents, pairs, requests, sentence_parses, trials, turns
 from ftdemo.data.sets.high_street.documents import MAX_WORDS, MIN_WORDS, SHARES, _wish, document, story
 from ftdemo.data.sets.high_street.drills import drill
 from ftdemo.data.sets.high_street.kinds import plural_of, product_names
@@ -442,7 +442,10 @@ def test_a_drill_says_everything_twice() -> None:
 
 
 def test_the_graded_stream_trains_in_its_order_and_is_judged_by_the_plain_texts() -> None:
-    graded, plain = load_splits("high-street-graded", seed=0, examples=50), load_splits("high-street", seed=0, examples=50)
+    graded, plain = (
+        load_splits("high-street-graded", seed=0, examples=50),
+        load_splits("high-street", seed=0, examples=50),
+    )
     assert graded.heldout == plain.heldout
     assert [row.text for row in graded.train if isinstance(row, Text)] == list(islice(high_street.graded(0), 50))
     learner = prepare(
@@ -451,3 +454,16 @@ def test_the_graded_stream_trains_in_its_order_and_is_judged_by_the_plain_texts(
     places = [place for batch in plan_run(learner) for row in batch for place in row]
     assert places != sorted(places)
     assert max(places[:20]) < 200 < min(places[-20:])
+
+
+def test_a_request_about_a_message_is_answered_with_what_its_ticket_says() -> None:
+    made = list(islice(requests(3, heldout=False), 300))
+    assert made == list(islice(requests(3, heldout=False), 300))
+    tickets = [json.loads(pair["completion"]) for pair in islice(pairs(3, heldout=False), 300)]
+    for each, ticket in zip(made, tickets, strict=True):
+        answer = each["completion"]
+        right = json.loads(answer).items() if answer.startswith("{") else {(key, answer) for key in ticket}
+        assert any(ticket[key] == value or (ticket[key] is None and value == "none") for key, value in right)
+    assert {each["prompt"].split("\n")[0] for each in made}.isdisjoint(
+        each["prompt"].split("\n")[0] for each in islice(requests(3, heldout=True), 300)
+    )
