@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -38,6 +37,9 @@ _READ_BY_PAGES = {
     *("lr", "schedule", "warmup", "weight_decay", "rank", "alpha", "lr_ratio"),
 }
 """Keys of a recipe that the page's trainer reads; a key that it does not read may change without a new lesson."""
+_SHOWN = ("job", "unit", "asks", "placeholder", "first", "prompts", "wanted")
+"""What a page shows of a lesson before anything is loaded."""
+_PER_CENT = 100
 
 
 class Lessons(Plugin):
@@ -55,21 +57,16 @@ class Lessons(Plugin):
 
 def train_here(name: str, lesson: Mapping[str, Any]) -> str:
     """The part of a page that trains a lesson in the reader's browser, and what our own engine reached with it."""
+    shown = {key: lesson[key] for key in _SHOWN} | {"lesson": name, "own": lesson.get("own")}
+    shown |= {"starts": list(lesson["starts"]), "hasRank": lesson.get("knob") == "rank"}
+    shown["hasMicroscope"] = "lora" in lesson["starts"].values()
     results = []
     for start, measured in lesson["measured"].items():
-        prompts = len(lesson["prompts"])
-        formed = measured.get("formed")
-        form = "" if formed is None else f", {formed} of {prompts} unseen prompts answered in the form"
         label = f"{start}: " if len(lesson["measured"]) > 1 else ""
-        results.append(f"{label}held-out loss {measured['loss']:.2f}{form}, {measured['seconds']:.0f} s of training")
-    attributes = {
-        "lesson": name,
-        "knob": lesson.get("knob", ""),
-        "own": lesson["own"],
-        "ask": "Ask it" if lesson["chat"] else "Give it the first words",
-        "prompt": lesson["prompts"][0],
-    }
-    return render_template("train_here.html", name=name, lesson=lesson, attributes=attributes, results=results)
+        counted = f"{measured['after']} of {measured['of']} {lesson['unit']} (before: {measured['before']})"
+        cost = f"held-out loss {measured['loss']:.2f} nats per token, {measured['seconds']:.0f} s of training"
+        results.append(f"{label}{counted}, {cost}")
+    return render_template("train_here.html", name=name, lesson=lesson, shown=shown, results=results)
 
 
 def find_lessons(docs: Path) -> list[Path]:
@@ -91,8 +88,7 @@ def write_lesson(path: Path) -> dict[str, dict[str, float]]:
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     learners = _learners(settings)
     content = _content(settings, next(iter(learners.values())))
-    form = re.compile(settings["form"]) if "form" in settings else None
-    measured = {name: _measure(learner, form) for name, learner in learners.items()}
+    measured = {name: _measure(learner, settings["job"]) for name, learner in learners.items()}
     whole = json.dumps(content | {"measured": measured}, separators=(",", ":"))
     path.with_suffix(".json.gz").write_bytes(gzip.compress(whole.encode(), mtime=0))
     return measured
@@ -114,10 +110,12 @@ def _content(settings: dict[str, Any], learner: Learner) -> dict[str, Any]:
     from ftdemo.evaluation.generate import prompt_of
     from ftdemo.training.loop import plan_heldout, plan_run
 
+    prompts = [prompt_of(row, learner.tokenizer) for row in _prompted(learner)]
     return settings | {
         "recipe": learner.recipe.model_dump(mode="json", include=_READ_BY_PAGES),
         "chat": isinstance(learner.splits.heldout[0], Row),
-        "prompts": [prompt_of(row, learner.tokenizer)[1] for row in _prompted(learner)],
+        "prompts": [displayed for _, displayed, _ in prompts],
+        "wanted": [] if settings["job"] == "text" else [reference for _, _, reference in prompts],
         "train": token_rows(learner.train),
         "heldout": token_rows(learner.heldout),
         "plan": list(plan_run(learner))[: learner.recipe.max_steps],
@@ -140,22 +138,50 @@ def _learners(settings: dict[str, Any]) -> dict[str, Learner]:
     }
 
 
-def _measure(learner: Learner, form: re.Pattern[str] | None) -> dict[str, float]:
+def _measure(learner: Learner, job: str) -> dict[str, float]:
     """What our own training of a lesson reaches, and the seconds that it takes."""
-    from ftdemo.evaluation.generate import answer_rows
     from ftdemo.events import Evaluated, Finished
     from ftdemo.training.loop import train
 
-    recipe = learner.recipe
-    events = list(train(recipe, learner))
-    loss = next(event.loss for event in reversed(events) if isinstance(event, Evaluated))
-    seconds = next(event.seconds for event in events if isinstance(event, Finished))
-    answers = answer_rows(learner.model, learner.tokenizer, _prompted(learner), max_new_tokens=recipe.answer_tokens)
-    found = {"loss": round(loss, 4), "seconds": round(seconds, 1)}
-    if form:
-        found["formed"] = sum(bool(form.search(answer.text.strip())) for answer in answers)
-        found["ended"] = sum(answer.stopped for answer in answers)
-    return found
+    before = _count_right(learner, job)
+    events = list(train(learner.recipe, learner))
+    return {
+        "loss": round(next(event.loss for event in reversed(events) if isinstance(event, Evaluated)), 4),
+        "seconds": round(next(event.seconds for event in events if isinstance(event, Finished)), 1),
+        "before": before,
+        "after": _count_right(learner, job),
+        "shown": _count_right(learner, job, len(_prompted(learner))),
+        "of": _PER_CENT if job == "text" else len(learner.splits.heldout),
+    }
+
+
+def _count_right(learner: Learner, job: str, first: int | None = None) -> int:
+    """How many of the first held-out rows are answered correctly; of a text, how many of 100 tokens are predicted."""
+    from ftdemo.evaluation.evaluate import score
+    from ftdemo.evaluation.generate import answer_rows
+
+    if job == "text":
+        return round(_PER_CENT * _predicted(learner))
+    recipe, rows = learner.recipe, learner.splits.heldout[:first]
+    answers = answer_rows(learner.model, learner.tokenizer, rows, max_new_tokens=recipe.answer_tokens)
+    scores = (score(answer, row, recipe.data) for answer, row in zip(answers, rows, strict=True))
+    return sum(bool(each["stopped"] and each.get("all_fields", each["exact_match"])) for each in scores)
+
+
+def _predicted(learner: Learner) -> float:
+    """The share of the trained held-out tokens that the model holds for the likeliest."""
+    import torch
+
+    hits = count = 0
+    learner.model.eval()
+    with torch.no_grad():
+        for example in learner.heldout:
+            ids = torch.tensor(example.input_ids)
+            trained = torch.tensor(example.completion_mask)[1:]
+            likeliest = learner.model(input_ids=ids[None]).logits[0, :-1].argmax(-1)
+            hits += int((likeliest == ids[1:])[trained].sum())
+            count += int(trained.sum())
+    return hits / count
 
 
 def token_rows(examples: Examples) -> list[dict[str, Any]]:

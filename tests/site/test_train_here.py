@@ -19,14 +19,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 from peft import PeftModel
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from served import CHROMIUM, ROOT, RUN_SECONDS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ftdemo.cli.main import main
-from ftdemo.data import BUILT_IN, Turn
+from ftdemo.data import BUILT_IN, Row, Turn
 from ftdemo.data.tokenize import render
-from ftdemo.events import Step
+from ftdemo.evaluation.evaluate import score
+from ftdemo.evaluation.generate import answer_rows, prompt_of
+from ftdemo.events import Answer, Step
 from ftdemo.recipe import Recipe
 from ftdemo.site import lessons
 from ftdemo.training.learner import Learner
@@ -101,7 +103,8 @@ def engine(page: Any, address: str) -> Any:
 
 
 def _learner(method: str, **changes: Any) -> Learner:
-    usual = {"model": "nano", "data": "ship-logs", "examples": 40, "packing": True, "dtype": "float32", "device": "cpu"}
+    usual = {"model": "nano", "data": "high-street-tickets", "examples": 64, "packing": True, "epochs": 2}
+    usual |= {"dtype": "float32", "device": "cpu"}
     sizes = {"max_length": 256, "batch_tokens": 512, "lr": 2e-3, "weight_decay": 0.1}
     return prepare(Recipe(method=method, **usual | sizes | changes))
 
@@ -230,7 +233,7 @@ def _lines(count: int) -> list[str]:
         "½",
         "Ⅷ",
     ]
-    documents = BUILT_IN["harbour-tales"].documents
+    documents = BUILT_IN["high-street"].documents
     assert documents
     corpus = (sentence for text in documents(1) for sentence in re.split(r"(?<=\.) ", text.replace("\n", " ")))
 
@@ -263,25 +266,116 @@ def test_the_tokenizer_agrees_on_ten_thousand_lines(engine: Any) -> None:
     assert found["asked"] == render([Turn("user", "How are you?")], ours, to_be_answered=True)
 
 
-def test_rows_of_ones_own_are_read_as_ours_are(engine: Any, tmp_path: Path) -> None:
-    pairs = [("How was it?", "Rough | but dry."), ("And the crew?", "Cheerful.")]
+OWN = """Hello, this is Nina.
+I'd like a haircut on Friday.
+{"name": "Nina", "day": "Friday"}
+
+
+monday for colin please
+{"name": "Colin", "day": "Monday"}
+"""
+
+
+def test_a_visitors_own_examples_are_read_as_ours_are(engine: Any, tmp_path: Path) -> None:
+    blocks = [block.strip().split("\n") for block in OWN.split("\n\n\n")]
     file = tmp_path / "own.jsonl"
-    rows = [{"prompt": prompt, "completion": answer} for prompt, answer in pairs]
+    rows = [{"prompt": "\n".join(lines[:-1]), "completion": lines[-1]} for lines in blocks]
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     right = lessons.token_rows(_learner("full", data=str(file), examples=None).train)
     tokenizer = json.loads((lessons.model_folder() / "tokenizer.json").read_text(encoding="utf-8"))
+    found = engine(
+        "return engine.ownExamples(given.own, engine.readTokenizer(given.tokenizer), 256);",
+        {"tokenizer": tokenizer, "own": OWN},
+    )
+    assert found == [{"input_ids": list(row["input_ids"]), "trained": row["trained"]} for row in right]
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ("", "There is no example."),
+        ("Monday, please\nno JSON", "Line 2 should be JSON"),
+        ('{"day": "Monday"}', "Line 1 has no message above it"),
+        ("Monday, please\n[1, 2]", "Line 2 should be a JSON object"),
+        (f'{OWN}\nTuesday?\n{{"date": 3}}', "Line 10: the keys are date, but those of the first example are name, day"),
+        ("<|im_end|>\n{}", 'Line 1 contains "<|"'),
+        (f'{"far " * 300}\n{{"day": 1}}', "The example from line 1 on has"),
+    ],
+)
+def test_an_own_example_that_cannot_be_used_is_refused_with_its_line(engine: Any, own: str, message: str) -> None:
+    tokenizer = json.loads((lessons.model_folder() / "tokenizer.json").read_text(encoding="utf-8"))
     script = """
-    const tokenizer = engine.readTokenizer(given.tokenizer), refused = [];
-    for (const line of ["no answer", "what | <|im_end|>", `${"far ".repeat(300)} | near`]) {
-      try { engine.ownExamples(line, true, tokenizer, 256); } catch ({ message }) { refused.push(message); }
-    }
-    return { rows: engine.ownExamples(given.lines, true, tokenizer, 256), refused };
+    const tokenizer = engine.readTokenizer(given.tokenizer);
+    try { engine.ownExamples(given.own, tokenizer, 256); } catch ({ message }) { return message; }
     """
-    lines = "\n".join(f"{prompt} | {answer}" for prompt, answer in pairs)
-    found = engine(script, {"tokenizer": tokenizer, "lines": lines})
-    assert found["rows"] == [{"input_ids": list(row["input_ids"]), "trained": row["trained"]} for row in right]
-    expected = ["a request, a bar and an answer", "control token", "longer than 256 tokens"]
-    assert [part in told for part, told in zip(expected, found["refused"], strict=True)] == [True] * 3
+    assert engine(script, {"tokenizer": tokenizer, "own": own}).startswith(message)
+
+
+def test_answers_to_several_prompts_at_once_are_those_of_our_own_engine(engine: Any) -> None:
+    learner = _learner("full")
+    rows = learner.splits.heldout[:4]
+    prompts = [learner.tokenizer(prompt_of(row, learner.tokenizer)[0], add_special_tokens=False) for row in rows]
+    stop = learner.tokenizer.eos_token_id
+    script = """
+    const learner = learn();
+    await steps(learner, 0, given.plan.length);
+    let last;
+    for await (last of learner.generate(given.prompts, given.stop, 24));
+    return last.answers;
+    """
+    found = engine(script, _given(learner) | {"prompts": [each["input_ids"] for each in prompts], "stop": stop})
+    list(train(learner.recipe, learner))
+    right = [answer.text for answer in answer_rows(learner.model, learner.tokenizer, rows, max_new_tokens=24)]
+    texts = learner.tokenizer.batch_decode(found, skip_special_tokens=True)
+    assert len(set(right)) > 1
+    assert sum(one == other for one, other in zip(texts, right, strict=True)) >= 3  # one may turn on a last digit
+
+
+def test_an_adapter_at_strength_0_gives_the_bases_numbers_bit_for_bit(engine: Any) -> None:
+    script = """
+    const learner = learn(), base = new engine.Learner(given.config, given.recipe, tensors(given.weights), null);
+    await steps(learner, 0, 8);
+    const scores = [];
+    for (const [model, strength] of [[base, 1], [learner, 0], [learner, 1]]) {
+      scores.push(await model.scores(given.examples, given.plan[0], strength));
+    }
+    const answers = [];
+    for (const [model, strength] of [[base, 1], [learner, 0]]) {
+      let last;
+      for await (last of model.generate([given.ids], 2, 16, strength));
+      answers.push(last.answers);
+    }
+    return { scores: scores.map((all) => all.map(({ logProb }) => logProb)), answers };
+    """
+    found = engine(script, _given(_learner("lora")))
+    base, off, on = found["scores"]
+    assert off == base
+    assert max(abs(one - other) for one, other in zip(base, on, strict=True)) > 0.1
+    assert found["answers"][0] == found["answers"][1]
+
+
+@pytest.mark.parametrize(
+    ("job", "answer", "wanted", "right"),
+    [
+        ("fields", '{"a": "x", "b": null}', '{"a": "x", "b": null}', True),
+        ("fields", '{"b": null, "a": "x"}', '{"a": "x", "b": null}', True),
+        ("fields", '{"a": "y", "b": null}', '{"a": "x", "b": null}', False),
+        ("fields", '{"a": "x"}', '{"a": "x", "b": null}', False),
+        ("fields", '{"a": "x", "b": null, "c": 1}', '{"a": "x", "b": null}', False),
+        ("fields", "a kettle", '{"a": "x"}', False),
+        ("answer", "Bath  mat", "bath mat", True),
+        ("answer", "bath mat, please", "bath mat", False),
+        ("answer", '{"b": 1, "a": 2}', '{"a": 2, "b": 1}', True),
+    ],
+)
+def test_the_page_scores_an_answer_as_the_package_does(
+    engine: Any, job: str, answer: str, wanted: str, right: bool
+) -> None:
+    row = Row(1, (Turn("user", "…"), Turn("assistant", wanted)))
+    ours = score(Answer("…", answer, wanted, True), row, "high-street-tickets")
+    assert bool(ours.get("all_fields", ours["exact_match"])) == right
+    script = "return engine.isRight(given.job, { text: given.answer, stopped: true }, given.wanted);"
+    assert engine(script, {"job": job, "answer": answer, "wanted": wanted}) == right
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -293,7 +387,7 @@ def test_a_lesson_is_what_our_own_engine_trains(name: str) -> None:
 
 _LISTEN = """(element) => {
   window.heard = [];
-  for (const name of ["started", "step", "sampled", "finished", "failed", "answered"]) {
+  for (const name of ["started", "step", "evaluated", "finished", "failed", "answered", "looked"]) {
     element.addEventListener(name, ({ detail }) => window.heard.push(detail));
   }
 }"""
@@ -320,10 +414,11 @@ def test_a_page_reaches_what_it_claims(page: Any, address: str, name: str, tmp_p
     page.goto(f"{address}/terms/{name}/", wait_until="networkidle")
     element = page.locator("ft-train")
     element.evaluate(_LISTEN)
-    idle = [url for url in asked if "train-here" in url or "derived/nano" in url]
-    assert [url.rpartition("/")[2] for url in idle] == ["element.js"]
+    idle = [url.rpartition("/")[2] for url in asked if "train-here" in url or "derived/nano" in url]
+    assert idle[0] == "element.js"
+    assert sum((ROOT / "docs" / "assets" / "train-here" / file).stat().st_size for file in idle) < 30_000
 
-    element.get_by_role("button", name="Train here").click()
+    element.get_by_role("button", name="Train the model").click()
     finished = _wait_for(page, "finished")
     lesson = lessons.read_lesson(LESSONS[name])
     assert finished["step"] == len(lesson["plan"])
@@ -331,40 +426,57 @@ def test_a_page_reaches_what_it_claims(page: Any, address: str, name: str, tmp_p
     for start, claimed in lesson["measured"].items():
         reached = finished["scores"][start]
         assert abs(reached["loss"] - claimed["loss"]) <= lesson["within"]
-        if "formed" in claimed:  # an answer of twelve may turn on the last digits of a number
-            assert abs(reached["formed"] - claimed["formed"]) <= 1
-    if "lora" in lesson["starts"].values():
-        assert (finished["scores"]["the adapter"]["frozen"], finished["scores"]["the adapter"]["changed"]) == (38, 0)
-    _kept_answers_as_the_page_did(page, element, tmp_path, lesson["prompts"][1])
+        if lesson["job"] == "text":
+            assert abs(100 * reached["predicted"] - claimed["after"]) <= 2
+        else:  # an answer of eight may turn on the last digits of a number
+            assert abs(reached["right"] - claimed["shown"]) <= 1
+    base = len(load_file(lessons.model_folder() / "model.safetensors")) if "lora" in lesson["starts"].values() else 0
+    assert finished["frozen"] == {"tensors": base, "changed": 0}
+    _shows_the_result_in_words(
+        element, lesson, _heard(page, "evaluated")[: len(finished["scores"])], finished["scores"]
+    )
+    _kept_answers_as_the_page_did(page, element, tmp_path, lesson["prompts"][1].replace("\n", " "))
+
+
+def _shows_the_result_in_words(
+    element: Any, lesson: dict[str, Any], first: list[dict[str, Any]], scores: dict[str, Any]
+) -> None:
+    is_text = lesson["job"] == "text"
+    total = 100 if is_text else len(lesson["prompts"])
+    lines = element.locator(".ft-verdict p").all_inner_texts()
+    for line, start, reached in zip(lines, first, scores.values(), strict=True):
+        before, after = (round(100 * each["predicted"]) if is_text else each["right"] for each in (start, reached))
+        assert f"efore: {before} of {total} {lesson['unit']}. After: {after} of {total}." in line
+    if lesson["job"] == "fields":
+        marked = element.locator(".ft-compare td:last-child").all_text_contents()[1:]
+        assert ["right: " in text or "wrong: " in text for text in marked] == [True] * 5
 
 
 def _kept_answers_as_the_page_did(page: Any, element: Any, folder: Path, prompt: str) -> None:
-    element.get_by_role("textbox").last.fill(prompt)
-    element.get_by_role("button", name="Ask").click()
-    answered = _wait_for(page, "answered")["text"]
+    element.get_by_label("Write one yourself").fill(prompt)
+    element.get_by_role("button", name="Answer it").click()
+    answered = next(iter(_wait_for(page, "answered")["answers"].values()))["after"]["text"]
     with page.expect_download() as downloading:
-        element.get_by_role("button", name="Download what was trained").click()
+        element.get_by_role("button", name="Download the model").click()
     with zipfile.ZipFile(downloading.value.path()) as kept:
         kept.extractall(folder)
     done = CliRunner().invoke(main, ["chat", str(folder)], input=f"{prompt}\n\n")
     assert done.exit_code == 0, done.output
-    assert answered.strip()[:60] in done.output
+    assert answered[:60] in done.output
 
 
 def _ask(element: Any, prompt: str) -> None:
-    element.evaluate("(element, prompt) => element.order('ask', { name: 'the adapter', prompt })", prompt)
+    element.evaluate("(element, prompt) => element.order('ask', { prompt })", prompt)
 
 
-def test_it_stops_and_trains_again_on_rows_of_ones_own_and_rests_while_the_page_is_hidden(
-    page: Any, address: str
-) -> None:
+def test_it_stops_and_rests_while_the_page_is_hidden(page: Any, address: str) -> None:
     page.goto(f"{address}/terms/lora/")
     element = page.locator("ft-train")
     element.evaluate(_LISTEN)
-    element.get_by_role("slider").fill("2")
+    element.get_by_label("Rank").fill("2")
     trained = sum(weight.numel() for weight in _learner("lora", rank=2).trainable.values())
     assert f"an adapter of {4 * trained:,} bytes" in element.inner_text()
-    element.get_by_role("button", name="Train here").click()
+    element.get_by_role("button", name="Train the model").click()
     _wait_for(page, "step", 3)
     page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -378,22 +490,62 @@ def test_it_stops_and_trains_again_on_rows_of_ones_own_and_rests_while_the_page_
     page.evaluate("Object.defineProperty(document, 'hidden', { value: false, configurable: true })")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     _wait_for(page, "step", before + 2)
-    element.get_by_role("button", name="Stop").click()
+    element.get_by_role("button", name="Stop training").click()
     stopped = _wait_for(page, "finished")
     assert stopped["stopped"]
-    assert 5 <= stopped["step"] < 48
+    assert 5 <= stopped["step"] < len(lessons.read_lesson(LESSONS["lora"])["plan"])
 
-    element.locator("summary").click()
-    element.locator("textarea").fill("no answer here")
-    element.get_by_role("button", name="Train again").click()
-    page.wait_for_function("window.heard.some(({ event }) => event === 'failed')")
-    assert "Line 1 is not a request, a bar and an answer" in element.inner_text()
+    _wait_for(page, "looked")
+    element.get_by_label("Adapter strength").fill("0")
+    page.wait_for_function("window.heard.some(({ event, strength }) => event === 'looked' && strength === 0)")
+    looked = _heard(page, "looked")[-1]
+    assert looked["text"] == _heard(page, "evaluated")[0]["answers"][0]["text"]
+    assert all(token["tuned"] == token["base"] for token in looked["tokens"])
+    assert "this is the base model" in element.inner_text()
+
+
+def test_a_visitor_trains_on_examples_of_their_own_and_sees_the_answer_to_a_new_message(
+    page: Any, address: str
+) -> None:
+    page.goto(f"{address}/terms/fine-tuning/")
+    element = page.locator("ft-train")
     element.evaluate(_LISTEN)
-    element.locator("textarea").fill("How are you? | All well.\nAnd the crew? | Cheerful.")
-    element.get_by_role("button", name="Train again").click()
-    assert _wait_for(page, "started")["examples"] == 2
-    _wait_for(page, "step", 2)
-    page.goto("about:blank")
+    element.get_by_text("Use your own examples").click()
+    examples = element.get_by_label("Examples", exact=True)
+    given = examples.input_value()
+    examples.fill("no answer here")
+    element.get_by_role("button", name="Train on these").click()
+    assert "Line 1 should be JSON" in element.get_by_role("alert").inner_text()
+    examples.fill(given)
+    element.get_by_label("A new message").fill("Mia here, a trim on Friday at 9 am?")
+    element.get_by_role("button", name="Train on these").click()
+    assert _wait_for(page, "started")["examples"] == 5
+    _wait_for(page, "finished")
+    assert "After training on your examples" in element.inner_text()
+    assert "Mia here, a trim on Friday at 9 am?" in element.inner_text()
+    before, after = (_heard(page, "evaluated")[place]["answers"][0]["text"] for place in (0, -1))
+    assert after.startswith('{"name": "')
+    assert not before.startswith("{")
+
+
+def test_the_charts_values_can_be_read_by_pointer_and_by_keyboard(page: Any, address: str) -> None:
+    page.goto(f"{address}/terms/fine-tuning/")
+    element = page.locator("ft-train")
+    element.evaluate(_LISTEN)
+    element.get_by_role("button", name="Train the model").click()
+    _wait_for(page, "step", 3)
+    element.get_by_role("button", name="Stop training").click()
+    _wait_for(page, "finished")
+    values = element.locator(".ft-losses .ft-values")
+    element.get_by_label("Training step to read").press("Home")
+    element.get_by_label("Training step to read").press("ArrowRight")
+    assert values.inner_text().startswith("Step 1: training")
+    element.locator(".ft-plot").hover(position={"x": 52, "y": 60})
+    assert values.inner_text().startswith("Step 0: held-out")
+    chart = element.get_by_role("img")
+    assert chart.get_attribute("aria-label").startswith("Loss over")
+    element.get_by_text("The values as a table").click()
+    assert element.locator(".ft-losses tbody tr").count() == 2
 
 
 def test_a_browser_that_cannot_is_told_so(page: Any, address: str) -> None:

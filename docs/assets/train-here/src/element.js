@@ -1,85 +1,110 @@
 // <ft-train>: trains the smallest bundled model in the page, in a worker. Nothing is loaded before the reader asks for it.
 
-/** @typedef {{name: string, step: number, loss: number, ms: number, steps: number, device: string, text: string, prompt: string,
- *    stopped: boolean, why: string, file: Uint8Array<ArrayBuffer>, examples: number, many: boolean,
- *    scores: Record<string, {loss: number, prompts: number, formed: number, ended: number, frozen: number, changed: number}>}} Told */
+import { LossChart } from "./chart.js";
+import { make, range } from "./dom.js";
+import { Microscope } from "./microscope.js";
+import { readOwn } from "./own.js";
+import { Results } from "./results.js";
+
+/** @import { Looked } from "./microscope.js" */
+/** @import { Answer, Evaluated, Settings } from "./results.js" */
+/** @typedef {{event: string, name: string, step: number, steps: number, loss: number, ms: number, device: string, examples: number, stopped: boolean,
+ *    why: string, file: Uint8Array<ArrayBuffer>, frozen: {tensors: number, changed: number}, prompt: string,
+ *    answers: Record<string, {before: Answer, after: Answer}>}} Reported */
+/** @typedef {{text: string, message: string, steps: number, lr: number}} Own */
+/** @typedef {Settings & {lesson: string, hasRank: boolean, hasMicroscope: boolean, own: Own | null, placeholder: string}} Lesson */
 
 const HERE = new URL(".", import.meta.url);
-const NUMBERS_A_RANK = 9856; // of an adapter for all linear matrices: inputs and outputs of each, summed
-const HEIGHT = 180, WIDTH = 640;
-
-const shortened = (/** @type {string} */ text, most = 400) => {
-  const said = text.trim() || "(nothing)", start = said.slice(0, most).split("\n").slice(0, 12).join("\n");
-  return start === said ? said : `${start} …`;
-};
+const NUMBERS_PER_RANK = 9856; // of an adapter for all linear matrices: inputs and outputs of each, summed
 
 class FtTrain extends HTMLElement {
+  stepTimes = /** @type {number[]} */ ([]);
+
   connectedCallback() {
     if (this.panel) return;
+    this.panel = make("div", { className: "ft-panel" });
+    this.append(this.panel);
     const can = typeof Worker !== "undefined" && typeof WebAssembly !== "undefined" && typeof DecompressionStream !== "undefined";
-    this.panel = this.add(this, "div", { className: "ft-player ft-training" });
-    if (!can) return void this.add(this.panel, "p", { textContent: "This browser cannot train here. The recorded runs on this page show the same." });
-    this.build(this.panel);
-    document.addEventListener("visibilitychange", this.seen);
+    if (!can) return void this.panel.append(make("p", { textContent: "This browser cannot train here. The recorded runs on this page show the same." }));
+    this.lesson = /** @type {Lesson} */ (JSON.parse(this.dataset.lesson ?? ""));
+    this.build(this.panel, this.lesson);
+    document.addEventListener("visibilitychange", this.watch);
   }
 
   disconnectedCallback() {
-    document.removeEventListener("visibilitychange", this.seen);
+    document.removeEventListener("visibilitychange", this.watch);
     this.worker?.terminate();
     this.worker = undefined;
   }
 
-  seen = () => this.order(document.hidden ? "pause" : "resume");
+  watch = () => this.order(document.hidden ? "pause" : "resume");
 
-  /** @template {keyof HTMLElementTagNameMap} T @param {Element} parent @param {T} name @param {object} [properties] */
-  add(parent, name, properties = {}) {
-    const made = document.createElement(name);
-    Object.assign(made, properties);
-    parent.append(made);
-    return made;
-  }
-
-  build(/** @type {Element} */ panel) {
-    const bar = this.add(panel, "div", { className: "ft-bar" });
-    this.button = this.add(bar, "button", { type: "button", className: "ft-play", textContent: "Train here", onclick: () => this.toggle() });
-    if (this.dataset.knob === "rank") this.buildRank(bar);
-    this.told = this.add(bar, "output", { className: "ft-told" });
-    const own = this.add(panel, "details", { className: "ft-own" });
-    this.add(own, "summary", { textContent: "Train on sentences of your own" });
-    const label = this.add(own, "label", { textContent: this.dataset.own });
-    this.own = this.add(label, "textarea", { rows: 4, maxLength: 20000, spellcheck: false });
-    this.results = this.add(panel, "div", { hidden: true });
-    this.results.insertAdjacentHTML("beforeend", `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" class="ft-live"></svg>`);
-    this.svg = /** @type {SVGElement} */ (this.results.lastElementChild);
-    this.key = this.add(this.results, "p", { className: "ft-key" });
-    this.asked = this.add(this.results, "p", { className: "ft-prompt" });
-    this.samples = this.add(this.results, "div", { className: "ft-samples" });
-    this.scores = this.add(this.results, "ul", { className: "ft-scored" });
-    this.buildTalk(this.results);
+  build(/** @type {Element} */ panel, /** @type {Lesson} */ lesson) {
+    this.button = make("button", { type: "button", className: "ft-play", textContent: "Train the model", onclick: () => this.toggle() });
+    this.status = make("output", { className: "ft-status", textContent: "Nothing is loaded until you press the button." });
+    this.progress = make("progress", { value: 0, hidden: true, ariaLabel: "Training progress" });
+    const bar = make("div", { className: "ft-bar" }, this.button);
+    if (lesson.hasRank) this.buildRank(bar);
+    bar.append(this.status);
+    panel.append(bar, this.progress);
+    const shown = make("div");
+    panel.append(shown);
+    this.results = new Results(shown, lesson, () => this.look());
+    this.buildForm(panel, lesson);
+    this.microscope = lesson.hasMicroscope ? new Microscope(panel, (strength) => {
+      this.order("look", { name: lesson.starts[0], prompt: this.results?.chosen, strength });
+    }) : null;
+    this.details = make("div", { hidden: true });
+    panel.append(this.details);
+    this.chart = new LossChart(this.details);
+    this.engineers = make("p", { className: "ft-small" });
+    this.details.append(this.engineers);
+    if (lesson.own) this.buildOwn(panel, lesson.own);
   }
 
   buildRank(/** @type {Element} */ bar) {
-    const label = this.add(bar, "label", { textContent: "Rank " });
-    const [rank, shown] = [this.add(label, "input", { type: "range", min: "1", max: "32", value: "8" }), this.add(bar, "output")];
-    const show = () => { shown.textContent = `${rank.value}: an adapter of ${(4 * NUMBERS_A_RANK * rank.valueAsNumber).toLocaleString("en")} bytes`; };
+    const rank = range({ min: "1", max: "32", value: "8" }), shown = make("span");
+    const show = () => { shown.textContent = `${rank.value}, an adapter of ${(4 * NUMBERS_PER_RANK * rank.valueAsNumber).toLocaleString("en")} bytes`; };
     rank.oninput = show;
     this.rank = rank;
+    bar.append(make("label", {}, make("span", {}, "Rank: ", shown), rank));
     show();
   }
 
-  buildTalk(/** @type {Element} */ parent) {
-    const form = this.add(parent, "form", { className: "ft-bar", hidden: true });
-    const label = this.add(form, "label", { textContent: `${this.dataset.ask} ` });
-    const prompt = this.add(label, "input", { type: "text", maxLength: 300, required: true, value: this.dataset.prompt });
-    this.which = this.add(form, "select", { ariaLabel: "Which model" });
-    this.add(form, "button", { type: "submit", textContent: "Ask" });
-    this.add(form, "button", { type: "button", textContent: "Download what was trained", onclick: () => this.order("keep", { name: this.which?.value }) });
-    this.answer = this.add(parent, "blockquote", { className: "ft-said", hidden: true, ariaLive: "polite" });
-    form.onsubmit = (event) => {
+  /** Where a reader writes a message of their own, and keeps the model. */
+  buildForm(/** @type {Element} */ panel, /** @type {Lesson} */ lesson) {
+    const message = make("input", { type: "text", maxLength: 300, required: true, placeholder: lesson.placeholder });
+    this.message = message;
+    this.which = make("select", { ariaLabel: "Which model", hidden: lesson.starts.length < 2 }, ...lesson.starts.map((name) => new Option(name)));
+    const download = make("button", { type: "button", textContent: "Download the model", onclick: () => this.order("keep", { name: this.which?.value }) });
+    this.form = make("form", { className: "ft-bar ft-try", hidden: true }, make("label", {}, make("span", { textContent: "Write one yourself" }), message),
+      make("button", { type: "submit", textContent: "Answer it" }), this.which, download);
+    this.form.onsubmit = (event) => {
       event.preventDefault();
-      this.order("ask", { name: this.which?.value, prompt: prompt.value });
+      this.order("ask", { prompt: message.value });
     };
-    this.form = form;
+    panel.append(this.form);
+  }
+
+  buildOwn(/** @type {Element} */ panel, /** @type {Own} */ own) {
+    const text = make("textarea", { rows: 14, maxLength: 20000, spellcheck: false, value: own.text.trim() });
+    const message = make("input", { type: "text", maxLength: 300, value: own.message });
+    const problem = make("p", { className: "ft-problem", role: "alert" });
+    const start = make("button", { type: "button", textContent: "Train on these", onclick: () => {
+      problem.textContent = "";
+      try {
+        readOwn(text.value);
+        if (!message.value.trim()) throw new Error("The new message is empty. Write one that is not among the examples.");
+      } catch (error) {
+        return void (problem.textContent = /** @type {Error} */ (error).message);
+      }
+      this.train({ ...own, text: text.value, message: message.value.trim() });
+    } });
+    panel.append(make("details", { className: "ft-own" }, make("summary", { textContent: "Use your own examples" }),
+      make("p", { textContent: "Five are enough to see it. Write a message, below it the JSON that you want, then an empty line. These are for another job; edit them or replace them." }),
+      make("label", {}, make("span", { textContent: "Examples" }), text), make("label", {}, make("span", { textContent: "A new message, which is not among them" }), message),
+      problem, start));
+    this.start = start;
   }
 
   order(/** @type {string} */ order, more = {}) {
@@ -87,107 +112,127 @@ class FtTrain extends HTMLElement {
   }
 
   toggle() {
-    if (this.training) return this.order("stop");
+    return this.training ? this.order("stop") : this.train(null);
+  }
+
+  train(/** @type {Own | null} */ own) {
+    const { lesson } = this;
+    if (!lesson || this.training) return;
     if (!this.worker) {
       this.worker = new Worker(new URL("worker.js", HERE), { type: "module" });
       this.worker.onmessage = ({ data }) => this.hear(data);
       this.worker.onerror = ({ message }) => this.hear(/** @type {any} */ ({ event: "failed", why: message }));
     }
-    this.training = true;
+    this.own = own;
     this.began = performance.now();
-    this.curves = /** @type {Record<string, {told: [number, number][], held: [number, number][]}>} */ ({});
-    this.samples?.replaceChildren();
-    this.say("Loading …", "Stop");
-    if (this.scores && this.form) [this.scores.textContent, this.form.hidden] = ["", true];
+    this.setTraining(true);
+    this.say("Loading the model: 2 MB …");
+    this.results?.reset(own ? [own.message] : lesson.prompts, own ? [] : lesson.wanted, own ? 0 : this.results.place < lesson.prompts.length ? this.results.place : 0);
+    if (own) this.scrollIntoView();
     this.order("train", {
-      lesson: new URL(`lessons/${this.dataset.lesson}.json.gz`, HERE).href, model: new URL("../derived/nano/", HERE).href,
-      settings: this.rank ? { rank: this.rank.valueAsNumber, alpha: 2 * this.rank.valueAsNumber } : {}, own: this.own?.value.trim(),
+      lesson: new URL(`lessons/${lesson.lesson}.json.gz`, HERE).href, model: new URL("../derived/nano/", HERE).href,
+      settings: this.rank ? { rank: this.rank.valueAsNumber, alpha: 2 * this.rank.valueAsNumber } : {}, own,
     });
   }
 
-  say(/** @type {string} */ text, /** @type {string} */ button, aloud = true) {
-    if (!this.told || !this.button) return;
-    this.told.ariaLive = aloud ? "polite" : "off";
-    [this.told.textContent, this.button.textContent] = [text, button];
+  setTraining(/** @type {boolean} */ training) {
+    this.training = training;
+    if (!this.button || !this.form || !this.progress) return;
+    this.button.textContent = training ? "Stop training" : "Train again";
+    this.form.hidden = training;
+    this.progress.hidden = !training;
+    if (training) this.progress.removeAttribute("value");
+    if (this.microscope && training) this.microscope.box.hidden = true;
+    if (this.start) this.start.disabled = training;
   }
 
-  hear(/** @type {Told & {event: string}} */ told) {
-    this.dispatchEvent(new CustomEvent(told.event, { detail: told }));
-    const hearing = /** @type {Record<string, (told: Told) => void>} */ ({
-      started: () => this.start(told), step: () => this.step(told), evaluated: () => this.curve(told.name).held.push([told.step, told.loss]),
-      sampled: () => this.sample(told), finished: () => this.finish(told), answering: () => this.reply(told), answered: () => this.reply(told),
-      kept: () => this.save(told), failed: () => { this.training = false; this.say(`It failed: ${told.why}`, "Train again"); },
+  say(/** @type {string} */ text, aloud = true) {
+    if (!this.status) return;
+    this.status.ariaLive = aloud ? "polite" : "off";
+    this.status.textContent = text;
+  }
+
+  hear(/** @type {Reported} */ reported) {
+    const hearing = /** @type {Record<string, (reported: any) => void>} */ ({
+      started: (reported) => this.begin(reported), step: (reported) => this.follow(reported), evaluated: (reported) => this.evaluate(reported),
+      finished: (reported) => this.finish(reported), answered: (reported) => this.reply(reported), looked: (reported) => this.showLook(reported),
+      kept: (reported) => this.save(reported), failed: ({ why }) => this.fail(why),
     });
-    hearing[told.event](told);
+    hearing[reported.event](reported);
+    this.dispatchEvent(new CustomEvent(reported.event, { detail: reported }));
   }
 
-  curve(/** @type {string} */ name) {
-    return ((this.curves ??= {})[name] ??= { told: [], held: [] });
+  begin(/** @type {Reported} */ { steps, device, examples }) {
+    this.steps = steps;
+    this.device = device === "webgpu" ? "your graphics card" : "your processor";
+    this.examples = examples;
+    this.trained = performance.now();
+    this.stepTimes = [];
+    if (this.progress) this.progress.max = steps;
+    this.chart?.reset(steps, this.lesson?.starts ?? []);
+    if (this.details) this.details.hidden = false;
+    this.say(`Training on ${examples} examples …`);
   }
 
-  start(/** @type {Told} */ told) {
-    this.steps = told.steps;
-    this.many = told.many;
-    if (this.results) this.results.hidden = false;
-    this.say(`${told.examples} examples, ${told.steps} steps, on ${told.device === "webgpu" ? "your graphics card" : "your processor"} …`, "Stop");
+  follow(/** @type {Reported} */ { name, step, loss, ms }) {
+    this.chart?.add(name, "training", step, loss);
+    this.stepTimes.push(ms);
+    if (!this.progress || !this.engineers || !this.steps) return;
+    this.progress.value = step;
+    const seconds = (performance.now() - (this.trained ?? 0)) / 1000, left = Math.ceil((seconds * (this.steps - step)) / step);
+    this.say(`Training on ${this.examples} examples: ${left ? `about ${left} s left` : "almost done"}`, false);
+    this.engineers.textContent = `Step ${step} of ${this.steps} on ${this.device}, ${Math.round(ms)} ms per step.`;
   }
 
-  step(/** @type {Told} */ told) {
-    this.curve(told.name).told.push([told.step, told.loss]);
-    this.say(`step ${told.step} of ${this.steps}, loss ${told.loss.toFixed(2)}, ${Math.round(told.ms)} ms a step`, "Stop", false);
-    this.draw();
+  evaluate(/** @type {Reported & Evaluated & {answers: Answer[]}} */ evaluated) {
+    this.chart?.add(evaluated.name, "heldout", evaluated.step, evaluated.loss);
+    this.results?.update(evaluated.name, evaluated);
   }
 
-  /** The curves so far: training loss as lines, held-out loss as dots. */
-  draw() {
-    const curves = Object.entries(this.curves ?? {});
-    const highest = Math.max(...curves.flatMap(([, { told, held }]) => [...told, ...held].map(([, loss]) => loss)));
-    const at = (/** @type {[number, number]} */ [step, loss]) => [8 + ((WIDTH - 16) * step) / (this.steps ?? 1), HEIGHT - 8 - ((HEIGHT - 16) * loss) / highest];
-    const parts = curves.map(([, { told, held }], place) => `<g class="ft-curve-${place}"><polyline points="${told.map(at).join(" ")}"/>${
-      held.map((point) => { const [x, y] = at(point); return `<circle cx="${x}" cy="${y}" r="4"/>`; }).join("")}</g>`);
-    if (!this.svg || !this.key) return;
-    const grid = `<line x1="8" x2="${WIDTH - 8}" y1="${HEIGHT - 8}" y2="${HEIGHT - 8}"/><text x="${WIDTH - 8}" y="20" text-anchor="end">loss from 0 to ${
-      highest.toFixed(1)}, ${this.steps} steps</text>`;
-    this.svg.innerHTML = grid + parts.join("");
-    const last = curves.map(([name, { told, held }]) => `${name}: training loss (line) ${told.at(-1)?.[1].toFixed(2) ?? "–"}, held-out loss (dots) ${held.at(-1)?.[1].toFixed(2) ?? "–"}`);
-    this.svg.setAttribute("aria-label", `Loss over ${this.steps} steps, from 0 to ${highest.toFixed(1)}. ${last.join(". ")}.`);
-    this.key.replaceChildren(...last.map((text, place) => Object.assign(document.createElement("span"), { className: `ft-curve-${place}`, textContent: text })));
+  finish(/** @type {Reported} */ { step, stopped, frozen }) {
+    this.setTraining(false);
+    this.results?.finish();
+    this.say(`${stopped ? "Stopped" : "Done"} after ${Math.round((performance.now() - (this.began ?? 0)) / 1000)} s.`);
+    const base = frozen.tensors ? ` Of the base model’s ${frozen.tensors} tensors, ${frozen.changed || "none"} changed.` : "";
+    const perStep = Math.round(this.stepTimes.sort((a, b) => a - b)[Math.floor(this.stepTimes.length / 2)] ?? 0);
+    if (this.engineers) this.engineers.textContent = `${step} steps on ${this.device}, ${perStep} ms per step (median).${base}`;
+    if (this.message && !this.message.value && this.own) this.message.value = this.own.message;
+    this.look();
   }
 
-  sample(/** @type {Told} */ { name, step, prompt, text }) {
-    const title = `${this.many ? `${name}, ` : ""}${step ? `after step ${step}` : "before the first step"}:`;
-    if (this.asked) this.asked.textContent = `What it says to an unseen prompt: ${prompt}`;
-    const id = `${name}-${step ? "now" : "before"}`;
-    const found = [...(this.samples?.children ?? [])].find((each) => /** @type {HTMLElement} */ (each).dataset.id === id);
-    const figure = found ?? this.add(/** @type {Element} */ (this.samples), "figure");
-    /** @type {HTMLElement} */ (figure).dataset.id = id;
-    figure.replaceChildren();
-    this.add(figure, "figcaption", { className: "ft-when", textContent: title });
-    this.add(figure, "blockquote", { className: "ft-said", textContent: shortened(text) });
-    this.draw();
+  /** Looks at the answer on show, where the page has a microscope and the model is ready. */
+  look() {
+    if (!this.microscope || this.training || !this.worker) return;
+    this.microscope.box.hidden = false;
+    this.microscope.look();
   }
 
-  finish(/** @type {Told} */ { step, stopped, scores }) {
-    this.training = false;
-    this.say(`${stopped ? "Stopped" : "Done"} after ${step} steps and ${Math.round((performance.now() - (this.began ?? 0)) / 1000)} s, answers included.`, "Train again");
-    this.scores?.replaceChildren(...Object.entries(scores).map(([name, { loss, prompts, formed, ended, frozen, changed }]) => {
-      const answers = prompts ? `, ${formed} of ${prompts} unseen prompts answered in the form, ${ended} to an end` : "";
-      const base = frozen ? `; of the base's ${frozen} tensors ${changed || "none"} changed` : "";
-      return Object.assign(document.createElement("li"), { textContent: `${name}: held-out loss ${loss.toFixed(2)}${answers}${base}.` });
-    }));
-    this.which?.replaceChildren(...Object.keys(scores).map((name) => new Option(name)));
-    if (this.which && this.form) [this.which.hidden, this.form.hidden] = [Object.keys(scores).length < 2, false];
+  showLook(/** @type {Looked} */ looked) {
+    if (looked.prompt === this.results?.chosen) this.microscope?.show(looked, this.results.chosenWanted);
+    else if (this.microscope) {
+      this.microscope.busy = false;
+      this.look();
+    }
   }
 
-  reply(/** @type {Told} */ { text }) {
-    if (this.answer) [this.answer.hidden, this.answer.textContent] = [false, shortened(text, 2000)];
+  reply(/** @type {Reported} */ { prompt, answers }) {
+    this.results?.type({ prompt, answers });
+    this.look();
   }
 
-  save(/** @type {Told} */ { name, file }) {
-    const url = URL.createObjectURL(new Blob([file], { type: "application/zip" }));
-    this.add(this, "a", { href: url, download: `nano-${name}.zip` }).click();
-    this.lastElementChild?.remove();
-    URL.revokeObjectURL(url);
+  fail(/** @type {string} */ why) {
+    if (this.training) this.setTraining(false);
+    if (this.form) this.form.hidden = !this.results?.isDone;
+    if (this.microscope) this.microscope.busy = false;
+    this.say(`That did not work. ${why}`);
+  }
+
+  save(/** @type {Reported} */ { name, file }) {
+    const href = URL.createObjectURL(new Blob([file], { type: "application/zip" })), link = make("a", { href, download: `nano-${name}.zip` });
+    this.append(link);
+    link.click();
+    link.remove();
+    URL.revokeObjectURL(href);
   }
 }
 

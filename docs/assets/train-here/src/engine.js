@@ -6,5 +6,7 @@ import { Tokenizer } from "@huggingface/tokenizers";
 export const readTokenizer = (/** @type {object} */ json) => new Tokenizer(json, { clean_up_tokenization_spaces: false });
 export { defaultDevice, init, numpy } from "@jax-js/jax";
 export * from "./files.js";
+export * from "./grade.js";
 export * from "./model.js";
+export * from "./own.js";
 export * from "./trainer.js";

@@ -1,6 +1,7 @@
 // What is read and written: the reader's own examples, ftdemo's chat template, safetensors.
 
 import { MATRICES } from "./model.js";
+import { readOwn } from "./own.js";
 
 /** @import { Example, Plain, Recipe } from "./trainer.js" */
 /** @import { Tokenizer } from "@huggingface/tokenizers" */
@@ -11,23 +12,13 @@ export const STOP = "<|im_end|>";
 /** A request as the model reads it. A test holds it against the template that ships with the model. */
 export const asked = (/** @type {string} */ prompt) => `<|im_start|>user\n${prompt}${STOP}\n<|im_start|>assistant\n`;
 
-/**
- * A reader's own rows: in each line a request, a bar and an answer, or where the lesson has no requests a text alone.
- * As in ftdemo/data/tokenize.py: the loss counts the answer with its stop token, and all of a text.
- *
- * @returns {Example[]}
- */
-export function ownExamples(/** @type {string} */ lines, /** @type {boolean} */ chat, /** @type {Tokenizer} */ tokenizer, /** @type {number} */ longest) {
-  const ids = (/** @type {string} */ text, add_special_tokens = false) => tokenizer.encode(text, { add_special_tokens }).ids;
-  return lines.split("\n").filter((line) => line.trim()).map((line, index) => {
-    if (line.includes("<|")) throw new Error(`Line ${index + 1} holds "<|", which begins a control token. Take it out.`);
-    const bar = line.indexOf("|"), [prompt, answer] = [line.slice(0, bar).trim(), line.slice(bar + 1).trim()];
-    if (chat && (bar < 0 || !prompt || !answer)) throw new Error(`Line ${index + 1} is not a request, a bar and an answer: How are you? | Well, thank you.`);
-    const before = chat ? ids(asked(prompt)) : [];
-    if (before.length >= longest - 1) throw new Error(`Line ${index + 1}: the request alone is longer than ${longest} tokens. Shorten it.`);
-    const all = chat ? ids(`${asked(prompt)}${answer}${STOP}\n`) : [...ids(line.trim(), true), ...ids(STOP)];
-    const until = chat ? all.length - 1 : all.length;
-    return { input_ids: all.slice(0, longest), trained: [[Math.max(1, before.length), Math.min(until, longest)]] };
+/** A reader's own examples as tokens. As in ftdemo/data/tokenize.py, the loss counts the answer and its stop token. */
+export function ownExamples(/** @type {string} */ text, /** @type {Tokenizer} */ tokenizer, /** @type {number} */ longest) {
+  const ids = (/** @type {string} */ part) => tokenizer.encode(part, { add_special_tokens: false }).ids;
+  return readOwn(text).map(({ line, prompt, completion }) => {
+    const before = ids(asked(prompt)).length, all = ids(`${asked(prompt)}${completion}${STOP}\n`);
+    if (all.length > longest) throw new Error(`The example from line ${line} on has ${all.length} tokens. Shorten it to ${longest}, which is about ${3 * longest} characters.`);
+    return /** @type {Example} */ ({ input_ids: all, trained: [[before, all.length - 1]] });
   });
 }
 

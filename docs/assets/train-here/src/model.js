@@ -46,7 +46,7 @@ export function logits(config, weights, lowRank, ids, angles, attend) {
   const multiply = (/** @type {Tensor} */ x, /** @type {string} */ name) => {
     const matrix = `model.layers.${name}`;
     const product = np.inner(lowRank ? x.ref : x, use(`${matrix}.weight`));
-    const base = `${matrix}.bias` in weights ? product.add(use(`${matrix}.bias`)) : product;
+    const base = weights[`${matrix}.bias`] ? product.add(use(`${matrix}.bias`)) : product;
     if (!lowRank) return base;
     const squeezed = np.inner(x, use(adapterName(matrix, "A")));
     const update = np.inner(squeezed, use(adapterName(matrix, "B")));
@@ -85,15 +85,34 @@ export function logits(config, weights, lowRank, ids, angles, attend) {
 export const attention = (/** @type {Tensor} */ bias) => (/** @type {number} */ _layer, /** @type {Tensor} */ query, /** @type {Tensor} */ key,
   /** @type {Tensor} */ value) => nn.dotProductAttention(query, key, value, { bias: bias.ref });
 
+/** The logits of a batch: rows x length x vocabulary. */
+function batchLogits(/** @type {Config} */ config, /** @type {LowRank} */ lowRank, /** @type {Weights} */ weights, /** @type {Batch} */ batch) {
+  const all = logits(config, weights, lowRank, batch.ids, batch.angles, attention(batch.bias));
+  batch.bias.dispose();
+  return all;
+}
+
+/** Of values for the whole vocabulary, those of the targets. */
+const pick = (/** @type {Tensor} */ values, /** @type {Tensor} */ targets) =>
+  values.mul(nn.oneHot(targets, /** @type {number} */ (values.shape.at(-1)))).sum(-1);
+
 /** The loss of a batch in nats: of each token by its share, summed. */
 export function loss(/** @type {Config} */ config, /** @type {LowRank} */ lowRank) {
   return (/** @type {Weights} */ trained, /** @type {Weights} */ frozen, /** @type {Batch} */ batch) => {
-    const all = logits(config, { ...frozen, ...trained }, lowRank, batch.ids, batch.angles, attention(batch.bias));
-    batch.bias.dispose();
-    const told = nn.logSoftmax(all, -1);
-    const right = told.mul(nn.oneHot(batch.targets, config.vocab_size)).sum(-1);
-    return right.mul(batch.share).sum().neg();
+    const logProbs = nn.logSoftmax(batchLogits(config, lowRank, { ...frozen, ...trained }, batch), -1);
+    return pick(logProbs, batch.targets).mul(batch.share).sum().neg();
   };
+}
+
+/** Of each token that follows: its log-probability in nats, and how far its logit is below the highest; rows x length. */
+export function scorer(/** @type {Config} */ config, /** @type {LowRank} */ lowRank) {
+  return jit((/** @type {Weights} */ weights, /** @type {Batch} */ batch) => {
+    const all = batchLogits(config, lowRank, weights, batch);
+    const logProbs = pick(nn.logSoftmax(all.ref, -1), batch.targets.ref);
+    const behind = np.max(all.ref, -1).sub(pick(all, batch.targets));
+    batch.share.dispose();
+    return { logProbs, behind };
+  });
 }
 
 /**
@@ -131,7 +150,7 @@ export function stepper(config, lowRank, recipe) {
   });
 }
 
-/** Reads one token more: the logits of the next, (vocabulary), and the keys and values of all so far, by layer. */
+/** Reads one token more of each row: the logits of the next, rows x vocabulary, and keys and values so far, by layer. */
 export function reader(/** @type {Config} */ config, /** @type {LowRank} */ lowRank) {
   return jit((/** @type {Weights} */ weights, /** @type {Weights} */ memory, /** @type {{ids: Tensor, angles: Tensor[], bias: Tensor, here: Tensor}} */ token) => {
     const kept = /** @type {Weights} */ ({});
@@ -144,6 +163,6 @@ export function reader(/** @type {Config} */ config, /** @type {LowRank} */ lowR
       see(layer, query, keep(`${layer}.key`, key), keep(`${layer}.value`, value)));
     token.here.dispose();
     token.bias.dispose();
-    return { logits: all.reshape([-1]), memory: kept };
+    return { logits: all.reshape([-1, config.vocab_size]), memory: kept };
   });
 }

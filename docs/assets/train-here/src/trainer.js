@@ -1,7 +1,7 @@
 // A training run: ftdemo/training/loop.py for the smallest bundled model, step by step, in the reader's browser.
 
-import { jit, numpy as np, tree } from "@jax-js/jax";
-import { BETAS, MATRICES, adapterName, logits, loss, reader, stepper, ropeAngles } from "./model.js";
+import { numpy as np, tree } from "@jax-js/jax";
+import { BETAS, MATRICES, adapterName, reader, ropeAngles, scorer, stepper } from "./model.js";
 
 /** @import { Array as Tensor } from "@jax-js/jax" */
 /** @import { Batch, Config, Weights } from "./model.js" */
@@ -40,7 +40,7 @@ export function collate(/** @type {Config} */ config, /** @type {Recipe} */ reci
     ids: np.array(ids, { shape }), targets: np.array(targets, { shape }), angles: ropeAngles(config, [...places], size / length),
     share: np.array(share.map((one) => one / count), { shape }), bias: np.array(bias, { shape: [size / length, 1, length, length] }),
   };
-  return { batch, count };
+  return { batch, trained: share };
 }
 
 /** The learning rate of a step, from 1 on: see `learning_rate` in ftdemo/training/loop.py. Halves are rounded as Python does. */
@@ -62,11 +62,11 @@ function normals(/** @type {number} */ seed) {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-/** Small random weights in the place of learned ones, as a new model of transformers has them; norms are ones, biases zero. */
+/** Small random weights instead of learned ones, as a new model of transformers has them; norms are ones, biases zeros. */
 export function randomized(/** @type {Plain} */ weights, /** @type {number} */ seed) {
   const normal = normals(seed);
   return Object.fromEntries(Object.entries(weights).map(([name, { shape, data }]) =>
-    [name, { shape, data: data.map(() => (shape.length > 1 ? 0.02 * normal() : name.endsWith(".bias") ? 0 : 1)) }]));
+    [name, { shape, data: data.map(() => (shape.length > 1 ? 0.02 * normal() : Number(!name.endsWith(".bias")))) }]));
 }
 
 /** An adapter for all linear matrices: A random, as far spread as PEFT's, and B zero (Hu et al. 2021). */
@@ -100,13 +100,14 @@ export class Learner {
     this.recipe = recipe;
     this.step = 0;
     this.lowRank = adapter && { rank: recipe.rank, alpha: recipe.alpha };
+    this.start = weights;
     const moving = adapter || weights;
     /** @type {Weights} */
     this.frozen = adapter ? onDevice(weights) : {};
     this.state = { moved: onDevice(moving), mean: onDevice(moving, true), square: onDevice(moving, true) };
     this.take = stepper(config, this.lowRank, recipe);
-    this.measure = jit(loss(config, this.lowRank));
-    this.read = reader(config, this.lowRank);
+    this.trained = { read: reader(config, this.lowRank), score: scorer(config, this.lowRank) };
+    this.untrained = adapter ? { read: reader(config, null), score: scorer(config, null) } : this.trained;
   }
 
   /** One step on a batch: its loss, in nats a trained token. */
@@ -120,36 +121,72 @@ export class Learner {
     return (await loss.data())[0];
   }
 
-  /** The mean loss of all trained tokens of these batches, in nats. */
-  async heldoutLoss(/** @type {Example[]} */ examples, /** @type {Packed[]} */ plan) {
-    let [sum, all] = [0, 0];
-    for (const rows of plan) {
-      const { batch, count } = collate(this.config, this.recipe, examples, rows);
-      const [value] = await this.measure(tree.ref(this.state.moved), tree.ref(this.frozen), batch).data();
-      [sum, all] = [sum + value * count, all + count];
-    }
-    return sum / all;
+  /**
+   * What answers, at a strength of what was trained: 1 is the model as trained, 0 the model before. There an adapter is left
+   * out, since adding zeros would be compiled in another way and round otherwise. Other strengths scale an adapter's B A.
+   * Whoever gets the weights uses them up.
+   */
+  at(strength = 1) {
+    if (!strength) return { ...this.untrained, weights: this.lowRank ? tree.ref(this.frozen) : onDevice(this.start) };
+    const scaled = Object.entries(this.state.moved).map(([name, each]) => [name, strength !== 1 && name.includes(".lora_B.") ? each.ref.mul(strength) : each.ref]);
+    return { ...this.trained, weights: /** @type {Weights} */ ({ ...tree.ref(this.frozen), ...Object.fromEntries(scaled) }) };
   }
 
-  /** Continues these tokens, always with the likeliest one, until the model stops: the ids, one by one. */
-  async *generate(/** @type {number[]} */ ids, /** @type {number} */ stop, /** @type {number} */ most) {
-    const { num_hidden_layers: layers, num_attention_heads: heads, head_dim: width } = this.config, room = ids.length + most;
-    const length = 64 * Math.ceil(room / 64), weights = { ...this.frozen, ...this.state.moved };
+  /** The log-probability of each trained token of a batch, in nats, and whether no token is likelier, in their order. */
+  async scores(/** @type {Example[]} */ examples, /** @type {Packed} */ rows, strength = 1) {
+    const { batch, trained } = collate(this.config, this.recipe, examples, rows), { score, weights } = this.at(strength);
+    const { logProbs, behind } = score(weights, batch);
+    const [values, distances] = [await logProbs.data(), await behind.data()];
+    const places = [...trained.keys()].filter((place) => trained[place]);
+    return places.map((place) => ({ logProb: values[place], isLikeliest: distances[place] <= 0 }));
+  }
+
+  /** On all trained tokens of these batches: the mean loss in nats, and the share that the model would have predicted. */
+  async evaluate(/** @type {Example[]} */ examples, /** @type {Packed[]} */ plan) {
+    let [sum, predicted, count] = [0, 0, 0];
+    for (const rows of plan) {
+      for (const { logProb, isLikeliest } of await this.scores(examples, rows)) {
+        [sum, predicted, count] = [sum - logProb, predicted + Number(isLikeliest), count + 1];
+      }
+    }
+    return { loss: sum / count, predicted: predicted / count };
+  }
+
+  /**
+   * Answers several prompts at once, always with the likeliest token, until the model stops. After each new token: the ids
+   * of all answers so far, and which have come to their end.
+   *
+   * @param {number[][]} prompts
+   * @param {number} stop The id of the token that ends an answer.
+   * @param {number} most Tokens of an answer, at most.
+   */
+  async *generate(prompts, stop, most, strength = 1) {
+    const { num_hidden_layers: layers, num_attention_heads: heads, head_dim: width } = this.config, rows = prompts.length;
+    const room = Math.max(...prompts.map((ids) => ids.length)) + most, length = 64 * Math.ceil(room / 64), { read, weights } = this.at(strength);
     const names = Array.from({ length: layers }, (_, layer) => [`${layer}.key`, `${layer}.value`]).flat();
-    let memory = Object.fromEntries(names.map((name) => [name, np.zeros([1, length, heads, width])])), next = -1;
+    const answers = prompts.map(() => /** @type {number[]} */ ([])), ended = prompts.map(() => false);
+    let memory = Object.fromEntries(names.map((name) => [name, np.zeros([rows, length, heads, width])]));
+    const isDone = () => answers.every((answer, row) => ended[row] || answer.length === most);
     try {
-      for (let place = 0; place < room; place++) {
-        if (place >= ids.length && next === stop) return;
-        if (place >= ids.length) yield next;
-        const id = np.array(Int32Array.of(place < ids.length ? ids[place] : next), { shape: [1, 1] });
+      for (let place = 0; place < room && !isDone(); place++) {
+        const ids = prompts.map((prompt, row) => prompt[place] ?? answers[row][place - prompt.length] ?? stop);
         const here = np.array(Float32Array.from({ length }, (_, at) => Number(at === place)), { shape: [1, length, 1, 1] });
         const bias = np.array(Float32Array.from({ length }, (_, at) => (at > place ? FAR_BELOW : 0)), { shape: [1, 1, 1, length] });
-        const read = this.read(tree.ref(weights), memory, { ids: id, angles: ropeAngles(this.config, [place]), bias, here });
-        memory = read.memory;
-        next = argmax(await read.logits.data());
+        const token = { ids: np.array(Int32Array.from(ids), { shape: [rows, 1] }), angles: ropeAngles(this.config, [place]), bias, here };
+        const found = read(tree.ref(weights), memory, token);
+        memory = found.memory;
+        const logits = await found.logits.data(), size = logits.length / rows;
+        prompts.forEach((prompt, row) => {
+          if (place < prompt.length - 1 || ended[row] || answers[row].length === most) return;
+          const next = argmax(logits.subarray(row * size, (row + 1) * size));
+          if (next === stop) ended[row] = true;
+          else answers[row].push(next);
+        });
+        yield { answers, ended };
       }
     } finally {
       tree.dispose(memory);
+      tree.dispose(weights);
     }
   }
 

@@ -1,19 +1,25 @@
-// The worker of <ft-train>: it fetches a lesson and the model, trains, answers, and tells the page of each event.
+// The worker of <ft-train>: it fetches a lesson and the model, trains, answers, and reports each event to the page.
 
 import { zipSync } from "fflate";
 import {
-  Learner, STOP, adapterConfig, asked, defaultDevice, init, newAdapter, ownExamples, packed, randomized, readTensors, readTokenizer, writeTensors,
+  Learner, STOP, adapterConfig, asked, defaultDevice, init, isRight, newAdapter, ownExamples, packed, randomized, readTensors, readTokenizer,
+  writeTensors,
 } from "./engine.js";
 
 /** @import { Tokenizer } from "@huggingface/tokenizers" */
+/** @import { Job } from "./grade.js" */
 /** @import { Config } from "./model.js" */
 /** @import { Example, Packed, Plain, Recipe } from "./trainer.js" */
-/** @typedef {{recipe: Recipe, starts: Record<string, string>, chat: boolean, form: string, prompts: string[], train: Example[],
- *    heldout: Example[], plan: Packed[], heldout_plan: Packed[]}} Lesson What ftdemo/site/lessons.py writes. */
-/** @typedef {{lesson: string, model: string, settings: Partial<Recipe>, own: string}} Order Where both lie, what of the recipe
- *    is set otherwise, and rows of the reader's own. */
+/** @typedef {{recipe: Recipe, starts: Record<string, string>, chat: boolean, job: Job, prompts: string[], wanted: string[],
+ *    train: Example[], heldout: Example[], plan: Packed[], heldout_plan: Packed[]}} Lesson What ftdemo/site/lessons.py writes. */
+/** @typedef {{text: string, message: string, steps: number, lr: number}} Own Examples of the reader's, the message to answer,
+ *    and how to train on them. */
+/** @typedef {{lesson: string, model: string, settings: Partial<Recipe>, own?: Own}} Order Addresses of lesson and model, what
+ *    replaces settings of the recipe, and a reader's own examples. */
+/** @typedef {{text: string, stopped: boolean}} Answer */
 
-const tell = (/** @type {string} */ event, /** @type {object} */ more = {}) => postMessage({ event, ...more });
+const CONTEXT = 512; // tokens that the model reads, its answer included
+const report = (/** @type {string} */ event, /** @type {object} */ more = {}) => postMessage({ event, ...more });
 /** @type {Promise<{device: string, config: Config, weights: Plain, tokenizer: Tokenizer}> | undefined} */
 let model;
 /** @type {Lesson} */
@@ -22,7 +28,7 @@ let lesson;
 let learners = {};
 let folder = "", stopping = false, waiting = Promise.resolve(), resume = () => {};
 
-/** A file of the site, which lies there compressed. Some servers tell browsers to unpack such a file themselves. */
+/** A file of the site, which is stored compressed. Some servers tell browsers to unpack such a file themselves. */
 async function fetched(/** @type {string} */ url) {
   const answer = await fetch(url);
   if (!answer.ok) throw new Error(`${url} could not be read: ${answer.status}.`);
@@ -44,7 +50,7 @@ async function load(/** @type {Order} */ { model: from }) {
   };
 }
 
-/** What could not be loaded is asked for anew the next time. @returns {never} */
+/** What could not be loaded is fetched again the next time. @returns {never} */
 function forget(/** @type {unknown} */ error) {
   model = undefined;
   throw error;
@@ -60,77 +66,87 @@ async function train(/** @type {Order} */ order) {
   stopping = false;
   const [{ device, config, weights, tokenizer }, read] = await Promise.all([(model ??= load(order).catch(forget)), fetched(order.lesson)]);
   lesson = await read.json();
-  const recipe = { ...lesson.recipe, ...order.settings };
-  const examples = order.own ? ownExamples(order.own, lesson.chat, tokenizer, recipe.max_length) : lesson.train;
-  const once = order.own ? packed(examples, recipe) : lesson.plan; // few rows are read again, for about as many steps
-  const plan = Array.from({ length: Math.max(1, Math.round(lesson.plan.length / once.length)) }, () => once).flat(), steps = plan.length;
+  const { own } = order, recipe = { ...lesson.recipe, ...order.settings, ...(own && { lr: own.lr }) };
+  if (own) {
+    const examples = ownExamples(own.text, tokenizer, recipe.max_length), plan = packed(examples, recipe);
+    const repeated = Array.from({ length: own.steps }, (_, step) => plan[step % plan.length]);
+    lesson = { ...lesson, recipe, train: examples, plan: repeated, heldout_plan: [], prompts: [own.message], wanted: [] };
+  }
   Object.values(learners).forEach((learner) => learner.free());
   learners = Object.fromEntries(Object.entries(lesson.starts).map(([name, method]) => {
     const first = method === "scratch" ? randomized(weights, recipe.seed) : weights;
     return [name, new Learner(config, recipe, first, method === "lora" ? newAdapter(config, weights, recipe) : null)];
   }));
-  tell("started", { steps, device, examples: examples.length, many: Object.keys(learners).length > 1 });
+  const steps = lesson.plan.length;
+  report("started", { steps, device, examples: lesson.train.length });
   await evaluate(0);
   let step = 0;
   while (step < steps && !stopping) {
     step += 1;
     for (const [name, learner] of Object.entries(learners)) {
-      const began = performance.now(), loss = await learner.train(examples, plan[step - 1], steps);
-      if (!Number.isFinite(loss)) throw new Error(`The loss of step ${step} is no number: training has diverged. Try other rows.`);
-      tell("step", { name, step, loss, ms: performance.now() - began });
+      const began = performance.now(), loss = await learner.train(lesson.train, lesson.plan[step - 1], steps);
+      if (!Number.isFinite(loss)) throw new Error(`The loss of step ${step} is not a number, so training has diverged. Try other examples.`);
+      report("step", { name, step, loss, ms: performance.now() - began });
     }
     if (step % recipe.eval_every === 0 && step < steps) await evaluate(step);
     await breathe();
   }
-  const last = await evaluate(step), scores = /** @type {Record<string, object>} */ ({});
-  for (const [name, learner] of Object.entries(learners)) scores[name] = await score(learner, last[name]);
-  tell("finished", { step, stopped: stopping, scores });
+  report("finished", { step, stopped: stopping, scores: await evaluate(step), frozen: await frozen() });
 }
 
-/** The held-out loss, and the answer to the first prompt, of each model. */
+/** The held-out loss of each model, and its answers to all prompts. */
 async function evaluate(/** @type {number} */ step) {
-  const seen = /** @type {Record<string, {loss: number, first: {text: string, stopped: boolean}}>} */ ({});
+  const scores = /** @type {Record<string, {loss: number, predicted: number, right: number}>} */ ({});
   for (const [name, learner] of Object.entries(learners)) {
-    const loss = await learner.heldoutLoss(lesson.heldout, lesson.heldout_plan);
-    tell("evaluated", { name, step, loss });
-    const first = await answer(learner, lesson.prompts[0]);
-    tell("sampled", { name, step, prompt: lesson.prompts[0], ...first });
-    seen[name] = { loss, first };
+    const { loss, predicted } = await learner.evaluate(lesson.heldout, lesson.heldout_plan), answers = await answer(learner, lesson.prompts);
+    const right = answers.filter((each, place) => isRight(lesson.job, each, lesson.wanted[place] ?? null)).length;
+    scores[name] = { loss, predicted, right };
+    report("evaluated", { name, step, answers, ...scores[name] });
     await breathe();
   }
-  return seen;
+  return scores;
 }
 
-/** What a model answers, and whether it came to an end by itself. */
-async function answer(/** @type {Learner} */ learner, /** @type {string} */ prompt, onText = (/** @type {string} */ _text) => {}) {
-  const { tokenizer } = await /** @type {NonNullable<typeof model>} */ (model), most = lesson.recipe.answer_tokens;
-  const { ids } = tokenizer.encode(lesson.chat ? asked(prompt) : prompt, { add_special_tokens: !lesson.chat });
-  const answered = /** @type {number[]} */ ([]);
-  for await (const id of learner.generate(ids, /** @type {number} */ (tokenizer.token_to_id(STOP)), most)) {
-    answered.push(id);
-    if (answered.length % 8 === 0) onText(tokenizer.decode(answered, { skip_special_tokens: true }));
-  }
-  return { text: tokenizer.decode(answered, { skip_special_tokens: true }), stopped: answered.length < most };
+const encode = (/** @type {Tokenizer} */ tokenizer, /** @type {string} */ prompt) =>
+  tokenizer.encode(lesson.chat ? asked(prompt) : prompt, { add_special_tokens: !lesson.chat }).ids;
+
+/** The text of an answer, which may be empty. */
+const decode = (/** @type {Tokenizer} */ tokenizer, /** @type {number[]} */ ids) => (ids.length ? tokenizer.decode(ids, { skip_special_tokens: true }) : "");
+
+/** The ids of a model's answers, and which of them it ended by itself. */
+async function generate(/** @type {Learner} */ learner, /** @type {string[]} */ prompts, strength = 1) {
+  const { tokenizer } = await /** @type {NonNullable<typeof model>} */ (model), ids = prompts.map((prompt) => encode(tokenizer, prompt));
+  const most = lesson.recipe.answer_tokens, long = ids.findIndex(({ length }) => length + most > CONTEXT);
+  if (long >= 0) throw new Error(`The message has ${ids[long].length} tokens, and the model reads ${CONTEXT - most}. Shorten it.`);
+  let last = { answers: /** @type {number[][]} */ ([]), ended: /** @type {boolean[]} */ ([]) };
+  for await (last of learner.generate(ids, /** @type {number} */ (tokenizer.token_to_id(STOP)), most, strength));
+  return { tokenizer, prompts: ids, ...last };
 }
 
-/**
- * Of the prompts, how many are answered in the lesson's form and how many to an end; of the frozen tensors, how many changed.
- *
- * @param {Learner} learner
- * @param {{loss: number, first: {text: string, stopped: boolean}}} last What its last evaluation found.
- */
-async function score(learner, { loss, first }) {
-  const { weights } = await /** @type {NonNullable<typeof model>} */ (model), frozen = Object.entries(await learner.plain("frozen"));
-  const changed = frozen.filter(([name, { data }]) => data.some((value, at) => value !== weights[name].data[at])).length;
-  const found = { loss, prompts: lesson.form ? lesson.prompts.length : 0, formed: 0, ended: 0, frozen: frozen.length, changed };
-  const form = new RegExp(lesson.form, "u");
-  for (let place = 0; place < found.prompts; place++) {
-    const { text, stopped } = place ? await answer(learner, lesson.prompts[place]) : first;
-    if (form.test(text.trim())) found.formed += 1;
-    if (stopped) found.ended += 1;
-    await breathe();
-  }
-  return found;
+/** A model's answers, and which of them it ended by itself. @returns {Promise<Answer[]>} */
+async function answer(/** @type {Learner} */ learner, /** @type {string[]} */ prompts, strength = 1) {
+  const { tokenizer, answers, ended } = await generate(learner, prompts, strength);
+  return answers.map((ids, row) => ({ text: decode(tokenizer, ids).trim(), stopped: ended[row] }));
+}
+
+/** How many tensors were frozen, and how many of them changed all the same. */
+async function frozen() {
+  const { weights } = await /** @type {NonNullable<typeof model>} */ (model);
+  const tensors = (await Promise.all(Object.values(learners).map(async (learner) => Object.entries(await learner.plain("frozen"))))).flat();
+  return { tensors: tensors.length, changed: tensors.filter(([name, { data }]) => data.some((value, at) => value !== weights[name].data[at])).length };
+}
+
+/** An answer at a strength of the adapter, and how likely each of its tokens is with the adapter and without it. */
+async function look(/** @type {{name: string, prompt: string, strength: number}} */ { name, prompt, strength }) {
+  const learner = learners[name], { tokenizer, prompts: [ids], answers: [chosen], ended: [stopped] } = await generate(learner, [prompt], strength);
+  const whole = [...chosen, ...(stopped ? [/** @type {number} */ (tokenizer.token_to_id(STOP))] : [])];
+  const example = { input_ids: [...ids, ...whole].slice(0, lesson.recipe.max_length), trained: [[ids.length, Math.min(lesson.recipe.max_length, ids.length + whole.length)]] };
+  const [tuned, base] = [await learner.scores([example], [[0]], strength), await learner.scores([example], [[0]], 0)];
+  const until = (/** @type {number} */ end) => decode(tokenizer, whole.slice(0, end));
+  const tokens = tuned.map(({ logProb }, place) => ({
+    text: place < chosen.length ? until(place + 1).slice(until(place).length) : "", tuned: logProb, base: base[place].logProb,
+  }));
+  report("looked", { prompt, strength, text: until(chosen.length).trim(), stopped, tokens });
 }
 
 /** What was trained, in the files that transformers or PEFT load, in a zip. */
@@ -143,7 +159,7 @@ async function keep(/** @type {{name: string}} */ { name }) {
   const made = learner.lowRank
     ? { "adapter_model.safetensors": tensors, "adapter_config.json": json(adapterConfig(learner.lowRank)) }
     : { "model.safetensors": tensors, "config.json": json({ ...config, dtype: "float32" }) };
-  tell("kept", { name: learner.lowRank ? "adapter" : "model", file: zipSync({ ...made, ...Object.fromEntries(await Promise.all(read)) }) });
+  report("kept", { name: learner.lowRank ? "adapter" : "model", file: zipSync({ ...made, ...Object.fromEntries(await Promise.all(read)) }) });
 }
 
 const orders = {
@@ -151,9 +167,15 @@ const orders = {
   stop: async () => { stopping = true; },
   pause: async () => { waiting = new Promise((done) => { resume = done; }); },
   resume: async () => resume(),
-  ask: async (/** @type {{name: string, prompt: string}} */ { name, prompt }) => {
-    tell("answered", await answer(learners[name], prompt, (text) => tell("answering", { text })));
+  ask: async (/** @type {{prompt: string}} */ { prompt }) => {
+    const answers = /** @type {Record<string, {before: Answer, after: Answer}>} */ ({});
+    for (const [name, learner] of Object.entries(learners)) {
+      const [[before], [after]] = [await answer(learner, [prompt], 0), await answer(learner, [prompt])];
+      answers[name] = { before, after };
+    }
+    report("answered", { prompt, answers });
   },
+  look,
   keep,
 };
 
@@ -161,6 +183,6 @@ onmessage = async ({ data }) => {
   try {
     await orders[/** @type {keyof typeof orders} */ (data.order)](data);
   } catch (error) {
-    tell("failed", { why: error instanceof Error ? error.message : String(error) });
+    report("failed", { why: error instanceof Error ? error.message : String(error) });
   }
 };
