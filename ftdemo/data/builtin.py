@@ -115,6 +115,13 @@ BUILT_IN = {
         trials=high_street.trials,
         default_rows=20_000,
     ),
+    "high-street-lists": BuiltIn(
+        name="high-street-lists",
+        summary="Generated price lists, bills, opening hours and packing lists, to watch pre-training in a minute.",
+        folder=_HERE / "high_street_lists",
+        documents=high_street.lists,
+        default_rows=1_000,
+    ),
     "high-street-tickets": BuiltIn(
         name="high-street-tickets",
         summary="Generated messages to a household shop; each becomes a JSON ticket with five fields.",

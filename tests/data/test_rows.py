@@ -427,6 +427,7 @@ def test_no_heldout_row_of_a_built_in_set_is_trained_on(name: str) -> None:
         ("shop-mail", {Labelled}, 360),
         ("harbour-tales", {Text, Row}, 20_000),
         ("high-street", {Text, Row}, 20_000),
+        ("high-street-lists", {Text}, 1000),
         ("high-street-tickets", {Row}, 96),
         ("high-street-requests", {Row}, 96),
         ("story-requests", {Row}, 500),

@@ -1,9 +1,10 @@
 """high-street: an endless stream of short texts about shops and their customers, to pre-train small models on."""
 
 from ftdemo.data.sets.high_street.documents import documents, graded, turns
+from ftdemo.data.sets.high_street.lists import lists
 from ftdemo.data.sets.high_street.requests import requests
 from ftdemo.data.sets.high_street.scripts import sentence_parses
 from ftdemo.data.sets.high_street.tickets import pairs
 from ftdemo.data.sets.high_street.trials import trials
 
-__all__ = ["documents", "graded", "pairs", "requests", "sentence_parses", "trials", "turns"]
+__all__ = ["documents", "graded", "lists", "pairs", "requests", "sentence_parses", "trials", "turns"]
