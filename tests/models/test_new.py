@@ -124,8 +124,8 @@ def test_the_same_texts_give_the_same_tokenizer(own_tokenizer: Any) -> None:
 
 
 def test_too_little_text_for_the_vocabulary_is_refused_with_what_it_gives() -> None:
-    # 256 bytes, three control tokens and a few pieces of this sentence:
-    with pytest.raises(DataError, match=r"only 2\d\d tokens, but `vocabulary` is 1024") as refusal:
+    # 256 bytes, three control tokens, a hundred pairs of digits and a few pieces of this sentence:
+    with pytest.raises(DataError, match=r"only 3\d\d tokens, but `vocabulary` is 1024") as refusal:
         new.train_tokenizer(["The boats came in at four."], 1024)
     assert refusal.value.remedy == "Lower `vocabulary`, or give more text."
 
@@ -137,7 +137,7 @@ def test_too_little_text_for_the_vocabulary_is_refused_with_what_it_gives() -> N
 def test_a_new_model_has_as_many_parameters_as_the_formula_says(width: int, layers: int, own_tokenizer: Any) -> None:
     model = new_llama(own_tokenizer, width=width, layers=layers)
     inner = round(width * 8 / 3 / 32) * 32
-    layer = 4 * width**2 + 3 * width * inner + 2 * width  # attention, feed-forward, two norms
+    layer = 4 * width**2 + 4 * width + 3 * width * inner + 2 * width  # attention with biases, feed-forward, norms
     by_formula = VOCABULARY * width + layers * layer + width
     assert sum(weight.numel() for weight in model.parameters()) == by_formula
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
