@@ -324,7 +324,7 @@ def small_task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     task = approaches.load_task(folder, instruction="Answer with one JSON object.")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(approaches, "tasks", lambda: {"form": replace(task, name="form")})
+        patch.setattr(approaches, "tasks", lambda: {"tickets": replace(task, name="tickets")})
         yield
 
 
