@@ -73,14 +73,14 @@ def violations(text: str, wanted: Constraints) -> list[str]:
 
 
 def _listed(words: list[str]) -> str:
-    return ", ".join(word.strip() for word in words)
+    return ", ".join(word.strip().rstrip(":") for word in words)
 
 
 _VIOLATIONS: dict[str, Callable[[str, Any], str]] = {
     "contains": lambda text, words: f"missing: {_listed([word for word in words if not _has(text, word)])}",
     "excludes": lambda text, words: f"banned: {_listed([word for word in words if _has(text, word)])}",
-    "starts_with": lambda _text, start: f"does not start with {start.strip()}",
-    "ends_with": lambda _text, end: f"does not end with {end.strip()}",
+    "starts_with": lambda _text, start: f'does not start with "{start.strip()}"',
+    "ends_with": lambda _text, end: f'does not end with "{end.strip()}"',
     "min_words": lambda text, count: f"{len(_WORD.findall(text))} words, fewer than {count}",
     "max_words": lambda text, count: f"{len(_WORD.findall(text))} words, more than {count}",
     "figures": lambda text, known: f"invented: {_listed([each for each in figures_of(text) if each not in known])}",

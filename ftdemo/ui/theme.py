@@ -49,7 +49,7 @@ DEMO_CSS = (
 .ft-answers .ft-note { margin: .3rem 0 0; font-size: .8rem; color: var(--body-text-color-subdued); }
 .ft-fields { border-collapse: collapse; font-size: .92rem; }
 .ft-fields th, .ft-fields td { text-align: left; padding: .1rem .7rem .1rem 0; vertical-align: top; border: 0;
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
 .ft-fields th { font-weight: 400; color: var(--body-text-color-subdued); overflow-wrap: normal; }
 .ft-fields .ft-right td:last-child { color: #2e7d32; }
 .ft-fields .ft-wrong td:last-child { color: #c62828; }
@@ -64,6 +64,7 @@ DEMO_CSS = (
 .ft-level-1 { border-bottom-width: 1px; background: color-mix(in srgb, var(--ft-b) 12%, transparent); }
 .ft-level-2 { border-bottom-width: 2px; background: color-mix(in srgb, var(--ft-b) 25%, transparent); }
 .ft-level-3 { border-bottom-width: 4px; background: color-mix(in srgb, var(--ft-b) 40%, transparent); }
+.ft-legend { font-size: .85rem; color: var(--body-text-color-subdued); }
 .ft-legend .ft-token { padding: 0 .4em; }
 .ft-expected { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued); }
 .ft-status ul, .ft-findings { margin: .4em 0; padding-left: 1.2em; overflow-wrap: anywhere; }

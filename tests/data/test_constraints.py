@@ -66,13 +66,13 @@ def test_what_an_answer_does_not_fulfil_is_said_in_words() -> None:
     assert violations("Summary: a lamp.\n£27.95\nDone.", wanted | {"max_words": 9}) == []
     said = violations("We kindly send 2 mops for 9.50", wanted)
     assert said == [
-        "does not start with Summary:",
+        'does not start with "Summary:"',
         "missing: lamp, £27.95",
         "banned: kindly",
         "lines: 1, not 3",
         "invented: 2, 9.50",
         "8 words, more than 4",
-        "does not end with .",
+        'does not end with "."',
     ]
 
 
