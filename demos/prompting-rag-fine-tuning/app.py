@@ -235,7 +235,6 @@ def _questions(name: str) -> list[str]:
     heldout = load_splits(_TASKS[name].data, seed=0, examples=1).heldout
     questions = [row.prompt[-1].content for row in heldout[: _examples(name) // _ROWS_PER_FACT] if isinstance(row, Row)]
     may_change = {change.row.prompt[-1].content for change in _TASKS[name].changes}
-    questions.reverse()
     return sorted(questions, key=lambda question: question not in may_change)[: _TICKETS.sample_prompts]
 
 
