@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftdemo.data.sets import harbour_tales, high_street, shop_orders, tickets
+from ftdemo.data.sets import harbour_tales, high_street, tickets
 from ftdemo.data.sets.support_voice import checker as support_voice
 from ftdemo.data.trial import Trial
 
@@ -152,18 +152,6 @@ BUILT_IN = {
         score=harbour_tales.score_log,
         pairs=harbour_tales.ship_logs,
         default_rows=120,
-    ),
-    "shop-facts": BuiltIn(
-        name="shop-facts",
-        summary="Questions about a hundred facts of the harbour shop: prices, shelves, weights, guarantees, rules.",
-        folder=_HERE / "shop_facts",
-    ),
-    "shop-orders": BuiltIn(
-        name="shop-orders",
-        summary="Generated orders in free words, each with the strict JSON that a till would take.",
-        folder=_HERE / "shop_orders",
-        pairs=shop_orders.orders,
-        default_rows=200,
     ),
 }
 GENERAL_KNOWLEDGE = _HERE / "general_knowledge"

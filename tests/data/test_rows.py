@@ -432,8 +432,6 @@ def test_no_heldout_row_of_a_built_in_set_is_trained_on(name: str) -> None:
         ("high-street-requests", {Row}, 96),
         ("story-requests", {Row}, 500),
         ("ship-logs", {Row}, 120),
-        ("shop-facts", {Row}, 200),
-        ("shop-orders", {Row}, 200),
     ],
 )
 def test_a_built_in_set_has_its_kinds_of_rows_and_a_card(name: str, kinds: set[type], rows: int) -> None:

@@ -1,4 +1,4 @@
-"""Passages are found: by words and by meaning, on the facts that come with the package."""
+"""Passages are found: by words and by meaning, in the handbook that comes with the package."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ftdemo.data.documents import read_documents
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.retrieval import SEARCHES, Bm25, Search, make_search
 
-FACTS = read_documents(BUILT_IN["shop-facts"].folder / "documents.jsonl")
-QUESTIONS = [row for row in read_rows(BUILT_IN["shop-facts"].heldout) if isinstance(row, Row)]
+FACTS = read_documents(BUILT_IN["handbook"].folder / "documents.jsonl")
+QUESTIONS = [row for row in read_rows(BUILT_IN["handbook"].heldout) if isinstance(row, Row)]
 
 
 @pytest.fixture(scope="module", params=SEARCHES)
@@ -19,12 +19,12 @@ def search(request: pytest.FixtureRequest) -> Search:
 
 
 def test_the_fact_that_answers_a_question_is_among_the_first_four(search: Search) -> None:
-    """By chance it would be for four in a hundred; both searches miss at most two."""
+    """Four passages of 25 would hold one fact in six by chance. The questions are worded unlike the passages."""
     found = 0
     for row in QUESTIONS:
         wanted = row.constraints["contains"][0].lower()
         found += any(wanted in FACTS[place].lower() for place in search.best(row.prompt[-1].content, 4))
-    assert found >= 95
+    assert found / len(QUESTIONS) >= 0.78  # measured: 0.815 by words, 0.945 by meaning
 
 
 def test_a_question_in_strange_words_finds_as_many_as_were_asked_for(search: Search) -> None:
@@ -34,7 +34,7 @@ def test_a_question_in_strange_words_finds_as_many_as_were_asked_for(search: Sea
 
 def test_no_more_is_found_than_there_is(search: Search) -> None:
     few = SEARCHES["bm25" if isinstance(search, Bm25) else "minilm"](FACTS[:2])
-    assert sorted(few.best("What does the Petrel lamp cost?", 4)) == [0, 1]
+    assert sorted(few.best("What does standard delivery cost?", 4)) == [0, 1]
     assert few.size < search.size
 
 
