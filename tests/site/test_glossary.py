@@ -92,10 +92,16 @@ def test_its_site_is_built_with_definitions_on_each_page_and_no_include_left(bui
         ("terms/splice.md", "contrast: [knot]", "contrast: [hitch]", 8, "`contrast`: there is no term `hitch`"),
         ("terms/splice.md", "contrast: [knot]", "related: [knot]", 8, "whose `related` does not name splice"),
         ("terms/splice.md", "contrast: [knot]", "contrast: [knot, splice]", 8, "names the term itself"),
-        ("terms/splice.md", "level: loft", "level: hold", 7, "there is no level `hold`. The levels are: deck, loft."),
+        (
+            "terms/splice.md",
+            "level: advanced",
+            "level: hold",
+            7,
+            "there is no level `hold`. The levels are: basic, advanced.",
+        ),
         ("terms/splice.md", "reviewed: 2026-11-22", "reviewed: soon", 9, "`reviewed`: "),
         ("terms/splice.md", "reviewed: 2026-11-22", "reviewed: 2026-11-22\nmood: glad", 10, "`mood`: "),
-        ("terms/splice.md", "level: loft\n", "", 1, "`level`: "),
+        ("terms/splice.md", "level: advanced\n", "", 1, "`level`: "),
         ("terms/splice.md", "for good.\nlevel", "for ever.\nlevel", 3, "`description` differs from `summary`"),
         ("terms/splice.md", "## Related terms", "## Others", 1, "there is no part `## Related terms`"),
         ("terms/splice.md", "Strands", "TODO strands", 18, "a TODO is left"),
@@ -111,8 +117,8 @@ def test_its_site_is_built_with_definitions_on_each_page_and_no_include_left(bui
         ("terms/bowline.md", "prerequisites: [knot]", "prerequisites: [bowline]", 8, "is a prerequisite of itself"),
         ("terms/knot.md", '"over", "under"', '"under", "over"', 24, "the code prints 'under over'"),
         ("terms/knot.md", 'print("over"', 'prind("over"', 24, "NameError"),
-        ("terms/knot.md", "level: deck", "level: deck\ndemo: tying", 7, "there is no demos/tying/app.py"),
-        ("terms/knot.md", "level: deck", "level: deck\nruns: [pull]", 7, "there is no experiment `pull`"),
+        ("terms/knot.md", "level: basic", "level: basic\ndemo: tying", 7, "there is no demos/tying/app.py"),
+        ("terms/knot.md", "level: basic", "level: basic\nruns: [pull]", 7, "there is no experiment `pull`"),
         ("glossary.yaml", "terms: [knot, bowline]", "terms: [knot, hitch]", 1, "path first: there is no term `hitch`"),
         (
             "references.bib",
@@ -139,7 +145,7 @@ def test_a_summary_longer_than_a_card_is_reported(knots: Project) -> None:
 
 
 def test_a_page_whose_head_is_no_yaml_is_reported_and_the_others_are_checked(knots: Project) -> None:
-    change(knots, "terms/splice.md", "level: loft", "level: [loft")
+    change(knots, "terms/splice.md", "level: advanced", "level: [advanced")
     assert any(
         problem.startswith("docs/terms/splice.md:1: the page's head cannot be read") for problem in check_site(knots)
     )
@@ -154,7 +160,7 @@ def test_a_term_that_no_other_points_at_is_reported(knots: Project) -> None:
 
 
 def test_prerequisites_that_run_in_a_circle_are_reported(knots: Project) -> None:
-    change(knots, "terms/knot.md", "level: deck", "level: deck\nprerequisites: [sheet-bend]")
+    change(knots, "terms/knot.md", "level: basic", "level: basic\nprerequisites: [sheet-bend]")
     circles = [problem for problem in check_site(knots) if "prerequisite of itself" in problem]
     assert [problem.partition(":")[0] for problem in circles] == ["docs/terms/knot.md", "docs/terms/sheet-bend.md"]
 
@@ -181,12 +187,12 @@ def test_code_in_a_tab_is_run_without_its_indentation() -> None:
 
 def linker(**names: tuple[str, ...]) -> Linker:
     """A linker for terms of these names."""
-    kept = {"summary": "x" * 30, "level": "deck", "reviewed": "2026-11-25"}
+    kept = {"summary": "x" * 30, "level": "basic", "reviewed": "2026-11-25"}
     terms = {
         slug: Term.model_validate({"slug": slug, "title": first, "term": first, "aliases": others, **kept})
         for slug, (first, *others) in names.items()
     }
-    return Linker(Glossary(Settings(name="n", about="a", levels={"deck": "On deck"}), terms))
+    return Linker(Glossary(Settings(name="n", about="a", levels={"basic": "First knots"}), terms))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +239,7 @@ def test_the_index_has_every_term_under_its_letter_with_level_and_summary(knots:
     text = fragments.index(load_glossary(knots))
     assert re.findall(r"^## (\w)", text, re.MULTILINE) == ["B", "K", "S"]
     assert text.count('class="ft-entry') == 4
-    assert re.search(r"ft-at-loft.*\n\n\[Splice\]\(splice\.md\) \(Long splice\)", text)
+    assert re.search(r"ft-at-advanced.*\n\n\[Splice\]\(splice\.md\) \(Long splice\)", text)
 
 
 def test_machines_find_every_term_with_definition_and_address(knots: Project) -> None:

@@ -115,7 +115,7 @@ def tides(knots: Project) -> Project:
 def _write_head(project: Project, line: str) -> None:
     page = project.docs / "terms" / "splice.md"
     text = page.read_text(encoding="utf-8")
-    page.write_text(text.replace("level: loft\n", f"level: loft\n{line}\n"), encoding="utf-8")
+    page.write_text(text.replace("level: advanced\n", f"level: advanced\n{line}\n"), encoding="utf-8")
 
 
 def _append(project: Project, line: str) -> Path:
