@@ -21,11 +21,11 @@ from ftdemo.errors import DataError, StorageError, UsageError
 from ftdemo.models.load import load_tokenizer, resolve
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/your-own-data.md"
-LETTERS = [
-    {"prompt": "Where is my lamp?", "completion": "On the quay, skipper."},
-    {"prompt": "where is my lamp", "completion": "On the quay, Skipper!"},
-    {"prompt": "When do you close?", "completion": "At five. Or write to maren@example.com."},
-    {"prompt": "Is the rope in?"},
+MESSAGES = [
+    {"prompt": "Where is my kettle?", "completion": "It left our warehouse today."},
+    {"prompt": "where is my kettle", "completion": "It left our warehouse today!"},
+    {"prompt": "When do you close?", "completion": "At 6 pm. Or write to maren@example.com."},
+    {"prompt": "Is the desk lamp in stock?"},
 ]
 
 
@@ -34,7 +34,7 @@ def tokenizer() -> Any:
     return load_tokenizer(resolve("tiny"))
 
 
-def written(folder: Path, rows: list[Any], name: str = "letters.jsonl") -> Path:
+def written(folder: Path, rows: list[Any], name: str = "messages.jsonl") -> Path:
     path = folder / name
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
@@ -174,14 +174,14 @@ def test_what_only_resembles_it_is_let_be(text: str) -> None:
 
 def test_the_guide_shows_what_the_shell_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    written(tmp_path, LETTERS)
-    done = CliRunner().invoke(main, ["check-data", "letters.jsonl"])
+    written(tmp_path, MESSAGES)
+    done = CliRunner().invoke(main, ["check-data", "messages.jsonl"])
     assert done.exit_code == 2
     assert f"```text\n{done.stdout}```\n" in GUIDE.read_text(encoding="utf-8")
 
 
 def test_a_program_gets_it_all_as_json(tmp_path: Path) -> None:
-    path = tmp_path / "letters.jsonl.gz"
+    path = tmp_path / "messages.jsonl.gz"
     path.write_bytes(gzip.compress(written(tmp_path, many(120)).read_bytes()))
     done = CliRunner().invoke(main, ["check-data", str(path), "--json"])
     assert done.exit_code == 0
@@ -199,7 +199,7 @@ def test_a_program_gets_it_all_as_json(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_on_ends_in_two_lines(tmp_path: Path, content: str | None, message: str) -> None:
-    path = tmp_path / "letters.json"
+    path = tmp_path / "messages.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")
     done = CliRunner().invoke(main, ["check-data", str(path)])
@@ -211,7 +211,7 @@ def test_a_file_that_cannot_be_read_on_ends_in_two_lines(tmp_path: Path, content
 @given(content=st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_file_holds_it_is_reported_on_or_refused(tmp_path: Path, tokenizer: Any, content: bytes) -> None:
-    path = tmp_path / "letters.jsonl"
+    path = tmp_path / "messages.jsonl"
     path.write_bytes(content)
     try:
         report = check_file(path, tokenizer, model="tiny")
