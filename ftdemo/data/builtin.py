@@ -130,6 +130,14 @@ BUILT_IN = {
         pairs=high_street.pairs,
         default_rows=96,
     ),
+    "short-tickets": BuiltIn(
+        name="short-tickets",
+        summary="Generated messages of sixteen kinds to a household shop; each becomes a ticket of three fields.",
+        folder=_HERE / "short_tickets",
+        fields=high_street.SHORT_FIELDS,
+        pairs=high_street.short_pairs,
+        default_rows=96,
+    ),
     "high-street-requests": BuiltIn(
         name="high-street-requests",
         summary="Generated messages to a household shop, each with a request about it and exactly what was asked for.",

@@ -145,8 +145,10 @@ def trials(run: Run, memory: Memo) -> Metrics:
     answers = answer_rows(model, tokenizer, prompts)
     found = {name: asdict(estimate) for name, estimate in estimates(answers, prompts, data).items()}
     scores = [trial.score(answer.text) for trial, answer in zip(prompts, answers, strict=True)]
+    # Half a story is added on both sides: in a draw of stories, nobody may be named once only.
     pairs = [(score["named_once"], score["named_once_in_data"]) for score in scores if "named_once" in score]
-    return found | {"name_drift": asdict(bootstrap(numpy.array(pairs), ratio))}, {}
+    drift = bootstrap(numpy.array(pairs), lambda sample: ratio(numpy.vstack([sample, [0.5, 0.5]])))
+    return found | {"name_drift": asdict(drift)}, {}
 
 
 def spectrum(run: Run, memory: Memo) -> Metrics:

@@ -79,7 +79,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_train_shows_loss_speed_and_scores_and_where_the_run_is(trained: tuple[Path, str]) -> None:
     out, said = trained
     record = Run.load(out).record
-    assert "127,296 of 127,296 parameters are trained (100.0%)" in said
+    assert "127,808 of 127,808 parameters are trained (100.0%)" in said
     assert "loss " in said
     assert "tokens/s" in said
     assert f"held-out loss after step 4: {record['heldout_loss']['after']:.3f}, " in said
@@ -99,7 +99,7 @@ def test_train_of_an_adapter_shows_how_little_moves(lora_recipe: Recipe, tmp_pat
     (tmp_path / "recipe.yaml").write_text(lora_recipe.to_yaml(), encoding="utf-8")
     done = shell("train", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "18,944 of 133,952 parameters are trained (14.1%)" in done.stdout
+    assert "18,944 of 134,464 parameters are trained (14.1%)" in done.stdout
     assert "learning rate 0.01, set in the recipe" in done.stdout
     assert "before:" in done.stdout
     assert "after:" in done.stdout
@@ -364,7 +364,7 @@ def test_inspect_marks_what_is_trained(letters: Path) -> None:
     done = shell("inspect", letters, "--rows", 1, "--set", "model=smollm2")
     assert done.exit_code == 0, done.output
     assert "<|im_start|>user\nIs it open?<|im_end|>\n<|im_start|>assistant\n⟦Yes.<|im_end|>⟧\n" in done.stdout
-    assert "example 1: 39 tokens, 4 trained" in done.stdout
+    assert "example 1: 38 tokens, 3 trained" in done.stdout
     assert "example 2" not in done.stdout
     assert "3 examples" in done.stdout
 

@@ -189,7 +189,7 @@ def test_the_shell_prints_memory_by_part_and_time_by_device() -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     for words in (
-        "tiny by lora: 175,104 of 3,049,920 parameters are trained",
+        "tiny by lora: 175,104 of 3,054,528 parameters are trained",
         "optimizer",
         "NVIDIA T4",
         "would charge",

@@ -1,6 +1,6 @@
 """Requests about a customer's message, and the answers: to teach a model to answer as asked, and to stop.
 
-Each stream is endless and the same for the same seed. Messages of held-out rows follow plans that no training row has.
+Each stream is endless and the same for the same seed. The messages are those of short tickets.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from ftdemo.data.sets.high_street.tickets import pairs
+from ftdemo.data.sets.high_street.tickets import short_pairs
 
 _ASKED = {
     "order": ("What is the order number?", "Give me the order number only."),
-    "product": ("Which product is it about?", "Name the product."),
     "wants": ("What does the customer want?", "In one word: what should we do?"),
-    "urgency": ("How urgent is it?", "Is the urgency low, normal or high?"),
     "category": ("What is the category?", "In one word: what is it about?"),
 }
-_AS_JSON = ("Product and order number, as JSON.", "Write the product and the order number as JSON.")
+_AS_JSON = ("Category and order number, as JSON.", "Write the category and the order number as JSON.")
 _JSON_SHARE = 0.2
 _NOTHING = "none"
 
@@ -27,10 +25,10 @@ _NOTHING = "none"
 def requests(seed: int, *, heldout: bool) -> Iterator[dict[str, Any]]:
     """A message and a request in the line below it as ``prompt``, and exactly what was asked for as ``completion``."""
     chance = random.Random(2 * seed + heldout)
-    for pair in pairs(seed, heldout=heldout):
+    for pair in short_pairs(seed, heldout=heldout):
         ticket = json.loads(pair["completion"])
         if chance.random() < _JSON_SHARE:
-            asked, answer = chance.choice(_AS_JSON), json.dumps({key: ticket[key] for key in ("product", "order")})
+            asked, answer = chance.choice(_AS_JSON), json.dumps({key: ticket[key] for key in ("category", "order")})
         else:
             key = chance.choice(list(_ASKED))
             asked, answer = chance.choice(_ASKED[key]), ticket[key] or _NOTHING

@@ -1,6 +1,6 @@
 """Messages with their tickets, in the format of the job *tickets*: sentence plans that the corpus does not have.
 
-Each stream is endless and the same for the same seed. Plans of held-out rows are in no training row.
+Each stream is endless and the same for the same seed. Plans of held-out rows of `pairs` are in no training row.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 from ftdemo.data.sets.high_street.kinds import ITEM_LISTS
 from ftdemo.data.sets.high_street.messages import holds, one_of
@@ -21,7 +22,9 @@ from ftdemo.data.sets.stories.telling import set_scene
 from ftdemo.data.sets.tickets import CATEGORIES
 
 _HELDOUT_IN = 5
-"""One plan of a category in so many is held out."""
+"""One plan of a category in so many is held out; of short tickets, one message in so many."""
+_SHORT_PLANS = 2
+SHORT_FIELDS = ("category", "order", "wants")
 _SCRIPT = "ticket"
 _ITEM_ROLES = ("item", *ITEM_LISTS)
 _GREETED, _NAMED, _ORDERED, _CLOSED = 0.2, 0.5, 0.6, 0.2
@@ -49,7 +52,20 @@ class Plan:
 def pairs(seed: int, *, heldout: bool) -> Iterator[dict[str, Any]]:
     """A customer's message as ``prompt``, and its ticket as ``completion``, a JSON object in one line."""
     chance = random.Random(2 * seed + heldout)
-    plans = {category: _plans(category)[heldout] for category in CATEGORIES}
+    for message, ticket in _written({category: _plans(category)[heldout] for category in CATEGORIES}, chance):
+        yield {"prompt": message, "completion": json.dumps(ticket)}
+
+
+def short_pairs(seed: int, *, heldout: bool) -> Iterator[dict[str, Any]]:
+    """The same with few plans and three fields. Held-out messages follow these plans, too; none is one to train on."""
+    plans = {category: _plans(category)[0][:_SHORT_PLANS] for category in CATEGORIES}
+    for message, ticket in _written(plans, random.Random(2 * seed + heldout)):
+        if (crc32(message.encode()) % _HELDOUT_IN == 0) == heldout:
+            yield {"prompt": message, "completion": json.dumps({key: ticket[key] for key in SHORT_FIELDS})}
+
+
+def _written(plans: dict[str, tuple[Plan, ...]], chance: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Messages by these plans, each with its ticket."""
     while True:
         plan = one_of(plans[one_of(CATEGORIES, chance)], chance)
         scene = set_scene(of_kind("ticket")[0], chance.random, lazy=True)
@@ -62,7 +78,7 @@ def pairs(seed: int, *, heldout: bool) -> Iterator[dict[str, Any]]:
             "urgency": urgency,
             "wants": plan.wants,
         }
-        yield {"prompt": untidy(text, chance), "completion": json.dumps(ticket)}
+        yield untidy(text, chance), ticket
 
 
 @cache
