@@ -391,7 +391,7 @@ def test_inspect_tells_which_rows_are_cut_and_which_are_dropped(letters: Path) -
 def test_inspect_shows_all_of_a_running_text_as_trained_but_its_first_token(tmp_path: Path) -> None:
     recipe = Recipe(method="scratch", examples=60, vocabulary=512, max_length=1024, batch_tokens=1024)
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    done = shell("inspect", tmp_path / "recipe.yaml", "--rows", 1)
+    done = shell("inspect", tmp_path / "recipe.yaml", "--rows", 3)  # a chat, and texts
     assert done.exit_code == 0, done.output
     assert "<|endoftext|>⟦" in done.stdout
     assert "<|im_end|>⟧" in done.stdout
