@@ -78,7 +78,7 @@ class Recipe(BaseModel):
         default_factory=_of_method("weights", "pretrained"), description="start from pre-trained or from random weights"
     )
     data: Annotated[str, AfterValidator(with_home)] = Field(
-        default_factory=_of_method("data", "tickets"),
+        default_factory=_of_method("data", "short-tickets"),
         description="built-in data set, file, folder (train.jsonl, or texts) or Hub id",
         min_length=1,
     )

@@ -33,7 +33,7 @@ _INTRO = """
 # LoRA, live
 
 The model's own weights stay **frozen**. Beside each of its matrices a small pair of new ones is trained: the adapter.
-With it the model turns a customer's message into a **ticket**, a JSON object with five fields. Without it, it cannot.
+With it the model turns a customer's message into a **ticket**, a JSON object with three fields. Without it, it cannot.
 
 Messages that it has never seen are answered before and after, and each field is marked right or wrong.
 """

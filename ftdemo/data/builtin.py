@@ -136,7 +136,7 @@ BUILT_IN = {
         folder=_HERE / "short_tickets",
         fields=high_street.SHORT_FIELDS,
         pairs=high_street.short_pairs,
-        default_rows=96,
+        default_rows=160,
     ),
     "high-street-requests": BuiltIn(
         name="high-street-requests",
