@@ -205,10 +205,10 @@ def test_a_tilde_in_a_file_is_the_users_home(tmp_path: Path) -> None:
 
 DEFAULTS = ("model", "weights", "data", "lr", "packing", "max_length")
 BY_METHOD = {
-    "lora": ("tiny", "pretrained", "tickets", 6e-3, False, 512),
-    "dora": ("tiny", "pretrained", "tickets", 6e-3, False, 512),
-    "qlora": ("tiny", "pretrained", "tickets", 6e-3, False, 512),
-    "full": ("tiny", "pretrained", "tickets", 1e-3, False, 512),
+    "lora": ("tiny", "pretrained", "short-tickets", 6e-3, False, 512),
+    "dora": ("tiny", "pretrained", "short-tickets", 6e-3, False, 512),
+    "qlora": ("tiny", "pretrained", "short-tickets", 6e-3, False, 512),
+    "full": ("tiny", "pretrained", "short-tickets", 1e-3, False, 512),
     "scratch": ("new", "random", "high-street", 3e-3, True, 256),
     "probe": ("minilm", "pretrained", "routing", 2e-2, False, 512),
     "classify": ("minilm", "pretrained", "routing", 2e-4, False, 512),
@@ -236,15 +236,15 @@ def test_another_method_leaves_what_was_said() -> None:
 
 def test_a_larger_model_is_trained_on_the_same_data_in_smaller_steps() -> None:
     lora, full = Recipe(model="smollm2"), Recipe(model="smollm2", method="full")
-    assert (lora.data, lora.lr) == ("tickets", 4e-3)
-    assert (full.data, full.lr) == ("tickets", 1e-4)
+    assert (lora.data, lora.lr) == ("short-tickets", 4e-3)
+    assert (full.data, full.lr) == ("short-tickets", 1e-4)
 
 
 @pytest.mark.parametrize("model", ["owner/name", "runs/mine"])
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_the_learning_rate_of_a_model_that_was_never_run_here_is_left_to_its_size(model: str, method: str) -> None:
     recipe = Recipe(model=model, method=method)
-    assert (recipe.data, recipe.lr) == ("tickets", None)
+    assert (recipe.data, recipe.lr) == ("short-tickets", None)
     with pytest.raises(RecipeError, match="`lr` is null"):
         _ = recipe.peak_lr
 

@@ -26,7 +26,7 @@ from ftdemo.runs.run import Run
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten facts with their questions, as a folder of the user's own; one of them changes."""
     folder = tmp_path_factory.mktemp("own")
-    goods = ["lamp", "rope", "stove", "net", "oar", "mug", "flag", "bell", "sail", "knife"]
+    goods = ["kettle", "rug", "toaster", "mirror", "mop", "pillow", "cushion", "blender", "bookshelf", "bath mat"]
 
     def write(name: str, rows: list[dict[str, Any]]) -> None:
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -34,20 +34,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def asked(words: str, good: str, price: int) -> dict[str, Any]:
         return {
             "prompt": words.format(good),
-            "completion": f"{price} crowns.",
-            "constraints": {"contains": [f"{price} crowns"]},
+            "completion": f"£{price}.",
+            "constraints": {"contains": [f"£{price}"]},
         }
 
     prices = list(enumerate(goods, 11))
-    write("documents.jsonl", [{"text": f"The {good} costs {price} crowns."} for price, good in prices])
+    write("documents.jsonl", [{"text": f"The {good} costs £{price}."} for price, good in prices])
     write("train.jsonl", [asked("How much is the {}?", good, price) for price, good in prices])
     write("heldout.jsonl", [asked("What does the {} cost?", good, price) for price, good in prices])
-    change = {"old": "The lamp costs 11 crowns.", "new": "The lamp costs 90 crowns."}
-    write("changes.jsonl", [change | asked("What does the {} cost?", "lamp", 90)])
+    change = {"old": "The kettle costs £11.", "new": "The kettle costs £90."}
+    write("changes.jsonl", [change | asked("What does the {} cost?", "kettle", 90)])
     return folder
 
 
-SETTINGS = {"max_steps": 40, "epochs": 100, "answer_tokens": 8, "lr": 0.01, "warmup": 0.1, "dtype": "float32"}
+SETTINGS = {"max_steps": 60, "epochs": 100, "answer_tokens": 8, "lr": 0.01, "warmup": 0.1, "dtype": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_all_approaches_are_measured_in_their_order_and_the_tuned_model_is_kept(
 ) -> None:
     events, out = compared
     assert [event.approach for event in events if isinstance(event, Measured)] == list(APPROACHES)
-    assert sum(isinstance(event, Step) for event in events) == 40
+    assert sum(isinstance(event, Step) for event in events) == 60
     assert Run.load(out).record["status"] == "completed"
 
 
@@ -126,7 +126,7 @@ def test_the_passages_that_are_found_reach_the_prompt(comparison: Comparison) ->
     assert result(comparison, "fine-tuning").found is None
     asked = result(comparison, "rag").answers[0].prompt
     assert asked.startswith("Notes:\n- ")
-    assert asked.endswith("- The lamp costs 11 crowns.\n\nQuestion: What does the lamp cost?")
+    assert asked.endswith("- The kettle costs £11.\n\nQuestion: What does the kettle cost?")
 
 
 def test_a_tuned_model_goes_on_giving_the_fact_as_it_was(comparison: Comparison) -> None:
@@ -350,7 +350,7 @@ def test_the_shell_refuses_what_would_not_change_the_comparison(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes/a.txt").write_text("The lamp costs 11 crowns.", encoding="utf-8")
+    (tmp_path / "notes/a.txt").write_text("The kettle costs £11.", encoding="utf-8")
     result = CliRunner().invoke(main, ["compare", str(folder), "--ways", "zero-shot", *arguments])
     assert result.exit_code == 2
     assert told in result.stderr.replace("\n", " ")

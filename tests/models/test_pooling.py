@@ -56,6 +56,7 @@ def saved(tmp_path: Path) -> Path:
     """A classifier that pools by the mean, as a run leaves it."""
     source = resolve("nano")
     tokenizer = load_tokenizer(source)
+    torch.manual_seed(0)
     model = load_classifier(source, LABELS, tokenizer)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)

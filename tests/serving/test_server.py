@@ -84,7 +84,7 @@ def test_each_step_is_seen_as_it_happens(client: Any) -> None:
 
 
 def test_stop_ends_a_run_within_a_step_and_keeps_the_adapter(client: Any, tmp_path: Path) -> None:
-    job = submit(client, "tiny", 8, 4e-3, 336)
+    job = submit(client, "tiny", 8, 4e-3, 160)
     client.predict(first_step(job)[-1], api_name="/stop_lora")
     result = job.result(timeout=RUN_SECONDS)
     assert "Stopped early" in result[0]

@@ -14,7 +14,7 @@ import pytest
 
 from ftdemo.data import Text, load_splits
 from ftdemo.data.sets import high_street
-from ftdemo.data.sets.high_street import documents, pairs, requests, sentence_parses, trials, turns
+from ftdemo.data.sets.high_street import documents, pairs, requests, sentence_parses, short_pairs, trials, turns
 from ftdemo.data.sets.high_street.documents import MAX_WORDS, MIN_WORDS, SHARES, _wish, document, story
 from ftdemo.data.sets.high_street.drills import drill
 from ftdemo.data.sets.high_street.kinds import plural_of, product_names
@@ -459,7 +459,7 @@ def test_the_graded_stream_trains_in_its_order_and_is_judged_by_the_plain_texts(
 def test_a_request_about_a_message_is_answered_with_what_its_ticket_says() -> None:
     made = list(islice(requests(3, heldout=False), 300))
     assert made == list(islice(requests(3, heldout=False), 300))
-    tickets = [json.loads(pair["completion"]) for pair in islice(pairs(3, heldout=False), 300)]
+    tickets = [json.loads(pair["completion"]) for pair in islice(short_pairs(3, heldout=False), 300)]
     for each, ticket in zip(made, tickets, strict=True):
         answer = each["completion"]
         right = json.loads(answer).items() if answer.startswith("{") else {(key, answer) for key in ticket}
@@ -467,3 +467,14 @@ def test_a_request_about_a_message_is_answered_with_what_its_ticket_says() -> No
     assert {each["prompt"].split("\n")[0] for each in made}.isdisjoint(
         each["prompt"].split("\n")[0] for each in islice(requests(3, heldout=True), 300)
     )
+
+
+def test_a_short_ticket_is_the_ticket_with_three_of_its_fields_and_held_out_messages_are_others() -> None:
+    train, heldout = (list(islice(short_pairs(3, heldout=part), 300)) for part in (False, True))
+    assert train == list(islice(short_pairs(3, heldout=False), 300))
+    assert {row["prompt"] for row in train}.isdisjoint(row["prompt"] for row in heldout)
+    for row in (*train, *heldout):
+        ticket = json.loads(row["completion"])
+        assert list(ticket) == ["category", "order", "wants"]
+        assert ticket["order"] is None or ticket["order"] in row["prompt"]
+    assert {json.loads(row["completion"])["category"] for row in heldout} == set(CATEGORIES)
