@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
 import importlib.util
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.errors import STOPPED_BY_CTRL_C, FtdemoError, ServerError, UsageError
@@ -101,7 +101,6 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
 
     Raises:
         ServerError: If the port is taken, or a library is missing.
-        KeyboardInterrupt: On Ctrl-C, when all visitors' files are removed.
     """
     try:
         import uvicorn
@@ -124,6 +123,12 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
     ends_on_hangup = is_main and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
     class AnnouncedServer(uvicorn.Server):
+        is_interrupted = False
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            self.is_interrupted |= sig == signal.SIGINT
+            super().handle_exit(sig, frame)
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if ends_on_hangup:
@@ -137,14 +142,13 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
             sessions.remove_all()
             if ends_on_hangup:
                 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # uvicorn raises it again when all is done
+            if self.is_interrupted:
+                # Nothing more must be dismantled: a thread that still computes may crash it.
+                print("Stopped.", file=sys.stderr, flush=True)
+                os._exit(STOPPED_BY_CTRL_C)
 
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
-    try:
-        AnnouncedServer(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        # Python must not dismantle the interpreter: a thread that still computes may crash it.
-        atexit.register(os._exit, STOPPED_BY_CTRL_C)
-        raise
+    AnnouncedServer(config).run(sockets=[listener])
 
 
 def demo_app(name: str) -> FastAPI:
