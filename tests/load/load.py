@@ -83,7 +83,7 @@ def _submit(visitor: Any, rank: int) -> Any:
 
 def _refuse_mixed(result: Any, rank: int) -> None:
     command = str(result[6])
-    if "weights moved" not in result[0] or (rank != 8 and not re.search(rf"rank={rank}\b", command)):
+    if "weights trained" not in result[0] or (rank != 8 and not re.search(rf"rank={rank}\b", command)):
         raise SystemExit(f"the run with rank {rank} came out as: {result[0]} {command}")
 
 
