@@ -72,7 +72,7 @@ def in_use(page: Any, address: str, name: str, folder: Path | None) -> Iterator[
         chosen.fill("200" if name == "pre-training" else "16")
         chosen.press("Tab")
     page.get_by_role("button", name="Train").click()
-    page.locator("#status", has_text=re.compile("weights trained|correct|old questions")).wait_for(
+    page.locator("#status", has_text=re.compile("weights trained|Correct with|old questions")).wait_for(
         timeout=MILLISECONDS
     )
     for button in page.locator("#ask").all():
