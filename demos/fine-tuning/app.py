@@ -21,8 +21,8 @@ _INTRO = """
 # Fine-tuning, live
 
 Customers write to an online shop. The model should turn each message into a **ticket**: a JSON object with the
-category, the product, the order number, the urgency, and what the customer wants. It cannot do this yet. Press Train,
-and it learns the job **from examples**.
+category, the order number, and what the customer wants. It cannot do this yet. Press Train, and it learns the job
+**from examples**.
 
 Messages that it has never seen are answered before and after, and each field is marked right or wrong. Then the demo
 tests what the model could do before, because training can make a model forget.
