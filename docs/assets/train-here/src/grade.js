@@ -3,10 +3,11 @@
 /** @typedef {"fields" | "answer" | "text"} Job Fields of a JSON object, an exact answer, or a text that nothing checks. */
 /** @typedef {{key: string, value: string, wanted: string, isRight: boolean}} Field Values as a reader sees them. */
 
+/** A value read from JSON, if it is an object; else null. @returns {Record<string, unknown> | null} */
+export const asObject = (/** @type {any} */ value) => (value && typeof value === "object" && !Array.isArray(value) ? value : null);
 const parsed = (/** @type {string} */ text) => {
   try {
-    const value = JSON.parse(text);
-    return value && typeof value === "object" && !Array.isArray(value) ? /** @type {Record<string, unknown>} */ (value) : null;
+    return asObject(JSON.parse(text));
   } catch {
     return null;
   }

@@ -1,5 +1,7 @@
 // A reader's own examples, as they are written in the page.
 
+import { asObject } from "./grade.js";
+
 /**
  * A reader's own examples: a message of one line or more, in the line below it the JSON that is wanted, and an empty line
  * between two examples.
@@ -33,7 +35,7 @@ function keysOf(/** @type {string} */ completion, /** @type {string} */ prompt, 
   } catch {
     throw new Error(`Line ${line} should be JSON, like {"day": "Friday"}, for the message above it. Check quotes, commas and braces, and leave an empty line after each JSON.`);
   }
-  const keys = value && typeof value === "object" && !Array.isArray(value) ? Object.keys(value) : [];
+  const keys = Object.keys(asObject(value) ?? {});
   if (!keys.length) throw new Error(`Line ${line} should be a JSON object with at least one key, like {"day": "Friday"}.`);
   if (!prompt) throw new Error(`Line ${line} has no message above it. Write the message in the line before its JSON.`);
   return keys.join(", ");

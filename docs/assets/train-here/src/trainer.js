@@ -124,7 +124,7 @@ export class Learner {
   /**
    * What answers, at a strength of what was trained: 1 is the model as trained, 0 the model before. There an adapter is left
    * out, since adding zeros would be compiled in another way and round otherwise. Other strengths scale an adapter's B A.
-   * Whoever gets the weights uses them up.
+   * The caller's use of the weights frees them.
    */
   at(strength = 1) {
     if (!strength) return { ...this.untrained, weights: this.lowRank ? tree.ref(this.frozen) : onDevice(this.start) };
