@@ -73,6 +73,8 @@ class Splits:
     heldout: tuple[AnyRow, ...]
     trials: tuple[Trial, ...] = ()
     """For generated texts: the openings whose continuations are scored."""
+    in_order: bool = False
+    """Whether the order of the training rows matters, so that they are not shuffled."""
 
     @property
     def prompts(self) -> tuple[AnyPrompt, ...]:
@@ -255,7 +257,8 @@ def _generated_texts(built_in: BuiltIn, seed: int, examples: int | None) -> Spli
 
     heldout = (Text(number, text) for number, text in enumerate(islice(documents(_HELDOUT_SEED), _MAX_HELDOUT), 1))
     trials = islice(built_in.trials(_HELDOUT_SEED), _TRIALS) if built_in.trials else ()
-    return Splits(StreamedRows(generate, examples or built_in.default_rows), tuple(heldout), tuple(trials))
+    rows = StreamedRows(generate, examples or built_in.default_rows)
+    return Splits(rows, tuple(heldout), tuple(trials), in_order=built_in.graded is not None)
 
 
 def _generated_pairs(built_in: BuiltIn, seed: int, examples: int | None) -> Splits:

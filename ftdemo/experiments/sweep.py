@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,10 @@ def _split_rows(spec: Spec, name: str, recipe: Recipe, folder: Path) -> Splits:
         data = str(folder / f"{name}-sweep-rows")
         write_variant(recipe.data, Path(data), seed=seed, examples=examples, **arm.rows.model_dump())
         examples = None
-    rows = load_splits(data, seed=seed, examples=examples).train
+    loaded = load_splits(data, seed=seed, examples=examples)
     try:
-        return validation_split(rows, share=spec.sweep.share, seed=seed, data=recipe.data)
+        splits = validation_split(loaded.train, share=spec.sweep.share, seed=seed, data=recipe.data)
+        return replace(splits, in_order=loaded.in_order)
     except DataError as error:
         remedy = "Use the learning rate of an arm with more rows: `rate_of` instead of `rates`."
         raise RecipeError(f"The arm `{name}` cannot have a sweep. {error.what}", remedy) from None

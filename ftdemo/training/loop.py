@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ftdemo.data import BUILT_IN
 from ftdemo.data.batches import Batch, BatchPlan, Packed, collate, collate_packed, plan_batches
 from ftdemo.data.ngram_baselines import entropies
 from ftdemo.data.tokenize import Examples
@@ -95,8 +94,7 @@ def train(recipe: Recipe, learner: Learner | None = None, state: TrainingState |
 
 def plan_run(learner: Learner) -> BatchPlan:
     """The batches of a whole run, in order."""
-    recipe = learner.recipe
-    in_order = recipe.data in BUILT_IN and BUILT_IN[recipe.data].graded is not None
+    recipe, in_order = learner.recipe, learner.splits.in_order
     return _plan(recipe, learner.train, epochs=recipe.epochs, seed=recipe.seed, in_order=in_order)
 
 
