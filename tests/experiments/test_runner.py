@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from experimenting import record_of, write_experiment
 
 from ftdemo.cli.main import main
 from ftdemo.comparison import approaches
@@ -67,22 +69,14 @@ SPEC: dict[str, Any] = {
 }
 
 
-def write_spec(folder: Path, **changes: Any) -> Experiment:
-    folder.mkdir(parents=True)
-    (folder / experiment.SPEC).write_text(yaml.safe_dump({**SPEC, **changes}, sort_keys=False), encoding="utf-8")
-    return Experiment(folder)
-
-
-def carried_out(found: Experiment, folder: Path, *, quick: bool = False) -> dict[str, Any]:
-    *_, last = runner.run_experiment(found, quick=quick, folder=folder)
-    assert isinstance(last, dict)
-    return last
+write_spec = partial(write_experiment, SPEC)
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("experiments")
-    return carried_out(write_spec(folder / "one"), folder / "runs")
+    record: dict[str, Any] = record_of(write_spec(folder / "one"), folder / "runs")
+    return record
 
 
 def test_every_arm_is_carried_out_once_a_seed(recorded: dict[str, Any]) -> None:
@@ -163,14 +157,14 @@ def test_each_question_is_recorded_and_the_questions_add_up_to_the_number(record
 def test_runs_that_are_there_are_not_done_again_and_one_that_was_broken_off_goes_on(tmp_path: Path) -> None:
     arms = {name: SPEC["arms"][name] for name in ("base", "later")}
     found = write_spec(tmp_path / "one", arms=arms, shown=None, claims=[], quick=None, measure=[])
-    whole = carried_out(found, tmp_path / "whole")
+    whole = record_of(found, tmp_path / "whole")
     for progress in runner.run_experiment(found, quick=False, folder=tmp_path / "runs"):
         assert isinstance(progress, runner.RunProgress)
         if progress.run == "later/0" and getattr(progress.event, "step", 0) == 3:
             break  # in the middle of the second arm
     base = tmp_path / "runs" / "base-0" / "model.safetensors"
     written = base.stat().st_mtime_ns
-    again = carried_out(found, tmp_path / "runs")
+    again = record_of(found, tmp_path / "runs")
     assert base.stat().st_mtime_ns == written
     for key in ("base/0", "later/0"):
         assert again["runs"][key]["curve"] == whole["runs"][key]["curve"]
@@ -180,10 +174,10 @@ def test_runs_that_are_there_are_not_done_again_and_one_that_was_broken_off_goes
 def test_runs_of_another_form_of_the_experiment_are_refused(tmp_path: Path) -> None:
     arms = {"base": SPEC["arms"]["base"]}
     changes: dict[str, Any] = {"arms": arms, "shown": None, "claims": [], "quick": None, "measure": []}
-    carried_out(write_spec(tmp_path / "one", **changes), tmp_path / "runs")
+    record_of(write_spec(tmp_path / "one", **changes), tmp_path / "runs")
     other = write_spec(tmp_path / "two", **changes, recipe={**SPEC["recipe"], "lr": 0.02})
     with pytest.raises(UsageError, match="of another form of this experiment"):
-        carried_out(other, tmp_path / "runs")
+        record_of(other, tmp_path / "runs")
 
 
 def test_a_record_that_is_too_large_for_a_page_is_refused(tmp_path: Path) -> None:
@@ -215,7 +209,7 @@ def test_a_pre_trained_model_is_asked_once_before_training(recorded: dict[str, A
         "quick": None,
         "measure": [],
     }
-    record = carried_out(write_spec(tmp_path / "one", **changes), tmp_path / "runs")
+    record = record_of(write_spec(tmp_path / "one", **changes), tmp_path / "runs")
     both = [Run.load(tmp_path / "runs" / f"{arm}-0").samples() for arm in arms]
     assert both[0][0] is not None
     assert both[0][0] == both[1][0]  # the seconds that it took, too
@@ -352,7 +346,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, dict
         ],
     }
     (found.folder / experiment.SPEC).write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
-    return found, carried_out(found, folder / "runs")
+    return found, record_of(found, folder / "runs")
 
 
 def test_an_arm_may_compare_approaches_and_claims_and_pictures_read_their_numbers(
@@ -373,6 +367,6 @@ def test_an_arm_may_compare_approaches_and_claims_and_pictures_read_their_number
 def test_one_that_was_broken_off_begins_anew(compared: tuple[Experiment, dict[str, Any]], tmp_path: Path) -> None:
     found, recorded = compared
     (tmp_path / "form-0").mkdir()
-    again = carried_out(found, tmp_path)
+    again = record_of(found, tmp_path)
     ways = [run["runs"]["form/0"]["ways"]["few-shot"]["quality"] for run in (recorded, again)]
     assert ways[0] == ways[1]

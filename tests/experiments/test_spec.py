@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from experimenting import write_experiment
 
 from ftdemo.errors import RecipeError
 from ftdemo.experiments.spec import (
@@ -53,10 +54,7 @@ def decided(bound: Claim, low: list[float], high: list[float] | None = None) -> 
     return decide(spec, runs(low, high or low))[0]
 
 
-def write_spec(folder: Path, **changes: Any) -> Experiment:
-    folder.mkdir()
-    (folder / "experiment.yaml").write_text(yaml.safe_dump({**SPEC, **changes}, sort_keys=False), encoding="utf-8")
-    return Experiment(folder)
+write_spec = partial(write_experiment, SPEC)
 
 
 def test_an_arms_recipe_is_the_common_one_with_its_own_settings_and_the_seed() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
+from experimenting import record_of, write_experiment
 from safetensors.torch import load_file
 
 from ftdemo.data import load_splits
@@ -53,23 +54,14 @@ SPEC: dict[str, Any] = {
 }
 
 
-def write_spec(folder: Path, **changes: Any) -> Experiment:
-    folder.mkdir(parents=True)
-    (folder / "experiment.yaml").write_text(yaml.safe_dump({**SPEC, **changes}, sort_keys=False), encoding="utf-8")
-    return Experiment(folder)
-
-
-def carried_out(found: Experiment, folder: Path, *, quick: bool = False) -> dict[str, Any]:
-    *_, last = runner.run_experiment(found, quick=quick, folder=folder)
-    assert isinstance(last, dict)
-    return last
+write_spec = partial(write_experiment, SPEC)
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("experiments")
     found = write_spec(folder / "one")
-    return found, folder / "runs", carried_out(found, folder / "runs")
+    return found, folder / "runs", record_of(found, folder / "runs")
 
 
 def test_each_rate_is_tried_once_and_all_runs_of_the_arm_use_the_best(
@@ -128,7 +120,7 @@ def test_trials_that_are_there_are_not_repeated_and_an_interrupted_sweep_goes_on
         if isinstance(progress, runner.RunProgress):
             names.add(progress.run)
     assert "swept, learning rate 0.0001" not in names
-    again = carried_out(found, tmp_path)
+    again = record_of(found, tmp_path)
     assert again["runs"]["swept/0"]["sweep"]["losses"] == whole["runs"]["swept/0"]["sweep"]["losses"]
     assert again["runs"]["swept/1"]["curve"] == whole["runs"]["swept/1"]["curve"]
 
@@ -139,13 +131,13 @@ def test_trials_of_another_form_of_the_experiment_are_refused(
     _, folder, _ = swept
     other = write_spec(tmp_path / "two", sweep={"extend": 0, "share": 0.5})
     with pytest.raises(UsageError, match="of another form of this experiment"):
-        carried_out(other, folder)
+        record_of(other, folder)
 
 
 def test_the_quick_form_tries_no_rates_and_uses_the_middle_one(
     swept: tuple[Experiment, Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    record = carried_out(swept[0], tmp_path, quick=True)
+    record = record_of(swept[0], tmp_path, quick=True)
     assert {run["started"]["lr"] for run in record["runs"].values()} == {0.01}
     assert not any("sweep" in run for run in record["runs"].values())
 
@@ -196,7 +188,7 @@ def test_fine_tuning_starts_from_the_trained_head_of_a_probe_and_its_sweep_from_
         "tuned": {"set": {"method": "classify"}, "rows": {"per_label": 3}, "start": "probe", "rates": [1e-6, 1e-5]},
     }
     changes = {"recipe": common, "arms": arms, "claims": [], "charts": [], "quick": None, "seeds": [0]}
-    record = carried_out(write_spec(tmp_path / "one", **changes), tmp_path / "runs")
+    record = record_of(write_spec(tmp_path / "one", **changes), tmp_path / "runs")
     probe, tuned = (record["runs"][f"{arm}/0"] for arm in ("probe", "tuned"))
     assert tuned["heldout_loss"]["before"] == pytest.approx(probe["heldout_loss"]["after"], abs=1e-4)
     assert tuned["scores"]["before"] == probe["scores"]["after"]
@@ -214,7 +206,7 @@ def test_an_arm_with_too_few_rows_for_a_validation_split_is_named(tmp_path: Path
     arms = {"eight": {"rows": {"per_label": 1}, "rates": [0.01, 0.1]}}
     found = write_spec(tmp_path / "one", recipe=recipe, arms=arms, claims=[], charts=[], quick=None)
     with pytest.raises(RecipeError, match=r"(?s)The arm `eight` cannot have a sweep.*none can be put aside"):
-        carried_out(found, tmp_path / "runs")
+        record_of(found, tmp_path / "runs")
 
 
 # What needs no network
@@ -228,7 +220,7 @@ def test_word_counts_are_an_arm_that_is_scored_like_the_classifiers(tmp_path: Pa
     pair = {**claim, "id": "pair", "minus": "probe:scores.after.accuracy"}
     changes = {"recipe": recipe, "arms": arms, "claims": [claim, pair], "charts": [chart], "seeds": [0, 1]}
     found = write_spec(tmp_path / "one", **changes, quick=None)
-    record = carried_out(found, tmp_path / "runs")
+    record = record_of(found, tmp_path / "runs")
     words, probe = (record["runs"][f"{arm}/0"] for arm in ("words", "probe"))
     assert set(words["scores"]["after"]) == set(probe["scores"]["after"]) == {"accuracy", "macro_f1"}
     for path in ("scores.after.accuracy", "heldout_loss.after"):
