@@ -89,15 +89,7 @@ def compare_command(
     from ftdemo.comparison import approaches
     from ftdemo.comparison import compare as engine
 
-    known = approaches.tasks()
-    if what in known:
-        if documents or instruction:
-            raise UsageError(f"{what} brings its own instruction and documents.", "Give them only with your own data.")
-        task = known[what]
-    elif not Path(what).exists():
-        raise UsageError(f"There is no task and no file {what}.", f"Name {' or '.join(known)}, or your own data.")
-    else:
-        task = approaches.load_task(Path(what), instruction=instruction, documents=documents)
+    task = _task(what, instruction, documents)
     chosen = _chosen(names, approaches.APPROACHES)
     _refuse_without_effect(changes, chosen, documents, click.get_current_context())
     out = out or new_folder("compare")
@@ -126,6 +118,20 @@ def compare_command(
                 click.echo(f"Saved in {out}: {RESULT}, {PICTURE}.{chat}")
     if stop.is_set():
         sys.exit(STOPPED_BY_CTRL_C)
+
+
+def _task(what: str, instruction: str, documents: Path | None) -> Task:
+    """A built-in task by its name, or one from the user's own data."""
+    from ftdemo.comparison import approaches
+
+    known = approaches.tasks()
+    if what in known:
+        if documents or instruction:
+            raise UsageError(f"{what} brings its own instruction and documents.", "Give them only with your own data.")
+        return known[what]
+    if not Path(what).exists():
+        raise UsageError(f"There is no task and no file {what}.", f"Name {' or '.join(known)}, or your own data.")
+    return approaches.load_task(Path(what), instruction=instruction, documents=documents)
 
 
 def _chosen(text: str | None, known: tuple[Approach, ...]) -> tuple[Approach, ...]:

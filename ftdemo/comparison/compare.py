@@ -130,16 +130,21 @@ def run_comparison(
                 measured.append(_measure(approach, *merged, benchmark, seconds, saved))
                 yield measured[-1]
     if measured:
-        yield Comparison(
-            task.name,
-            model,
-            seed,
-            len(benchmark.rows),
-            benchmark.quality_is,
-            cached_price,
-            tuple(measured),
-            advise(measured, recipe.model),
-        )
+        yield _compared(benchmark, model, seed, measured)
+
+
+def _compared(benchmark: _Benchmark, model: str, seed: int, measured: Sequence[Measured]) -> Comparison:
+    """What was measured, with the advice that follows from it."""
+    return Comparison(
+        benchmark.task.name,
+        model,
+        seed,
+        len(benchmark.rows),
+        benchmark.quality_is,
+        benchmark.cached_price,
+        tuple(measured),
+        advise(measured, benchmark.recipe.model),
+    )
 
 
 def _load_merged(run: Run) -> tuple[Any, Any]:

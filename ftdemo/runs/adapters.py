@@ -74,13 +74,14 @@ def answer_at_strength(folder: str, strength: float, message: str) -> tuple[Scor
     Raises:
         UsageError: If the run has no adapter.
     """
-    if not Run.load(Path(folder)).recipe.is_low_rank:
+    run = Run.load(Path(folder))
+    if not run.recipe.is_low_rank:
         raise UsageError(f"{folder} holds no adapter.", "Only an adapter's strength can be changed.")
     model, tokenizer, _ = _with_adapters((folder,))
     row = Row(1, (Turn("user", message), Turn("assistant", "")))
     prompt = tokenizer.encode(render(row.prompt, tokenizer, to_be_answered=True), add_special_tokens=False)
     with _at_strength(model, strength):
-        [answer] = answer_rows(model, tokenizer, [row], max_new_tokens=Run.load(Path(folder)).reply_tokens)
+        [answer] = answer_rows(model, tokenizer, [row], max_new_tokens=run.reply_tokens)
         tokens = tokenizer.encode(answer.text, add_special_tokens=False)
         stop = stop_ids(tokenizer, model.generation_config)[:1] if answer.stopped else []
         tuned = _log_probabilities(model, prompt, tokens + stop)

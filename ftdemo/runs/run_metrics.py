@@ -135,7 +135,7 @@ def _skill_kept(run: Run, memory: Memo, base: str | None = None) -> Metrics:
 
 
 def trials(run: Run, memory: Memo) -> Metrics:
-    """All scores of a model that goes on with texts, each with its interval; and how much more names drift than in
+    """All scores of a model that continues texts, each with its interval; and how much more names drift than in
     the data: who is named once only, as a share of the same in the corpus's own texts."""
     import numpy
 

@@ -91,7 +91,7 @@ def import_gradio() -> None:
 
 
 def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool = False) -> None:
-    """Serve a web application until Ctrl-C.
+    """Serve a web application until Ctrl-C, which ends this process as soon as visitors' files are removed.
 
     Args:
         make_app: Builds the application, once the port is taken: `demo_app`, `site_app` or `page_app`.

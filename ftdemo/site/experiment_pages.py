@@ -146,9 +146,9 @@ def _chart(chart: Chart, record: _Record) -> Markup:
     runs = record["runs"]
     arms = list(dict.fromkeys(run["arm"] for run in runs.values()))
     if chart.sweeps:
-        series = {name: _sweep_points(_sweep_of(record, arm)) for name, arm in chart.sweeps.items()}
-        svg = charts.lines_chart(series, chart.title, x_label=chart.label, log=True, y_min=chart.lowest)
         swept = {name: _sweep_of(record, arm) for name, arm in chart.sweeps.items()}
+        series = {name: _sweep_points(sweep) for name, sweep in swept.items()}
+        svg = charts.lines_chart(series, chart.title, x_label=chart.label, log=True, y_min=chart.lowest)
         return _figure(svg, record, _sweep_table(swept))
     if chart.lines:
         series = {

@@ -143,29 +143,35 @@ def _measure(learner: Learner, job: str) -> dict[str, float]:
     from ftdemo.events import Evaluated, Finished
     from ftdemo.training.loop import train
 
-    before = _count_right(learner, job)
+    before, _ = _count_right(learner, job)
     events = list(train(learner.recipe, learner))
+    after, shown = _count_right(learner, job)
     return {
         "loss": round(next(event.loss for event in reversed(events) if isinstance(event, Evaluated)), 4),
         "seconds": round(next(event.seconds for event in events if isinstance(event, Finished)), 1),
         "before": before,
-        "after": _count_right(learner, job),
-        "shown": _count_right(learner, job, len(_prompted(learner))),
+        "after": after,
+        "shown": shown,
         "of": _PER_CENT if job == "text" else len(learner.splits.heldout),
     }
 
 
-def _count_right(learner: Learner, job: str, first: int | None = None) -> int:
-    """How many of the first held-out rows are answered correctly; of a text, how many of 100 tokens are predicted."""
+def _count_right(learner: Learner, job: str) -> tuple[int, int]:
+    """How many held-out rows are answered correctly, and how many of those that a page shows.
+
+    Of a text, how many of 100 tokens are predicted, twice.
+    """
     from ftdemo.evaluation.evaluate import score
     from ftdemo.evaluation.generate import answer_rows
 
     if job == "text":
-        return round(_PER_CENT * _predicted(learner))
-    recipe, rows = learner.recipe, learner.splits.heldout[:first]
+        predicted = round(_PER_CENT * _predicted(learner))
+        return predicted, predicted
+    recipe, rows = learner.recipe, learner.splits.heldout
     answers = answer_rows(learner.model, learner.tokenizer, rows, max_new_tokens=recipe.answer_tokens)
     scores = (score(answer, row, recipe.data) for answer, row in zip(answers, rows, strict=True))
-    return sum(bool(each["stopped"] and each.get("all_fields", each["exact_match"])) for each in scores)
+    right = [bool(each["stopped"] and each.get("all_fields", each["exact_match"])) for each in scores]
+    return sum(right), sum(right[: recipe.sample_prompts])
 
 
 def _predicted(learner: Learner) -> float:
