@@ -18,16 +18,16 @@ from ftdemo.data.sets.stories.telling import Telling, tell
 MIN_WORDS = 12
 MAX_WORDS = 230
 SHARES = {
-    "message with record": 25,
-    "record with message": 8,
-    "notes with reply": 10,
-    "facts": 12,
-    "story with questions": 8,
-    "wished story": 12,
-    "story": 8,
-    "chat": 7,
+    "message with record": 28,
+    "record with message": 6,
+    "notes with reply": 8,
+    "facts": 18,
+    "story with questions": 10,
+    "wished story": 9,
+    "story": 7,
+    "chat": 5,
     "message read back": 5,
-    "list": 5,
+    "list": 4,
 }
 """Texts of each kind in a hundred."""
 

@@ -14,7 +14,7 @@ from ftdemo.data.sets.stories.morphology import article, plural
 
 ITEM_LISTS = ("electric", "soft", "hard", "furniture")
 """The word lists that together are all that Pennyfield sells."""
-_CANONICAL = 3
+_CANONICAL = 8
 """How often a product has its own name for each time that it has one of the customers' words for it."""
 _FIRST_ORDER, _LAST_ORDER = 10_000, 99_999
 

@@ -82,11 +82,12 @@ def score_record(record: str, continuation: str) -> dict[str, float]:
 def score_story(opening: str, text: str, continuation: str) -> dict[str, float]:
     """Whether every sentence of a continued story is one of the corpus's grammar, and whether its people stay.
 
-    The last sentence may be cut off and is ignored; a continuation without any other scores 0. Names that come and go
+    Questions that follow the story are no part of it. The last sentence may be cut off and is ignored; a continuation
+    without any other scores 0. Names that come and go
     are used once, so the share of people who are named once only is compared with that share in as many words of the
     corpus's own text.
     """
-    whole = opening + continuation
+    whole = (opening + continuation).split("\n\nQuestion:")[0]
     found = [sentence for paragraph in whole.split("\n\n") for sentence in sentences(paragraph)][:-1]
     told = " ".join(text.split(" ")[: len(whole.split(" "))])
     return {
