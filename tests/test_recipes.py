@@ -41,8 +41,8 @@ def default_recipe(name: str) -> Recipe:
             recipe: Recipe = app.RECIPES["fine-tuned"]
             return recipe.with_settings({"examples": app._FIRST_COUNT})
         case "prompting-rag-fine-tuning":
-            settings = app._settings(app.DEMO.default_examples("tickets"), None, "")
-            return Recipe(**app.DEMO.recipe("tickets", settings).model_dump(exclude_unset=True))
+            settings = app._settings(app.DEMO.default_examples("short-tickets"), None, "")
+            return Recipe(**app.DEMO.recipe("short-tickets", settings).model_dump(exclude_unset=True))
         case "pre-training":
             settings = app._settings(app._USUAL_SIZE, app._USUAL.examples, None, "")
         case "lora":

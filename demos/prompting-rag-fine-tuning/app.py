@@ -21,17 +21,17 @@ from ftdemo.ui.user_data import PAIRS_FILE, UserData, pair_settings
 
 TITLE = "Prompting, RAG or fine-tuning: one question, four ways"
 _MODEL = "smollm2"
-_TASKS = tasks()
+_TASKS = {name: task for name, task in tasks().items() if name in ("handbook", "short-tickets")}
 _TICKETS = NAMED["prompting-rag-fine-tuning"]
 _SHORTER = {"examples": 56, "sample_prompts": _TICKETS.sample_prompts, "batch_tokens": _TICKETS.batch_tokens}
 """In a minute a model learns some facts, not a hundred: those of the handbook's first seven documents."""
 DEMO = TrainingDemo(
     "prompting-rag-fine-tuning",
-    {"handbook": NAMED["handbook"].with_settings(_SHORTER), "tickets": _TICKETS},
+    {"handbook": NAMED["handbook"].with_settings(_SHORTER), "short-tickets": _TICKETS},
     page="prompting-rag-or-fine-tuning",
 )
 _examples = DEMO.default_examples
-_CHOICES = [("facts from the staff handbook", "handbook"), ("tickets as JSON", "tickets")]
+_CHOICES = [("facts from the staff handbook", "handbook"), ("tickets as JSON", "short-tickets")]
 _APPROACHES: dict[Approach, str] = {
     "zero-shot": "Prompting: an instruction",
     "few-shot": "Prompting: four examples",
@@ -127,7 +127,7 @@ async def train(
     """Tune SmolLM2 by LoRA for one of two jobs and show the run.
 
     Args:
-        task: handbook, questions about a shop, or tickets, messages to be written as JSON.
+        task: handbook, questions about a shop, or short-tickets, messages to be written as JSON.
         examples: How many of the built-in pairs to learn from.
         file: A file of your own examples to learn from instead.
         pasted: Or such examples as a text.
@@ -155,7 +155,7 @@ def ask(
     """Ask SmolLM2 one question in four ways: with an instruction, examples, retrieved notes, and tuned.
 
     Args:
-        task: handbook or tickets.
+        task: handbook or short-tickets.
         question: What to ask.
         instruction: The instruction for the model without fine-tuning.
         notes: For the handbook: the passages to search, one per line. Without any, the handbook's own.

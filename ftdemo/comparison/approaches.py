@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ftdemo.data import BUILT_IN, Row, Turn, load_splits
 from ftdemo.data.documents import read_documents
 from ftdemo.data.rows import read_changes
-from ftdemo.data.sets.tickets import INSTRUCTION as TICKET
+from ftdemo.data.sets.high_street import SHORT_INSTRUCTION
+from ftdemo.data.sets.tickets import INSTRUCTION
 from ftdemo.data.tokenize import render
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.generate import answer_rows
@@ -67,7 +68,7 @@ class Task:
 
 
 def tasks() -> dict[str, Task]:
-    """The tasks that come with the package: *handbook* is about facts, *tickets* about a format."""
+    """The tasks that come with the package: *handbook* is about facts, the two sorts of tickets about a format."""
     handbook = BUILT_IN["handbook"].folder
     return {
         "handbook": Task(
@@ -77,7 +78,8 @@ def tasks() -> dict[str, Task]:
             *_documents_of(handbook),
             recipe="handbook",
         ),
-        "tickets": Task("tickets", "tickets", TICKET, recipe="tickets"),
+        "short-tickets": Task("short-tickets", "short-tickets", SHORT_INSTRUCTION),
+        "tickets": Task("tickets", "tickets", INSTRUCTION, recipe="tickets"),
     }
 
 

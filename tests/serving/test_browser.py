@@ -564,7 +564,7 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
 
 
 def upload_until_shown(page: Any, upload: Any, file: Path) -> None:
-    """Choose a file, and again if the page lost it: on a busy machine, clearing a file can take the next one with it."""
+    """Choose a file, and again if the page lost it: on a busy machine, clearing one can take the next with it."""
     ends = time.monotonic() + RUN_SECONDS
     while time.monotonic() < ends:
         upload.set_input_files(str(file))
@@ -617,7 +617,7 @@ def test_the_four_ways_demo_tunes_a_model_that_answers_in_the_form_it_learned(se
     number.press("Tab")
     page.get_by_role("button", name="Train").click()
     wait_for_status(page, "weights trained")
-    assert "--set model=smollm2 --set data=tickets" in page.locator(".cm-content").inner_text()
+    assert "--set model=smollm2 --set data=short-tickets" in page.locator(".cm-content").inner_text()
     *_, tuned = answers_of_four(page)
     assert tuned.strip().startswith("{")
     assert watched.errors == []

@@ -36,7 +36,7 @@ _SETTINGS: dict[str, tuple[Any, ...]] = {
     "sft": ("tiny", "completion", True, 16, None, ""),
     "pre-training": ("0.2 million", 200, None, ""),
     "transfer-learning": (32, None, ""),
-    "prompting-rag-fine-tuning": ("tickets", 8, None, ""),
+    "prompting-rag-fine-tuning": ("short-tickets", 8, None, ""),
 }
 """What each demo's API is given, the session's key left out."""
 

@@ -4,11 +4,12 @@ from ftdemo.data.sets.high_street.documents import documents, graded, turns
 from ftdemo.data.sets.high_street.lists import lists
 from ftdemo.data.sets.high_street.requests import requests
 from ftdemo.data.sets.high_street.scripts import sentence_parses
-from ftdemo.data.sets.high_street.tickets import SHORT_FIELDS, pairs, short_pairs
+from ftdemo.data.sets.high_street.tickets import SHORT_FIELDS, SHORT_INSTRUCTION, pairs, short_pairs
 from ftdemo.data.sets.high_street.trials import trials
 
 __all__ = [
     "SHORT_FIELDS",
+    "SHORT_INSTRUCTION",
     "documents",
     "graded",
     "lists",
