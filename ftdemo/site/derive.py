@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
@@ -126,7 +127,7 @@ def _is_published(page: Path, project: Project) -> bool:
     """Whether the site's configuration does not leave a page out."""
     left_out = [line.strip().strip("/") for line in str(project.site.get("exclude_docs") or "").split("\n")]
     name = page.relative_to(project.docs).as_posix()
-    return not any(part and name.startswith(f"{part}/") for part in left_out)
+    return not any(part and fnmatch(name, f"{part}/*") for part in left_out)
 
 
 def _plain(page: Path) -> str:

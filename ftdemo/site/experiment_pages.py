@@ -16,7 +16,7 @@ from ftdemo.charts import Point
 from ftdemo.comparison.advice import approach_table
 from ftdemo.errors import DataError
 from ftdemo.experiments.intervals import SWEEP, look_up, number, summarise
-from ftdemo.experiments.spec import Chart, Experiment, claim_in_words, find_experiments
+from ftdemo.experiments.spec import Chart, Experiment, Spec, claim_in_words, find_experiments
 from ftdemo.site.plugins import Plugin, RecordedVerdict
 from ftdemo.site.rendering import render_template
 
@@ -72,7 +72,7 @@ class ExperimentPages(Plugin):
         name, _, claim_id = key.partition(":")
         claims = self.records[name]["claims"] if name in self.records else []
         words = [claim["verdict"] for claim in claims if claim["id"] == claim_id]
-        return RecordedVerdict(words[0], f"experiments.md#{name}") if words else None
+        return RecordedVerdict(words[0], f"experiments/{name}.md") if words else None
 
     def runs(self) -> Mapping[str, str]:
         """Every experiment, with the day on which it last ran."""
@@ -82,7 +82,7 @@ class ExperimentPages(Plugin):
 def experiment_files(experiment: Experiment, record: _Record) -> dict[str, str]:
     """What pages include of an experiment, by file name."""
     spec, runs = experiment.spec, record["runs"]
-    found = {"claims.md": _claims(record), "arms.md": _arms(record)}
+    found = {"claims.md": _claims(record), "arms.md": _arms(record), "page.md": _page(experiment, record)}
     for chart in spec.charts:
         found[f"{chart.id}.html"] = _chart(chart, record)
     if sweeps := _sweeps(record):
@@ -104,29 +104,62 @@ def experiment_files(experiment: Experiment, record: _Record) -> dict[str, str]:
 
 
 def overview(experiments: Mapping[str, Experiment], records: Mapping[str, _Record]) -> str:
-    """Every experiment that was run: its question, its claims with their verdicts, its charts."""
-    sections = [_summary(experiments, records)]
-    for name, record in records.items():
-        spec = experiments[name].spec
-        runs = len(record["runs"])
-        cost = f"{runs} run{'s' * (runs > 1)}, {_minutes(record['seconds'])}"
-        cost += f", in {_number_format(record)}" if _number_format(record) else ""
-        sections.append(f"## {spec.title} {{ #{name} }}\n\n{spec.question} {cost}: `ftdemo record {name}`\n")
-        sections.append(_claims(record))
-        sections.append("".join(_chart(chart, record) for chart in spec.charts))
-        sections.append(_sweeps(record))
-    return "\n".join(sections)
-
-
-def _summary(experiments: Mapping[str, Experiment], records: Mapping[str, _Record]) -> str:
-    """One line per experiment: its verdicts, and how long it takes to repeat."""
-    lines = ["| Experiment | Claims | Confirmed | Refuted | Inconclusive | Time to repeat |", "| --- |" + " ---: |" * 5]
+    """Every experiment that was run: its question, how its claims were decided, and how long it takes to repeat."""
+    head = "| Experiment | Question | Confirmed | Refuted | Inconclusive | Time to repeat |"
+    lines = [head, "| --- | --- |" + " ---: |" * 4]
     for name, record in records.items():
         verdicts = Counter(claim["verdict"] for claim in record["claims"])
         counts = " | ".join(str(verdicts[verdict]) for verdict in _VERDICTS)
-        title = f"[{experiments[name].spec.title}](#{name})"
-        lines.append(f"| {title} | {len(record['claims'])} | {counts} | {_minutes(record['seconds'])} |")
+        spec = experiments[name].spec
+        title = f"[{spec.title}](experiments/{name}.md)"
+        lines.append(f"| {title} | {spec.question} | {counts} | {_minutes(record['seconds'])} |")
     return "\n".join(lines) + "\n"
+
+
+def _page(experiment: Experiment, record: _Record) -> str:
+    """What an experiment's own page shows: the findings first, and what proves them below."""
+    spec = experiment.spec
+    claims = [
+        {"verdict": _VERDICTS[claim["verdict"]], "says": claim["says"], "measured": claim_in_words(claim)}
+        for claim in record["claims"]
+    ]
+    return render_template(
+        "experiment.md",
+        name=experiment.name,
+        spec=spec,
+        setting=_setting(spec, record),
+        claims=claims,
+        figures=[_chart(chart, record).strip() for chart in spec.charts],
+        claims_table=_claims(record).strip(),
+        arms_table=_arms(record).strip(),
+        approaches={arm: _approaches(arm, record).strip() for arm in spec.arms if spec.arms[arm].compare},
+        sweeps=_sweeps(record).strip(),
+        time=_minutes(record["seconds"]),
+    )
+
+
+def _setting(spec: Spec, record: _Record) -> str:
+    """What was run, on which data and models, and by which machine, in two sentences."""
+    recipes = [run["recipe"] for run in record["runs"].values() if "recipe" in run]
+    arms, seeds = len(spec.arms), len(spec.seeds)
+    what = f"{arms} arm{'s' * (arms > 1)} with {seeds} seed{'s' * (seeds > 1)} each"
+    models = _named(recipes, spec, "model")
+    data = _named(recipes, spec, "data")
+    machine = record["hardware"]
+    where = f"{machine['cores']} cores of {machine['device_name']}"
+    formats = f", in {_number_format(record)}" if _number_format(record) else ""
+    on = f" on {data}" if data else ""
+    return (
+        f"We ran {what}{on}{f', with {models}' if models else ''}. "
+        f"It took {_minutes(record['seconds'])} on {where}{formats}, on {record['created'][:10]}."
+    )
+
+
+def _named(recipes: Sequence[Mapping[str, Any]], spec: Spec, key: str) -> str:
+    """All that the runs' recipes name under a key, as a list in words."""
+    found = dict.fromkeys(str(recipe.get(key) or spec.recipe.get(key) or "") for recipe in recipes or [spec.recipe])
+    names = [f"`{name}`" for name in found if name and name != "new"]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def _minutes(seconds: float) -> str:

@@ -23,7 +23,7 @@ class RecordedVerdict(NamedTuple):
 
     word: str
     page: str
-    """The address of the page, seen from ``docs``: ``experiments.md#rank``, say."""
+    """The address of the page, seen from ``docs``: ``experiments/rank.md``, say."""
 
 
 class Plugin:
