@@ -14,7 +14,7 @@ from conftest import STARTED
 from ftdemo import charts
 from ftdemo.cli.main import main
 from ftdemo.errors import DataError
-from ftdemo.experiments.spec import Spec, as_record, decide
+from ftdemo.experiments.spec import Spec, as_record, decide, find_experiments
 from ftdemo.site import mathml
 from ftdemo.site.check import check_site, fill
 from ftdemo.site.derive import derive
@@ -371,6 +371,7 @@ def test_everything_that_pages_include_is_written(project: Project) -> None:
         "build/derived/runs/x/facts.md",
         "build/derived/runs/x/formats.html",
         "build/derived/runs/x/loss.html",
+        "build/derived/runs/x/page.md",
         "build/derived/runs/x/player.html",
         "build/derived/runs/x/scores.html",
         "build/derived/runs/x/seeds.md",
@@ -432,9 +433,15 @@ def test_the_table_of_claims_says_how_each_came_out(project: Project) -> None:
 
 def test_the_overview_counts_the_claims_of_each_experiment_and_says_how_to_repeat_it(project: Project) -> None:
     text = _text(project, "runs/overview.md")
-    assert "| [One arm](#x) | 1 | 0 | 0 | 1 | 4 min |" in text
-    assert "## One arm { #x }" in text
-    assert "2 runs, 4 min, in float32: `ftdemo record x`" in text
+    assert "| [One arm](experiments/x.md) | Does it learn? | 0 | 0 | 1 | 4 min |" in text
+
+
+def test_an_experiments_page_says_first_what_was_found_and_last_how_to_repeat_it(project: Project) -> None:
+    text = _text(project, "runs/x/page.md")
+    parts = ["Does it learn?", "in float32", "## What we found", "– inconclusive", "## Details", "ftdemo record x "]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "two runs: 0.9, 0.96" in text
 
 
 def test_the_player_holds_a_picture_and_the_runs_data_and_no_markup_of_others(project: Project) -> None:
@@ -538,3 +545,12 @@ def test_a_formula_is_mathml_and_loads_no_script(formula: str, display: str) -> 
     assert math.get("display") == display
     assert "".join(math.itertext()).strip()
     assert not re.search(r"<script|<img|<link|src=|href=", formula)
+
+
+def test_every_recorded_experiment_has_a_page_that_the_navigation_lists() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    navigation = (docs.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    for name, found in find_experiments(docs / "experiments").items():
+        if found.record():
+            assert f'--8<-- "runs/{name}/page.md"' in (docs / "experiments" / f"{name}.md").read_text(encoding="utf-8")
+            assert f"experiments/{name}.md" in navigation
