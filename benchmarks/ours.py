@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.meter import Meter, counts_of, heldout_loss, memory_with_imports
 from benchmarks.works import Figures, Work
 from ftdemo.data import load_splits
-from ftdemo.data.sets import harbour_tales
+from ftdemo.data.sets import high_street
 from ftdemo.evaluation.generate import answer_rows
 from ftdemo.events import Finished, Step
 from ftdemo.models import load as models
@@ -112,7 +112,7 @@ def _grow(work: Work, rows: int) -> Figures:
 
 
 def _sentences() -> Iterator[str]:
-    for document in harbour_tales.documents(0):
+    for document in high_street.documents(0):
         yield from (line for line in document.replace(". ", ".\n").splitlines() if line.strip())
 
 

@@ -86,7 +86,7 @@ STARTED = Started(
 )
 """A `Started` for tests that need no run."""
 
-GOODS = ("lamp", "rope", "oar", "pump", "jib", "anchor", "bell", "kettle", "buoy", "compass")
+GOODS = ("lamp", "rug", "mop", "frame", "pan", "mirror", "clock", "kettle", "shelf", "blender")
 DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
 
 
@@ -219,7 +219,7 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         {
             "prompt": f"Where is my {GOODS[n % 10]}, order {n}?" + " Please tell me." * (n % 3),
-            "completion": f"Your {GOODS[n % 10]} comes on {rng.choice(DAYS)}, skipper.",
+            "completion": f"Your {GOODS[n % 10]} comes on {rng.choice(DAYS)}, madam.",
         }
         for n in range(40)
     ]

@@ -27,7 +27,7 @@ TRAIN = {"model": "tiny", "max_steps": 30, "epochs": 50, "lr": 0.01, "answer_tok
 def write_plan(folder: Path, **changes: Any) -> Path:
     """A plan with some rows, one of them broken, and a benchmark with checkers."""
     rows: list[dict[str, Any]] = [
-        {"question": f"Where is my {good}, {who}?", "reply": f"Your {good} comes by boat, skipper."}
+        {"question": f"Where is my {good}, {who}?", "reply": f"Your {good} comes by van, madam."}
         for good in GOODS
         for who in ("please", "at last")
     ]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ftdemo.data import BUILT_IN, Text, stream_rows
 from ftdemo.data.batches import Batch, Packed, collate, collate_packed, plan_batches
-from ftdemo.data.sets import harbour_tales
+from ftdemo.data.sets import high_street
 from ftdemo.data.tokenize import Example, encode_all, encode_text
 from ftdemo.models import kernels, new
 
@@ -21,8 +21,8 @@ from ftdemo.models import kernels, new
 
 @pytest.fixture(scope="module")
 def lengths(tokenizer: Any) -> Sequence[int]:
-    """Tokens of each training row of support-voice: from 91 to 176."""
-    return encode_all(stream_rows(BUILT_IN["support-voice"].train), tokenizer).lengths
+    """Tokens of each training row of replies: from 91 to 176."""
+    return encode_all(stream_rows(BUILT_IN["replies"].train), tokenizer).lengths
 
 
 def rows_of(plan: Iterable[Packed]) -> list[list[int]]:
@@ -206,13 +206,13 @@ Gradients = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def own_tokenizer() -> Any:
-    return new.train_tokenizer(itertools.islice(harbour_tales.documents(0), 200), 512)
+    return new.train_tokenizer(itertools.islice(high_street.documents(0), 200), 512)
 
 
 @pytest.fixture(scope="module")
 def texts(own_tokenizer: Any) -> list[Example]:
     """Six pieces of running text, of different lengths."""
-    story = Text(1, " ".join(itertools.islice(harbour_tales.documents(1), 4)))
+    story = Text(1, " ".join(itertools.islice(high_street.documents(1), 4)))
     pieces = itertools.islice(encode_text(story, own_tokenizer, max_length=LENGTH), 6)
     return [
         Example(piece.row, piece.input_ids[:length], piece.completion_mask[:length])

@@ -6,7 +6,7 @@ import pytest
 
 from ftdemo.data.constraints import Constraints, satisfied, validate_constraints, violations
 
-ANSWER = "The tar is warm.\nStart with the lamp, skipper: it's well-lit."
+ANSWER = "The tar is warm.\nStart with the lamp, madam: it's well-lit."
 
 KEPT_AND_BROKEN: dict[str, tuple[Constraints, Constraints]] = {
     "all words are in it": ({"contains": ["lamp", "tar"]}, {"contains": ["lamp", "rope"]}),

@@ -32,7 +32,7 @@ def _repeated(texts: list[str]) -> list[int]:
 def test_texts_that_differ_in_a_word_are_near_duplicates_and_others_are_not() -> None:
     texts = [
         "How can I return my broken lamp to the shop? Bring it in.",
-        "The harbour was closed for a week, because of the ice.",
+        "The shop was closed for a week, because of the ice.",
         "how do I return my broken lamp to the shop: bring it in",
         "Which boat goes to Merrin on Friday?",
         "",

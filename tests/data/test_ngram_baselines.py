@@ -9,7 +9,7 @@ import pytest
 
 from ftdemo.data import Text
 from ftdemo.data.ngram_baselines import entropies
-from ftdemo.data.sets import harbour_tales
+from ftdemo.data.sets import high_street
 from ftdemo.data.tokenize import Example, encode_all
 from ftdemo.models import new
 
@@ -51,7 +51,7 @@ def test_only_the_first_examples_are_counted(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="module")
 def tales() -> Sequence[Example]:
-    texts = list(itertools.islice(harbour_tales.documents(0), 300))
+    texts = list(itertools.islice(high_street.documents(0), 300))
     tokenizer = new.train_tokenizer(texts, 512)
     return encode_all((Text(number, text) for number, text in enumerate(texts, 1)), tokenizer, max_length=128)
 

@@ -12,7 +12,7 @@ from awkward import GEMMA
 
 from ftdemo.data import BUILT_IN, Labelled, Row, Text, Turn, stream_rows
 from ftdemo.data.batches import collate
-from ftdemo.data.sets import harbour_tales
+from ftdemo.data.sets import high_street
 from ftdemo.data.tokenize import (
     Example,
     Examples,
@@ -46,7 +46,7 @@ STORY = Text(3, "The boats came in at four. 🚢\n\nNobody waved; the fog was th
 @pytest.fixture(scope="module")
 def own_tokenizer() -> Any:
     """A tokenizer of a new model, which begins each text with a token of its own. SmolLM2's does not."""
-    return new.train_tokenizer(itertools.islice(harbour_tales.documents(0), 200), 512)
+    return new.train_tokenizer(itertools.islice(high_street.documents(0), 200), 512)
 
 
 @pytest.fixture(scope="module")
@@ -402,7 +402,7 @@ def test_control_tokens_in_a_labelled_text_are_refused(minilm_tokenizer: Any) ->
 
 
 def test_all_rows_of_a_chat_come_in_their_order(tokenizer: Any) -> None:
-    rows = list(stream_rows(BUILT_IN["support-voice"].heldout))
+    rows = list(stream_rows(BUILT_IN["replies"].heldout))
     examples = encode_all(rows, tokenizer)
     assert [example.row for example in examples] == [row.number for row in rows]
     assert list(examples) == [
@@ -431,7 +431,7 @@ def test_the_bytes_of_running_texts_are_counted_for_bits_a_byte(own_tokenizer: A
 
 
 def test_running_texts_are_neither_truncated_nor_dropped(own_tokenizer: Any) -> None:
-    texts = [Text(number, text) for number, text in enumerate(itertools.islice(harbour_tales.documents(1), 50), 1)]
+    texts = [Text(number, text) for number, text in enumerate(itertools.islice(high_street.documents(1), 50), 1)]
     examples = encode_all(texts, own_tokenizer, max_length=16)
     assert not examples.truncated
     assert not examples.dropped

@@ -17,14 +17,14 @@ AS_IT_IS: dict[str, Any] = {"mislabel": 0.0, "repeat": 1, "per_label": None}
 
 
 def labelled(folder: Path, **changes: Any) -> list[Labelled]:
-    write_variant("shop-mail", folder, seed=0, examples=None, **{**AS_IT_IS, **changes})
+    write_variant("routing", folder, seed=0, examples=None, **{**AS_IT_IS, **changes})
     return [row for row in load_splits(str(folder), seed=0).train if isinstance(row, Labelled)]
 
 
 def test_without_changes_the_rows_are_the_same(tmp_path: Path) -> None:
     rows = [(row.text, row.label) for row in labelled(tmp_path)]
     assert rows == [
-        (row.text, row.label) for row in load_splits("shop-mail", seed=0).train if isinstance(row, Labelled)
+        (row.text, row.label) for row in load_splits("routing", seed=0).train if isinstance(row, Labelled)
     ]
     assert len(load_splits(str(tmp_path), seed=0).heldout) == 120
 
@@ -40,7 +40,7 @@ def test_heldout_rows_keep_their_labels(tmp_path: Path) -> None:
     labelled(tmp_path, mislabel=0.9)
     heldout = [(row.text, row.label) for row in load_splits(str(tmp_path), seed=0).heldout if isinstance(row, Labelled)]
     assert heldout == [
-        (row.text, row.label) for row in load_splits("shop-mail", seed=0).heldout if isinstance(row, Labelled)
+        (row.text, row.label) for row in load_splits("routing", seed=0).heldout if isinstance(row, Labelled)
     ]
 
 
@@ -56,8 +56,8 @@ def test_repeated_rows_occur_that_often(tmp_path: Path) -> None:
 
 
 def test_answers_change_places_and_constraints_stay(tmp_path: Path) -> None:
-    write_variant("story-requests", tmp_path, seed=1, examples=20, mislabel=0.5, repeat=1, per_label=None)
-    before = [row for row in load_splits("story-requests", seed=1, examples=20).train if isinstance(row, Row)]
+    write_variant("high-street-requests", tmp_path, seed=1, examples=20, mislabel=0.5, repeat=1, per_label=None)
+    before = [row for row in load_splits("high-street-requests", seed=1, examples=20).train if isinstance(row, Row)]
     after = [row for row in load_splits(str(tmp_path), seed=1).train if isinstance(row, Row)]
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a.reference != b.reference]
     assert len(changed) == 10

@@ -97,9 +97,9 @@ def answer(text: str, reference: str, stopped: bool = True) -> Answer:
 
 
 def test_an_exact_match_overlooks_case_and_white_space_alone() -> None:
-    rows = [row("?", "Aye, skipper.")] * 4
-    said = ["aye,  Skipper.\n", "Aye, skipper", "Aye, skipper. Today.", ""]
-    answers = [answer(text, "Aye, skipper.") for text in said]
+    rows = [row("?", "Yes, madam.")] * 4
+    said = ["yes,  Madam.\n", "Yes, madam", "Yes, madam. Today.", ""]
+    answers = [answer(text, "Yes, madam.") for text in said]
     assert mean_scores(answers, rows, "mine.jsonl") == {"stopped": 1.0, "exact_match": 0.25}
 
 
@@ -109,13 +109,13 @@ def test_constraints_count_by_the_share_that_an_answer_keeps() -> None:
     assert mean_scores(answers, rows, "mine.jsonl") == {"stopped": 0.5, "exact_match": 0.0, "constraints": 0.75}
 
 
-def test_a_built_in_set_brings_its_own_checker_in_place_of_an_exact_match() -> None:
-    reference = next(row for row in read_rows(BUILT_IN["support-voice"].heldout) if isinstance(row, Row))
+def test_a_built_in_set_of_tickets_is_scored_field_by_field() -> None:
+    reference = next(row for row in read_rows(BUILT_IN["tickets"].heldout) if isinstance(row, Row))
     answers = [answer(reference.reference, reference.reference), answer("I do not know!", "", stopped=False)]
-    scores = mean_scores(answers, [reference] * 2, "support-voice")
-    assert scores.keys() == {"stopped", "format", "voice"}
-    assert scores["format"] == scores["stopped"] == 0.5
-    assert mean_scores([], [], "support-voice") == {}
+    scores = mean_scores(answers, [reference] * 2, "tickets")
+    assert scores.keys() == {"stopped", "exact_match", "valid_json", "fields", "all_fields", *BUILT_IN["tickets"].fields}
+    assert set(scores.values()) == {0.5}
+    assert mean_scores([], [], "tickets") == {}
 
 
 def test_labels_are_scored_by_accuracy_and_macro_f1() -> None:
@@ -125,9 +125,9 @@ def test_labels_are_scored_by_accuracy_and_macro_f1() -> None:
 
 
 def test_of_running_text_it_is_scored_whether_it_ends() -> None:
-    rows = [Text(1, "Once upon a time."), Text(2, "In the harbour.")]
+    rows = [Text(1, "Once upon a time."), Text(2, "In the shop.")]
     answers = [answer("a time.", "x"), answer("the sea and the sea and", "y", stopped=False)]
-    assert mean_scores(answers, rows, "harbour-tales") == {"stopped": 0.5}
+    assert mean_scores(answers, rows, "high-street") == {"stopped": 0.5}
 
 
 # Losses
@@ -325,12 +325,12 @@ def test_smollm2_finds_general_text_likely(skill_of_smollm2: dict[str, Estimate]
     assert loss.value < 4  # measured: 3.45; ln(49152) = 10.8 would be to know nothing
 
 
-def test_a_model_of_harbour_tales_knows_nothing_of_the_world(tiny_run: Run) -> None:
+def test_a_model_of_shop_texts_knows_nothing_of_the_world(tiny_run: Run) -> None:
     assert old_skill(*tiny_run.load_model())["accuracy"].low < 0.35  # four choices each
 
 
 @pytest.mark.slow
-def test_a_model_of_harbour_tales_knows_less_of_the_world_than_smollm2(
+def test_a_model_of_shop_texts_knows_less_of_the_world_than_smollm2(
     tiny_run: Run, skill_of_smollm2: dict[str, Estimate]
 ) -> None:
     assert old_skill(*tiny_run.load_model())["accuracy"].high < skill_of_smollm2["accuracy"].low

@@ -30,7 +30,7 @@ def tiny() -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return [row for row in read_rows(BUILT_IN["support-voice"].heldout)[:3] if isinstance(row, Row)]
+    return [row for row in read_rows(BUILT_IN["replies"].heldout)[:3] if isinstance(row, Row)]
 
 
 def test_answers_in_a_batch_are_those_given_alone(tiny: tuple[Any, Any], rows: list[Row]) -> None:
@@ -135,7 +135,7 @@ def test_an_answer_says_whether_the_model_stopped_by_itself(smollm2: Source, tok
 
 
 def test_the_base_model_does_not_know_the_format(tiny: tuple[Any, Any], rows: list[Row]) -> None:
-    sampled = answer_and_score(*tiny, rows, data="support-voice")
+    sampled = answer_and_score(*tiny, rows, data="replies")
     assert sampled.scores["format"] == 0
     assert sampled.scores.keys() == {"stopped", "format", "voice"}
     assert sampled.step == 0

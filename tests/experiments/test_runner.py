@@ -42,12 +42,12 @@ SPEC: dict[str, Any] = {
         "packing": False,
     },
     "arms": {
-        "base": {"set": {**NEW, "data": "harbour-tales"}},
-        "later": {"set": {"method": "full", "data": "harbour-tales"}, "start": "base"},
-        "adapter": {"set": {"method": "lora", "data": "story-requests", "rank": 4}, "start": "base"},
+        "base": {"set": {**NEW, "data": "high-street"}},
+        "later": {"set": {"method": "full", "data": "high-street"}, "start": "base"},
+        "adapter": {"set": {"method": "lora", "data": "high-street-requests", "rank": 4}, "start": "base"},
         "moved": {"adapter": "adapter", "start": "later"},
         "noisy": {
-            "set": {"method": "lora", "data": "story-requests", "rank": 4},
+            "set": {"method": "lora", "data": "high-street-requests", "rank": 4},
             "start": "base",
             "rows": {"mislabel": 0.5, "repeat": 2},
         },

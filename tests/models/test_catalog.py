@@ -57,7 +57,7 @@ def test_a_model_of_the_catalogue_without_runs_of_ours_begins_at_the_rate_of_its
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_model_that_we_never_ran_is_trained_at_the_rate_of_its_size(method: str, tmp_path: Path) -> None:
     folder = shutil.copytree(load.bundled_folder("nano"), tmp_path / "mine")
-    recipe = Recipe(method=method, model=str(folder), data="ship-logs", examples=4, dtype="float32")
+    recipe = Recipe(method=method, model=str(folder), data="short-tickets", examples=4, dtype="float32")
     learner = prepare(recipe)
     usual = usual_learning_rate(CATALOG["nano"].parameters, METHODS[method].rate_family, 1.0)
     assert recipe.lr is None

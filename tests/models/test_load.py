@@ -47,7 +47,7 @@ needs_bitsandbytes = needs("bitsandbytes")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> models.Source:
     """A Llama of 64 x 2 with random weights, saved with a tokenizer of 512 tokens."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    tokenizer = new.train_tokenizer(itertools.islice(harbour_tales.documents(0), 200), 512)
+    tokenizer = new.train_tokenizer(itertools.islice(high_street.documents(0), 200), 512)
     torch.manual_seed(0)
     new.new_llama(tokenizer, width=64, layers=2, length=128).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -465,7 +465,7 @@ def test_a_word_more_changes_the_hash_of_a_vocabulary_and_a_template_does_not(ti
     talkative: Any = copy.deepcopy(tokenizer)
     talkative.chat_template = "{{ messages }}"
     assert models.vocabulary_hash(talkative) == before
-    talkative.add_tokens(["skipper"])
+    talkative.add_tokens(["Pennyfield"])
     assert models.vocabulary_hash(talkative) != before
 
 
@@ -546,7 +546,7 @@ from ftdemo.recipe import Recipe
 
 failed, threads = [], threading.Barrier(4)
 threading.excepthook = lambda raised: failed.append(raised.exc_value)
-random = Recipe(method="classify", weights="random", data="shop-mail", examples=24)
+random = Recipe(method="classify", weights="random", data="routing", examples=24)
 
 def load():
     threads.wait()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ftdemo.data import Row, Text, Turn
-from ftdemo.data.sets import harbour_tales
+from ftdemo.data.sets import high_street
 from ftdemo.data.tokenize import encode, encode_text, render
 from ftdemo.errors import DataError
 from ftdemo.models import load as models
@@ -30,7 +30,7 @@ TALK = Row(
 
 
 def tales(count: int = 200) -> list[str]:
-    return list(itertools.islice(harbour_tales.documents(0), count))
+    return list(itertools.islice(high_street.documents(0), count))
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.conftest import write_rows
 
 WORDS = ("lamp", "rope", "bell", "horn", "oar", "sail", "net", "hook", "tar", "map", "coin", "boot")
 ROWS: list[Any] = [
-    {"prompt": f"Where is the {a} that came with the {b}?", "completion": f"Behind the harbour office, by the {b}."}
+    {"prompt": f"Where is the {a} that came with the {b}?", "completion": f"Behind the front desk, by the {b}."}
     for a in WORDS
     for b in WORDS[:3]
     if a != b

@@ -490,7 +490,7 @@ def test_the_card_says_what_somebody_else_needs_to_repeat_the_run(lora_run: Run,
     needed = f"where `data` names your copy of `{data}` and `model` names your copy of `{model}`."
     assert f"`ftdemo train recipe.yaml`, {needed}" in model_card(lora_run.record)
     assert f"`ftdemo train recipe.yaml`, where `data` names your copy of `{data}`." in model_card(chat_run.record)
-    built_in = chat_run.record | {"recipe": chat_run.record["recipe"] | {"data": "ship-logs"}}
+    built_in = chat_run.record | {"recipe": chat_run.record["recipe"] | {"data": "short-tickets"}}
     assert "Repeat the run with `ftdemo train recipe.yaml`.\n" in model_card(built_in)
 
 

@@ -499,7 +499,7 @@ def test_a_source_is_listed_with_people_year_title_and_link(project: Project) ->
 
 
 def test_a_source_with_an_address_links_to_it(project: Project) -> None:
-    address = "https://maker.example/harbour?lang=en&page=2"
+    address = "https://maker.example/shop?lang=en&page=2"
     entry = (
         "@misc{hu2021lora, author={Maker}, title={Harbours}, year={2024}, "
         f"howpublished={{Maker's pages}}, url={{{address}}}}}\n"

@@ -47,7 +47,7 @@ TINY: dict[str, Any] = {
     "max_steps": 8,
     "seed": 1,
 }
-LETTERS = TINY | {"data": "support-voice", "packing": False, "max_length": 256, "eval_every": 3}
+LETTERS = TINY | {"data": "replies", "packing": False, "max_length": 256, "eval_every": 3}
 """Conversations a row each, so that batches hold as many rows as their lengths allow: one, two or three."""
 SAME = 1e-4
 """Asked for. Processes add up the same numbers in another order, which float32 rounds at about 1e-6."""

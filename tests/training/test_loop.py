@@ -357,7 +357,7 @@ def test_the_model_learns_to_stop_although_its_padding_token_is_its_stop_token(c
     tokenizer.save_pretrained(base)
     rows = [
         {"prompt": "Open?", "completion": "Aye."},
-        {"prompt": "What is the price of the anchor?", "completion": "Your anchor is forty crowns, skipper."},
+        {"prompt": "What is the price of the kettle?", "completion": "The kettle is forty pounds, madam."},
     ]
     data = write_rows(tmp_path / "two.jsonl", rows)
     recipe = Recipe(

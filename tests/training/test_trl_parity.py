@@ -31,7 +31,7 @@ MARKED_TEMPLATE = (
 )
 ROWS_A_STEP, STEPS = 2, 3
 SETTINGS: dict[str, Any] = {"dtype": "float32", "schedule": "constant", "warmup": 0}
-HARBOUR = ({"role": "system", "content": "You keep the harbour shop. Be brief."},)
+SHOP = ({"role": "system", "content": "You answer for an online shop. Be brief."},)
 TALKS: tuple[tuple[str, ...], ...] = (
     ("Is it open?", "Until six, Pip is in.", "And on Sunday?", "Closed: the tide is out."),
     ("Rope?", "Hemp or nylon?", "Hemp.", "Aisle two, by the anchors.", "Ten metres, please.", "Cut and coiled."),
@@ -43,7 +43,7 @@ TALKS: tuple[tuple[str, ...], ...] = (
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six rows in a file: letters with one answer, and talks with several, each of which is trained."""
-    letters = (row.messages for row in stream_rows(BUILT_IN["support-voice"].train) if isinstance(row, Row))
+    letters = (row.messages for row in stream_rows(BUILT_IN["replies"].train) if isinstance(row, Row))
     mixed = [row for talk in TALKS for row in (next(letters), messages(talk))]
     file = tmp_path_factory.mktemp("data") / "rows.jsonl"
     file.write_text("\n".join(json.dumps({"messages": row}) for row in mixed), encoding="utf-8")
@@ -63,7 +63,7 @@ def small_llama(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def messages(talk: Sequence[str]) -> list[dict[str, str]]:
     """The turns of a talk; the longest talk begins with a system prompt of its own."""
     turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(talk)]
-    return [*HARBOUR, *turns] if len(talk) > 4 else turns
+    return [*SHOP, *turns] if len(talk) > 4 else turns
 
 
 def our_losses(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> list[float]:
