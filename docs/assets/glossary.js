@@ -1,5 +1,5 @@
 // Cards at links to terms, names that are spelled almost right in the search, progress on learning paths, and the picture
-// of how terms hang together. All are extras: without this file the links, the lists and the pages are the same.
+// of how terms are related. All are extras: without this file the links, the lists and the pages are the same.
 (() => {
   "use strict";
   const base = new URL("..", document.currentScript.src);
@@ -182,7 +182,7 @@
     tell();
   }
 
-  // ---- how terms hang together ----
+  // ---- the map of terms ----
   const place = document.querySelector(".ft-network");
   if (place) load("assets/derived/graph.json").then((data) => draw(place, data)).catch(() => {});
 
@@ -212,7 +212,7 @@
       mark.dataset.slug = node.slug;
       return mark;
     });
-    const picture = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, class: "ft-net", role: "group", "aria-label": "How the terms hang together; the list below says the same" }, ...lines, ...marks);
+    const picture = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, class: "ft-net", role: "group", "aria-label": "Map of terms; the list below contains the same relations" }, ...lines, ...marks);
     const single = (slug) => {
       picture.classList.toggle("ft-single", Boolean(slug));
       for (const mark of marks) mark.classList.toggle("ft-near", Boolean(slug) && near.get(slug).has(mark.dataset.slug));
