@@ -23,7 +23,7 @@ _LABELS = {
 
 
 def heading(glossary: Glossary, term: Term, verified: str) -> str:
-    """Below a page's title: the term's other names, its level, what to read first, and when it was last reviewed.
+    """Below a page's title: the definition, then other names, the level, what to read first, and when it was reviewed.
 
     Args:
         glossary: All terms.
@@ -34,10 +34,10 @@ def heading(glossary: Glossary, term: Term, verified: str) -> str:
         "Level": glossary.settings.levels[term.level],
         "Also called": ", ".join(term.other_names),
         "Read first": _links(term.prerequisites, glossary),
-        "Last verified": f"{verified}, by running it" if verified else "",
         "Reviewed": term.reviewed.isoformat(),
+        "Runs": verified,
     }
-    return render_template("heading.md", facts=facts)
+    return render_template("heading.md", definition=term.summary, facts=facts)
 
 
 def related(glossary: Glossary, term: Term) -> str:

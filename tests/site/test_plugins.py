@@ -148,7 +148,7 @@ def test_a_page_is_verified_on_the_day_of_its_last_run(tides: Project) -> None:
     _write_head(tides, "runs: [spring]")
     assert check_site(tides) == []
     derive(tides)
-    assert "**Last verified:** 2026-11-20" in (tides.derived / "head" / "splice.md").read_text(encoding="utf-8")
+    assert "Runs: **2026-11-20**" in (tides.derived / "head" / "splice.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("run", "what"), [("neap", "`neap` was not recorded"), ("ebb", "no experiment `ebb`")])
