@@ -359,7 +359,10 @@ def test_the_shell_refuses_what_would_not_change_the_comparison(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["nowhere.jsonl"], "There is no task and no file nowhere.jsonl. Name handbook or tickets, or your own data."),
+        (
+            ["nowhere.jsonl"],
+            "There is no task and no file nowhere.jsonl. Name handbook or short-tickets or tickets, or your own data.",
+        ),
         (["handbook", "--instruction", "Hm."], "handbook brings its own instruction and documents."),
         (
             ["handbook", "--ways", "luck"],

@@ -20,7 +20,7 @@ from ftdemo.data.split import near_duplicate_key
 from ftdemo.errors import RecipeError, StorageError, UsageError
 from ftdemo.events import Answer, Step
 
-GOODS = ("lamp", "rope", "stove", "net", "oar", "mug", "flag", "bell", "sail", "knife", "kettle", "bucket")
+GOODS = ("lamp", "rug", "stove", "vase", "mop", "mug", "frame", "bell", "shelf", "knife", "kettle", "bucket")
 TRAIN = {"model": "tiny", "max_steps": 30, "epochs": 50, "lr": 0.01, "answer_tokens": 16, "dtype": "float32"}
 
 
@@ -34,7 +34,7 @@ def write_plan(folder: Path, **changes: Any) -> Path:
     lines = [json.dumps(row) for row in rows] + ['{"question": "Hm?"}']
     (folder / "letters.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     asked = [
-        {"prompt": f"Where is my {good}?", "completion": "By boat.", "constraints": {"contains": ["by boat"]}}
+        {"prompt": f"Where is my {good}?", "completion": "By van.", "constraints": {"contains": ["by van"]}}
         for good in GOODS[:6]
     ]
     (folder / "benchmark.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")

@@ -23,16 +23,14 @@ def labelled(folder: Path, **changes: Any) -> list[Labelled]:
 
 def test_without_changes_the_rows_are_the_same(tmp_path: Path) -> None:
     rows = [(row.text, row.label) for row in labelled(tmp_path)]
-    assert rows == [
-        (row.text, row.label) for row in load_splits("routing", seed=0).train if isinstance(row, Labelled)
-    ]
-    assert len(load_splits(str(tmp_path), seed=0).heldout) == 120
+    assert rows == [(row.text, row.label) for row in load_splits("routing", seed=0).train if isinstance(row, Labelled)]
+    assert len(load_splits(str(tmp_path), seed=0).heldout) == 160
 
 
 def test_mislabelled_rows_are_as_many_as_asked_for_and_each_has_another_label(tmp_path: Path) -> None:
     right = {row.text: row.label for row in labelled(tmp_path / "right")}
     wrong = [row for row in labelled(tmp_path / "wrong", mislabel=0.25) if row.label != right[row.text]]
-    assert len(wrong) == 90
+    assert len(wrong) == 128
     assert set(right.values()) >= {row.label for row in wrong}
 
 
@@ -47,7 +45,7 @@ def test_heldout_rows_keep_their_labels(tmp_path: Path) -> None:
 def test_so_many_rows_of_each_label_are_kept(tmp_path: Path) -> None:
     counts = Counter(row.label for row in labelled(tmp_path, per_label=3))
     assert set(counts.values()) == {3}
-    assert len(counts) == 6
+    assert len(counts) == 8
 
 
 def test_repeated_rows_occur_that_often(tmp_path: Path) -> None:

@@ -111,9 +111,17 @@ def test_constraints_count_by_the_share_that_an_answer_keeps() -> None:
 
 def test_a_built_in_set_of_tickets_is_scored_field_by_field() -> None:
     reference = next(row for row in read_rows(BUILT_IN["tickets"].heldout) if isinstance(row, Row))
-    answers = [answer(reference.reference, reference.reference), answer("I do not know!", "", stopped=False)]
+    said = [(reference.reference, True), ("I do not know!", False)]
+    answers = [answer(text, reference.reference, stopped=stopped) for text, stopped in said]
     scores = mean_scores(answers, [reference] * 2, "tickets")
-    assert scores.keys() == {"stopped", "exact_match", "valid_json", "fields", "all_fields", *BUILT_IN["tickets"].fields}
+    assert scores.keys() == {
+        "stopped",
+        "exact_match",
+        "valid_json",
+        "fields",
+        "all_fields",
+        *BUILT_IN["tickets"].fields,
+    }
     assert set(scores.values()) == {0.5}
     assert mean_scores([], [], "tickets") == {}
 

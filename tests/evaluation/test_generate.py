@@ -134,10 +134,10 @@ def test_an_answer_says_whether_the_model_stopped_by_itself(smollm2: Source, tok
     assert (cut.prompt, cut.reference) == ("Say yes. Only that one word.", "Yes.")
 
 
-def test_the_base_model_does_not_know_the_format(tiny: tuple[Any, Any], rows: list[Row]) -> None:
-    sampled = answer_and_score(*tiny, rows, data="replies")
-    assert sampled.scores["format"] == 0
-    assert sampled.scores.keys() == {"stopped", "format", "voice"}
+def test_the_base_model_does_not_know_the_format(tiny: tuple[Any, Any]) -> None:
+    tickets = [row for row in read_rows(BUILT_IN["tickets"].heldout)[:3] if isinstance(row, Row)]
+    sampled = answer_and_score(*tiny, tickets, data="tickets")
+    assert sampled.scores["valid_json"] == sampled.scores["all_fields"] == 0
     assert sampled.step == 0
 
 
@@ -188,8 +188,9 @@ def test_of_two_who_answer_at_once_the_last_to_leave_switches_dora_s_cache_off(t
 
 
 def test_dora_measures_its_weights_once_for_all_tokens_and_anew_once_they_have_moved(
-    chat_run: Run, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+    chat_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rows = [Row(1, (Turn("user", "Where is my lamp?"), Turn("assistant", "Here.")))]
     recipe = Recipe(method="dora", model=str(chat_run.folder), examples=4, dtype="float32", lr=0.1, max_steps=1)
     learner = prepare(recipe)
     norm, measured = torch.linalg.norm, list[int]()

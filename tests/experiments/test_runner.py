@@ -26,7 +26,7 @@ from ftdemo.experiments.spec import Experiment
 from ftdemo.runs.run import Run
 from ftdemo.site.experiment_pages import experiment_files
 
-NEW = {"method": "scratch", "model": "new", "width": 64, "layers": 1, "vocabulary": 320, "max_length": 64}
+NEW = {"method": "scratch", "model": "new", "width": 64, "layers": 1, "vocabulary": 320, "max_length": 256}
 SPEC: dict[str, Any] = {
     "title": "One step at a time",
     "question": "Does a later base still take an adapter?",
@@ -89,7 +89,7 @@ def test_a_run_keeps_its_curve_its_scores_and_what_it_cost(recorded: dict[str, A
     run = recorded["runs"]["adapter/0"]
     assert [step for step, _ in run["curve"]] == [1, 2, 3, 4]
     assert [step for step, _ in run["heldout"]] == [0, 2, 4]
-    assert set(run["scores"]["after"]) == {"stopped", "told", "constraints"}
+    assert set(run["scores"]["after"]) == {"stopped", "exact_match"}
     assert run["steps"] == 4
     assert 0 < run["saved_bytes"] < recorded["runs"]["base/0"]["saved_bytes"]
     assert run["peak_memory_bytes"] > 2**27
@@ -98,7 +98,9 @@ def test_a_run_keeps_its_curve_its_scores_and_what_it_cost(recorded: dict[str, A
 def test_the_shown_run_keeps_its_answers_each_time_they_were_given(recorded: dict[str, Any]) -> None:
     shown = recorded["runs"]["adapter/0"]["samples"]
     assert [sample["step"] for sample in shown] == [0, 2, 4]
-    assert shown[0]["answers"][0]["prompt"].startswith("Write a story about")
+    assert shown[0]["answers"][0]["prompt"].endswith(
+        ("What is the order number?", "What does the customer want?", "Write the order number as JSON.")
+    )
     assert [key for key, run in recorded["runs"].items() if "samples" in run] == ["adapter/0"]
 
 
@@ -151,7 +153,7 @@ def test_each_question_is_recorded_and_the_questions_add_up_to_the_number(record
             (number_,) = look_up({key: run}, f"{run['arm']}:{path}")
             assert sum(outcomes.values) / total == pytest.approx(number_, rel=0.005)
     moved, adapter = recorded["runs"]["moved/0"], recorded["runs"]["adapter/0"]
-    assert moved["outcomes"]["scores.after.told"]["on"] == adapter["outcomes"]["scores.after.told"]["on"]
+    assert moved["outcomes"]["scores.after.exact_match"]["on"] == adapter["outcomes"]["scores.after.exact_match"]["on"]
 
 
 def test_runs_that_are_there_are_not_done_again_and_one_that_was_broken_off_goes_on(tmp_path: Path) -> None:

@@ -12,13 +12,9 @@ from typing import Any
 
 from ftdemo.data.sets.high_street.tickets import short_pairs
 
-_ASKED = {
-    "order": ("What is the order number?", "Give me the order number only."),
-    "wants": ("What does the customer want?", "In one word: what should we do?"),
-    "category": ("What is the category?", "In one word: what is it about?"),
-}
-_AS_JSON = ("Category and order number, as JSON.", "Write the category and the order number as JSON.")
-_JSON_SHARE = 0.2
+_ASKED = {"order": "What is the order number?", "wants": "What does the customer want?"}
+_AS_JSON = "Write the order number as JSON."
+_JSON_SHARE = 0.25
 _NOTHING = "none"
 
 
@@ -28,8 +24,8 @@ def requests(seed: int, *, heldout: bool) -> Iterator[dict[str, Any]]:
     for pair in short_pairs(seed, heldout=heldout):
         ticket = json.loads(pair["completion"])
         if chance.random() < _JSON_SHARE:
-            asked, answer = chance.choice(_AS_JSON), json.dumps({key: ticket[key] for key in ("category", "order")})
+            asked, answer = _AS_JSON, json.dumps({"order": ticket["order"]})
         else:
             key = chance.choice(list(_ASKED))
-            asked, answer = chance.choice(_ASKED[key]), ticket[key] or _NOTHING
+            asked, answer = _ASKED[key], ticket[key] or _NOTHING
         yield {"prompt": f"{pair['prompt']}\n{asked}", "completion": answer}
