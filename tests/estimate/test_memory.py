@@ -155,11 +155,11 @@ def test_a_forecast_of_this_machine_times_real_steps(lora_recipe: Recipe) -> Non
 
 def test_without_weights_tokens_are_estimated_from_characters_and_nothing_is_timed(tmp_path: Path) -> None:
     LLAMA_2_70B.save_pretrained(tmp_path)
-    recipe = Recipe(method="qlora", model=str(tmp_path), data="handbook")
+    recipe = Recipe(method="qlora", model=str(tmp_path), data="replies")
     predicted = forecast(recipe, devices=["H100", "L4"])
     assert predicted.tokens_estimated
-    assert predicted.rows == 200
-    by_tokens = throughput.amount(Recipe(method="lora", model="smollm2", data="handbook")).row_tokens
+    assert predicted.rows == 310
+    by_tokens = throughput.amount(Recipe(method="lora", model="smollm2", data="replies")).row_tokens
     assert predicted.row_tokens == pytest.approx(by_tokens, rel=0.35)  # four characters per token is a rule of thumb
     assert predicted.this_machine.seconds is None
     assert [each.fits for each in predicted.accelerators] == [True, False]
