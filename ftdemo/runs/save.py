@@ -124,7 +124,7 @@ def _bundled_card(run: Run, model: Any, name: str, record: dict[str, Any]) -> st
         data=recipe.data,
         tokens=trained["tokens"] / 1e6,
         minutes=trained["seconds"] / 60,
-        cores=trained["hardware"]["cores"],
+        threads=record.get("numerics", {}).get("threads", trained["hardware"]["cores"]),
         device=trained["hardware"]["device_name"],
         day=trained["created"][:10],
         experiment=record.get("experiment", name),
@@ -310,7 +310,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = str(files("ftdemo.models") / "weights" / "{name}")
 model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-inputs = tokenizer("One Tuesday morning Nadia the teacher was buying", return_tensors="pt")
+inputs = tokenizer("One Tuesday morning Jane the teacher was buying", return_tensors="pt")
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=120)[0], skip_special_tokens=True))
 ```
 
@@ -323,7 +323,7 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=120)[0], skip_spe
 | tokenizer | byte-level BPE of {vocabulary} tokens, learned from the corpus; a chat template with a stop token |
 | reads at once | {length} tokens |
 | corpus | {data}, generated texts written for this project: {tokens:.1f} million tokens, each read once |
-| training | {minutes:.0f} minutes on {cores} cores of {device}, {day} |
+| training | {minutes:.0f} minutes, threads of torch: {threads}, on {device}, {day} |
 
 It continues texts, answers questions about a text before them (`Question: …`, `Answer:`), fills in records of
 messages, and has met short chats in its template. It follows requests only once it is fine-tuned for that.

@@ -589,20 +589,20 @@ def test_the_four_ways_demo_asks_all_and_only_the_one_that_reads_goes_along_with
 ) -> None:
     page = ready(watched, server, demo="prompting-rag-fine-tuning")
     alone, _, read, tuned = answers_of_four(page)
-    assert "6.40 pm" in read
-    assert "6.40 pm" not in alone
+    assert "gooseberry" in read.lower()
+    assert "gooseberry" not in alone.lower()
     assert "Press Train first" in tuned
     assert re.search(
         r"s, \d+ tokens read \(\d+ of them the same in every prompt\), \d+ written",
         page.locator("#replies .ft-note").first.inner_text(),
     )
     page.get_by_label("Ten of these facts have changed").check()
-    page.wait_for_function("document.querySelector('#notes textarea').value.includes('the parcels at 7.25 pm')")
+    page.wait_for_function("document.querySelector('#notes textarea').value.includes('the code word cinnamon')")
     page.evaluate("document.querySelector('#replies .ft-answers').remove()")
     alone_again, _, read_again, _ = answers_of_four(page)
     assert alone_again == alone
-    assert "6.40 pm" not in read_again
-    assert "pm" in read_again  # SmolLM2 reads the new time, and does not always copy it exactly
+    assert "cinnamon" in read_again.lower()
+    assert "gooseberry" not in read_again.lower()
     assert watched.errors == []
     assert watched.strangers == []
 
