@@ -129,7 +129,7 @@ def test_every_token_that_fine_tuning_needs_occurs_in_the_corpus_of_the_bundled_
     """What pre-training never saw, an adapter cannot learn: the embedding stays as it is."""
     tokenizer = models.load_tokenizer(models.resolve("tiny"))
     seen: set[int] = set()
-    for row in load_splits("high-street-graded", seed=0, examples=3000).train:
+    for row in load_splits("high-street-graded", seed=0, examples=12_000).train:
         text = row.text if isinstance(row, Text) else render(row.turns, tokenizer) if isinstance(row, Row) else ""
         seen.update(tokenizer(text)["input_ids"], [tokenizer.eos_token_id])
     signs = [*string.ascii_letters, *string.digits, *string.punctuation.translate(UNSEEN), "\n"]

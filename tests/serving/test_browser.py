@@ -569,7 +569,8 @@ def upload_until_shown(page: Any, upload: Any, file: Path) -> None:
     while time.monotonic() < ends:
         upload.set_input_files(str(file))
         with contextlib.suppress(PlaywrightError):
-            return page.locator("#own-report", has_text="all of them good").wait_for(timeout=TRY_SECONDS * 1000)
+            page.locator("#own-report", has_text="all of them good").wait_for(timeout=TRY_SECONDS * 1000)
+            return
     raise AssertionError(f"{file.name} was never taken")
 
 
