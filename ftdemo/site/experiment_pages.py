@@ -130,12 +130,22 @@ def _page(experiment: Experiment, record: _Record) -> str:
         setting=_setting(spec, record),
         claims=claims,
         figures=[_chart(chart, record).strip() for chart in spec.charts],
+        shown=_shown(spec, record),
         claims_table=_claims(record).strip(),
         arms_table=_arms(record).strip(),
         approaches={arm: _approaches(arm, record).strip() for arm in spec.arms if spec.arms[arm].compare},
         sweeps=_sweeps(record).strip(),
         time=_minutes(record["seconds"]),
     )
+
+
+def _shown(spec: Spec, record: _Record) -> dict[str, str]:
+    """The shown run, step by step, and its first answers before and after; empty where the experiment shows none."""
+    if not spec.shown:
+        return {}
+    run = record["runs"][f"{spec.shown}/{spec.seeds[0]}"]
+    loss = _figure(charts.curve_chart(run["curve"], run["heldout"], _steps(run)), record, _curve_table(run))
+    return {"player": _player(loss, run), "answers": _answers(run["samples"])}
 
 
 def _setting(spec: Spec, record: _Record) -> str:

@@ -138,7 +138,8 @@ def test_train_suggests_only_commands_that_can_be_carried_out(probe_recipe: Reci
     few = write_rows(tmp_path / "few.jsonl", [{"prompt": "Open?", "completion": "Yes."}] * 3)
     short = shell("train", "full", "--data", few, "--out", tmp_path / "short")
     assert short.exit_code == 0, short.output
-    assert f"Note: Nothing is evaluated, because {few} has fewer than 10 examples." in short.stdout.replace("\n", "")
+    note = f"Note: Nothing is evaluated, because {few} has fewer than 10 examples."
+    assert "".join(note.split()) in "".join(short.stdout.split())
     assert f"ftdemo evaluate {tmp_path / 'short'} --data FILE" in short.stdout
 
 

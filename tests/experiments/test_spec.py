@@ -189,3 +189,13 @@ def test_every_recorded_verdict_follows_from_the_recorded_runs(name: str) -> Non
     for file in ("record.json", "quick.json"):
         if record := found.record(file):
             assert as_record(decide(found.spec, record["runs"], quick=record["quick"])) == record["claims"], file
+
+
+@pytest.mark.parametrize("plan", sorted(EXPERIMENTS.glob("*/planned.yaml")), ids=lambda plan: plan.parent.name)
+def test_a_planned_experiment_can_be_carried_out(plan: Path, tmp_path: Path) -> None:
+    """Its claims are stated before it runs, so the plan has to be one that the runner takes."""
+    (tmp_path / "experiment.yaml").write_text(plan.read_text(encoding="utf-8"), encoding="utf-8")
+    spec = Experiment(tmp_path).spec
+    assert spec.claims
+    arms = [name for name, arm in spec.arms.items() if arm.trains and not arm.start]
+    assert all(spec.recipe_of(name, 0, quick=False).data for name in arms)

@@ -81,8 +81,8 @@ def test_a_model_with_an_odd_tokenizer_is_trained_evaluated_exported_and_talked_
     measured = evaluate(*run.load_model(), load_rows(recipe).splits.heldout, data=recipe.data, answer_tokens=8)
     assert measured.heldout["loss"].value > 0
     exported = release(run, tmp_path / "merged", "merged")
-    assert "".join(open_chat_model(str(run.folder)).reply("Where is my rope?"))
-    assert "".join(open_chat_model(str(exported.folder)).reply("Where is my rope?"))
+    assert "".join(open_chat_model(str(run.folder)).reply("Where is my rug?"))
+    assert "".join(open_chat_model(str(exported.folder)).reply("Where is my rug?"))
     settings = json.loads((exported.folder / "generation_config.json").read_text(encoding="utf-8"))
     assert settings["eos_token_id"] == ([2, 0] if ODD[odd].get("template") else 2)  # Gemma may end with either
 
@@ -113,7 +113,7 @@ def test_a_model_of_another_architecture_is_trained_exported_and_talked_to(
     AutoModelForCausalLM.from_config(config).save_pretrained(model)  # type: ignore[no-untyped-call]
     run: Run = carried_out(recipe_for(model, chats), tmp_path / "run")
     release(run, tmp_path / "merged", "merged")
-    assert "".join(open_chat_model(str(run.folder)).reply("Where is my rope?"))
+    assert "".join(open_chat_model(str(run.folder)).reply("Where is my rug?"))
 
 
 def test_packed_texts_are_refused_where_attention_cannot_tell_them_apart(
@@ -156,14 +156,14 @@ def test_a_row_that_a_template_does_not_take_is_a_finding(chat_run: Run, chats: 
 def test_tokens_that_no_row_uses_are_no_hindrance(grown: Path, chats: Path, tmp_path: Path) -> None:
     run: Run = carried_out(recipe_for(grown, chats), tmp_path / "run")
     assert run.record["status"] == "completed"
-    assert "".join(open_chat_model(str(run.folder)).reply("Where is my rope?"))
+    assert "".join(open_chat_model(str(run.folder)).reply("Where is my rug?"))
 
 
 @pytest.mark.parametrize("command", ["train", "inspect"])
 def test_a_row_with_a_token_that_the_model_lacks_is_named(
     command: str, grown: Path, chats: Path, tmp_path: Path
 ) -> None:
-    lines = chats.read_text(encoding="utf-8").replace("rope", "spinnaker").splitlines()
+    lines = chats.read_text(encoding="utf-8").replace("rug", "spinnaker").splitlines()
     data = write_rows(tmp_path / "rows.jsonl", list(map(json.loads, lines)))
     what = ["lora", "--data", str(data), "--out", str(tmp_path / "run")] if command == "train" else [str(data)]
     done = CliRunner().invoke(main, [command, *what, "--model", str(grown)])
@@ -220,7 +220,7 @@ def test_an_adapter_is_asked_in_its_own_template(chat_run: Run, tmp_path: Path) 
     (folder / "chat_template.jinja").unlink()
     chat = open_chat_model(str(folder), str(base))
     assert chat.tokenizer.chat_template == AutoTokenizer.from_pretrained(base).chat_template
-    assert "".join(chat.reply("Where is my rope?"))
+    assert "".join(chat.reply("Where is my rug?"))
 
 
 @pytest.mark.parametrize(

@@ -221,10 +221,10 @@ def test_the_index_is_filtered_by_level_without_javascript(server: Server, brows
     page.context.close()
 
 
-def test_the_lora_page_shows_its_run_and_leads_to_the_demo(server: Server, watched: Watched) -> None:
+def test_the_lora_page_shows_what_was_measured_and_leads_to_the_demo(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/terms/lora/", wait_until="networkidle")
-    assert page.locator("svg.ft-chart").count() == 5  # player, scores, what was forgotten, ranks, rates
+    assert page.locator("svg.ft-chart").count() == 2  # what was forgotten, learning rates
     assert page.locator("math").count() > 10
     assert "?" not in "".join(page.locator("data").all_inner_texts())
     page.get_by_role("link", name="Open the live demo").click()
@@ -236,7 +236,7 @@ def test_the_lora_page_shows_its_run_and_leads_to_the_demo(server: Server, watch
 def test_a_recorded_run_is_scrubbed_through_by_keyboard_and_played(server: Server, watched: Watched) -> None:
     page = watched.page
     page.clock.install()
-    page.goto(f"{server.url}/terms/lora/", wait_until="networkidle")
+    page.goto(f"{server.url}/experiments/specialist/", wait_until="networkidle")
     player = page.locator("ft-player")
     slider, told, said = player.get_by_role("slider"), player.locator("output"), player.locator("blockquote")
     last, after = told.inner_text(), said.inner_text()
@@ -263,7 +263,7 @@ def test_a_recorded_run_is_scrubbed_through_by_keyboard_and_played(server: Serve
 
 def test_without_javascript_the_recorded_run_is_a_picture_with_its_words(server: Server, browser: Any) -> None:
     opened = Watched(browser, server, java_script_enabled=False)
-    opened.page.goto(f"{server.url}/terms/lora/")
+    opened.page.goto(f"{server.url}/experiments/specialist/")
     assert opened.page.locator("ft-player svg[role=img]").is_visible()
     assert "Training loss" in (opened.page.locator("ft-player svg").get_attribute("aria-label") or "")
     assert opened.page.locator("ft-player button").count() == 0
@@ -287,7 +287,8 @@ def test_zensical_builds_the_same_pages_from_the_same_configuration(site: Path, 
     built = tmp_path / "site"
     assert pages(built) == pages(site)
     text = (built / "terms" / "lora" / "index.html").read_text(encoding="utf-8")
-    for part in ("<ft-player", "<math", 'id="hu2021lora"', 'class="ft-chart"', "<details><summary>"):
+    assert "<ft-player" in (built / "experiments" / "specialist" / "index.html").read_text(encoding="utf-8")
+    for part in ("<math", 'id="hu2021lora"', 'class="ft-chart"', "<details><summary>"):
         assert part in text, part
     assert "application/ld+json" in text
     assert "--8&lt;--" not in text

@@ -520,14 +520,14 @@ def test_a_visitor_trains_on_examples_of_their_own_and_sees_the_answer_to_a_new_
     element.get_by_role("button", name="Train on these").click()
     assert "Line 1 should be JSON" in element.get_by_role("alert").inner_text()
     examples.fill(given)
-    element.get_by_label("A new message").fill("Mia here, a trim on Friday at 9 am?")
+    element.get_by_label("A new message").fill("20467 is broken. It weighs 36 kg.")
     element.get_by_role("button", name="Train on these").click()
     assert _wait_for(page, "started")["examples"] == 5
     _wait_for(page, "finished")
     assert "After training on your examples" in element.inner_text()
-    assert "Mia here, a trim on Friday at 9 am?" in element.inner_text()
+    assert "20467 is broken. It weighs 36 kg." in element.inner_text()
     before, after = (_heard(page, "evaluated")[place]["answers"][0]["text"] for place in (0, -1))
-    assert after.startswith('{"name": "')
+    assert after.startswith('{"parcel": "20467"')
     assert not before.startswith("{")
 
 
@@ -555,7 +555,7 @@ def test_a_browser_that_cannot_is_told_so(page: Any, address: str) -> None:
     page.add_init_script("delete window.Worker")
     page.goto(f"{address}/terms/lora/")
     page.locator("ft-train").get_by_text("This browser cannot train here.").wait_for()
-    assert page.locator("ft-player").count() >= 1
+    assert page.locator(".ft-chart").count() >= 1
 
 
 @pytest.mark.parametrize("broken", ["no weights", "other rank"])

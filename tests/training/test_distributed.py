@@ -198,7 +198,7 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     alone(LETTERS | {"eval_every": None}, base)
     small = {key: LETTERS[key] for key in ("data", "examples", "max_length", "dtype", "sample_prompts", "seed")}
     return {
-        "uneven": LETTERS | {"batch_tokens": 450, "accumulate": 3, "max_steps": 4},
+        "uneven": LETTERS | {"batch_tokens": 650, "accumulate": 3, "max_steps": 4},
         "lora": small | {"method": "lora", "model": str(base), "batch_tokens": 300, "max_steps": 4, "lr": 1e-2},
         "classes": {"method": "classify", "model": str(base), "batch_tokens": 64, "max_length": 32, "max_steps": 3}
         | {"dtype": "float32", "examples": 10},
