@@ -394,6 +394,7 @@ def test_a_second_time_touches_no_file_and_a_new_record_only_its_own(project: Pr
     derive(project)
     assert {name for name, path in _derived(project).items() if path.stat().st_mtime != 1} == {
         "build/derived/runs/x/answers.md",
+        "build/derived/runs/x/page.md",
         "build/derived/runs/x/player.html",
     }
 
