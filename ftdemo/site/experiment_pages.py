@@ -200,12 +200,12 @@ def _chart(chart: Chart, record: _Record) -> Markup:
         }
         svg = charts.lines_chart(series, chart.title, x_label=chart.label, log=chart.log, y_min=chart.lowest)
         rows = [[name, f"{point.x:g}", *_spread(point)] for name, line in series.items() for point in line]
-        return _figure(svg, record, _table(["", chart.label, "mean", "95% interval", "runs"], rows))
+        return _figure(svg, record, _table(["line", chart.label, "mean", "95% interval", "runs"], rows))
     keys = dict(chart.points) or {arm: f"{arm}:{chart.y}" for arm in chart.x or arms}
     points = {name: _point(runs, key) for name, key in keys.items()}
     svg = charts.arms_chart(points, chart.title, chart.label, lowest=chart.lowest)
     rows = [[arm, *_spread(point)] for arm, point in points.items()]
-    return _figure(svg, record, _table(["", "mean", "95% interval", "runs"], rows))
+    return _figure(svg, record, _table(["arm", "mean", "95% interval", "runs"], rows))
 
 
 def _sweeps(record: _Record) -> Markup:
@@ -230,7 +230,7 @@ def _sweep_table(sweeps: Mapping[str, Mapping[str, Any]]) -> Markup:
         tried = ", ".join(f"{rate}: {_loss_in_words(loss)}" for rate, loss in sweep["losses"].items())
         best = f"{sweep['best']:g}" + (", at the end of the range" if sweep["at_edge"] else "")
         rows.append([arm, best, tried, f"{sweep['train_rows']} and {sweep['validation_rows']}"])
-    return _table(["", "best rate", "validation loss at each rate", "examples to train on and to validate by"], rows)
+    return _table(["arm", "best rate", "validation loss at each rate", "examples to train on and to validate by"], rows)
 
 
 def _loss_in_words(loss: float | None) -> str:
@@ -268,7 +268,7 @@ def _curve_table(run: dict[str, Any]) -> Markup:
 
 
 def _score_table(before: Mapping[str, float], after: Mapping[str, float]) -> Markup:
-    return _table(["", "before", "after"], [[name, f"{before[name]:.2f}", f"{after[name]:.2f}"] for name in after])
+    return _table(["score", "before", "after"], [[name, f"{before[name]:.2f}", f"{after[name]:.2f}"] for name in after])
 
 
 def _player(loss: Markup, run: dict[str, Any]) -> str:
@@ -329,7 +329,7 @@ def _arms(record: _Record) -> str:
         seconds = f"{statistics.fmean(run['seconds'] for run in runs):.0f}"
         trainable = f"{runs[0]['started']['trainable_parameters']:,}"
         rows.append([arm, *scores, loss, seconds, trainable])
-    head = ["", *(name.replace("_", " ") for name in names), "held-out loss", "seconds", "trained parameters"]
+    head = ["arm", *(name.replace("_", " ") for name in names), "held-out loss", "seconds", "trained parameters"]
     return _table(head, rows) + "\n"
 
 
