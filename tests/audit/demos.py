@@ -66,7 +66,7 @@ def in_use(page: Any, address: str, name: str, folder: Path | None) -> Iterator[
     yield from judge(page, f"{name}-opened", folder)
     page.set_viewport_size(SCREENS["desktop"])
     if name == "transfer-learning":
-        page.get_by_label("24", exact=True).check()
+        page.get_by_label("32", exact=True).check()
     else:
         chosen = page.get_by_label(re.compile("number input for (Examples|Texts)"))
         chosen.fill("200" if name == "pre-training" else "16")
@@ -79,7 +79,7 @@ def in_use(page: Any, address: str, name: str, folder: Path | None) -> Iterator[
         button.click()
         page.wait_for_timeout(15_000)
     message = page.get_by_label("Your message")
-    message.fill("Where is my rope?")
+    message.fill("Where is my kettle?")
     message.press("Enter")
     page.wait_for_timeout(5000)
     for accordion in page.locator("button.label-wrap").all():
