@@ -42,7 +42,7 @@ DEMO_CSS = (
 .ft-answers article { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem;
   margin-bottom: .8rem; }
 .ft-answers .ft-prompt { font-style: italic; margin: 0 0 .6rem; }
-.ft-answers .ft-pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
+.ft-answers .ft-pair { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; }
 .ft-answers h3 { margin: 0 0 .2rem; font-size: .8rem; font-weight: 600; color: var(--body-text-color-subdued); }
 .ft-answers .ft-said { white-space: pre-line; margin: 0; overflow-wrap: anywhere; }
 .ft-answers .ft-pending { color: var(--body-text-color-subdued); }
@@ -73,7 +73,10 @@ DEMO_CSS = (
 .ft-table th, .ft-table td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid
   var(--border-color-primary); }
 .ft-table th[scope=row] { text-align: left; font-weight: 400; color: var(--body-text-color-subdued); }
-@media (max-width: 640px) { .ft-answers .ft-pair { grid-template-columns: 1fr; } }
+@media (max-width: 640px) {
+  .ft-answers .ft-pair { grid-template-columns: minmax(0, 1fr); }
+  .ft-answers article, .ft-answers article * { min-width: 0; overflow-wrap: anywhere; }
+}
 """
 )
 
