@@ -82,7 +82,7 @@ class ExperimentPages(Plugin):
 def experiment_files(experiment: Experiment, record: _Record) -> dict[str, str]:
     """What pages include of an experiment, by file name."""
     spec, runs = experiment.spec, record["runs"]
-    found = {"claims.md": _claims(record), "arms.md": _arms(record), "page.md": _page(experiment, record)}
+    found: dict[str, str] = {"claims.md": _claims(record), "arms.md": _arms(record)}
     for chart in spec.charts:
         found[f"{chart.id}.html"] = _chart(chart, record)
     if sweeps := _sweeps(record):
@@ -100,7 +100,7 @@ def experiment_files(experiment: Experiment, record: _Record) -> dict[str, str]:
             "facts.md": _facts(experiment, run, record),
             "seeds.md": _seeds([run for run in runs.values() if run["arm"] == spec.shown]),
         }
-    return found
+    return found | {"page.md": _page(experiment, record, found)}
 
 
 def overview(experiments: Mapping[str, Experiment], records: Mapping[str, _Record]) -> str:
@@ -116,8 +116,8 @@ def overview(experiments: Mapping[str, Experiment], records: Mapping[str, _Recor
     return "\n".join(lines) + "\n"
 
 
-def _page(experiment: Experiment, record: _Record) -> str:
-    """What an experiment's own page shows: the findings first, and what proves them below."""
+def _page(experiment: Experiment, record: _Record, parts: Mapping[str, str]) -> str:
+    """What an experiment's own page shows: the findings first, and below them the parts that prove them."""
     spec = experiment.spec
     claims = [
         {"verdict": _VERDICTS[claim["verdict"]], "says": claim["says"], "measured": claim_in_words(claim)}
@@ -129,23 +129,15 @@ def _page(experiment: Experiment, record: _Record) -> str:
         spec=spec,
         setting=_setting(spec, record),
         claims=claims,
-        figures=[_chart(chart, record).strip() for chart in spec.charts],
-        shown=_shown(spec, record),
-        claims_table=_claims(record).strip(),
-        arms_table=_arms(record).strip(),
-        approaches={arm: _approaches(arm, record).strip() for arm in spec.arms if spec.arms[arm].compare},
-        sweeps=_sweeps(record).strip(),
+        figures=[parts[f"{chart.id}.html"].strip() for chart in spec.charts],
+        player=parts.get("player.html", ""),
+        answers=parts.get("answers.md", ""),
+        claims_table=parts["claims.md"].strip(),
+        arms_table=parts["arms.md"].strip(),
+        approaches={name: parts[f"{name}.md"].strip() for name, arm in spec.arms.items() if arm.compare},
+        sweeps=parts.get("sweeps.html", "").strip(),
         time=_minutes(record["seconds"]),
     )
-
-
-def _shown(spec: Spec, record: _Record) -> dict[str, str]:
-    """The shown run, step by step, and its first answers before and after; empty where the experiment shows none."""
-    if not spec.shown:
-        return {}
-    run = record["runs"][f"{spec.shown}/{spec.seeds[0]}"]
-    loss = _figure(charts.curve_chart(run["curve"], run["heldout"], _steps(run)), record, _curve_table(run))
-    return {"player": _player(loss, run), "answers": _answers(run["samples"])}
 
 
 def _setting(spec: Spec, record: _Record) -> str:

@@ -19,18 +19,13 @@ from ftdemo.data.sets.high_street.scripts import library, of_kind, pool
 from ftdemo.data.sets.high_street.untidy import untidy
 from ftdemo.data.sets.stories.grammar import Nodes, Scene, Slot, finish, parse, prose
 from ftdemo.data.sets.stories.telling import set_scene
-from ftdemo.data.sets.tickets import CATEGORIES, WANTS
+from ftdemo.data.sets.tickets import CATEGORIES, instruct
 
 _HELDOUT_IN = 5
 """One plan of a category in so many is held out; of short tickets, one message in so many."""
 _SHORT_PLANS = 2
 SHORT_FIELDS = ("category", "order", "wants")
-SHORT_INSTRUCTION = (
-    "Turn the customer's message into a support ticket. Answer with one JSON object and nothing else. Its keys are: "
-    f'"category" ({", ".join(CATEGORIES[:-1])} or {CATEGORIES[-1]}), '
-    '"order" (the five digits of the order number as a string, or null), '
-    f'"wants" ({", ".join(WANTS[:-1])} or {WANTS[-1]}).'
-)
+SHORT_INSTRUCTION = instruct(SHORT_FIELDS)
 """What a model that was not tuned has to be told to write short tickets."""
 _SCRIPT = "ticket"
 _ITEM_ROLES = ("item", *ITEM_LISTS)

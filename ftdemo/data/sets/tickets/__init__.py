@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 CATEGORIES = ("delivery", "damaged", "wrong_item", "return", "payment", "product", "account", "feedback")
 URGENCIES = ("low", "normal", "high")
 WANTS = ("refund", "replacement", "information", "change", "cancel", "none")
@@ -18,13 +20,24 @@ PRODUCTS = (
     "plant pot",
 )
 """The names of the shop's products on a ticket; customers have others for them."""
-INSTRUCTION = (
-    "Turn the customer's message into a support ticket. Answer with one JSON object and nothing else. Its keys are: "
-    f'"category" ({", ".join(CATEGORIES[:-1])} or {CATEGORIES[-1]}), '
-    '"product" (one of the names below, or null if none is named), '
-    '"order" (the five digits of the order number as a string, or null), '
-    f'"urgency" ({", ".join(URGENCIES[:-1])} or {URGENCIES[-1]}), '
-    f'"wants" ({", ".join(WANTS[:-1])} or {WANTS[-1]}). '
-    f"Products: {', '.join(PRODUCTS)}."
-)
-"""What a model that was not tuned has to be told."""
+_VALUES = {
+    "category": f"{', '.join(CATEGORIES[:-1])} or {CATEGORIES[-1]}",
+    "product": "one of the names below, or null if none is named",
+    "order": "the five digits of the order number as a string, or null",
+    "urgency": f"{', '.join(URGENCIES[:-1])} or {URGENCIES[-1]}",
+    "wants": f"{', '.join(WANTS[:-1])} or {WANTS[-1]}",
+}
+"""What each key of a ticket may hold."""
+
+
+def instruct(fields: Sequence[str]) -> str:
+    """What a model that was not tuned has to be told to write tickets with these keys."""
+    keys = ", ".join(f'"{field}" ({_VALUES[field]})' for field in fields)
+    return (
+        "Turn the customer's message into a support ticket. Answer with one JSON object and nothing else. "
+        f"Its keys are: {keys}."
+    )
+
+
+INSTRUCTION = f"{instruct(FIELDS)} Products: {', '.join(PRODUCTS)}."
+"""What a model that was not tuned has to be told to write whole tickets."""
