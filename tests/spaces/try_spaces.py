@@ -4,7 +4,7 @@
 
 Each is built, installed in an environment of its own from its requirements alone, started with a Space's variables, and
 driven to a finished training, through its API and by a browser. The Hub is not there, so the weights of MiniLM, which
-the card would fetch, are installed beside; the models of the house come with the package.
+the card would fetch, are installed beside; the bundled models come with the package.
 """
 
 from __future__ import annotations
