@@ -52,12 +52,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     # A number is read in pairs of digits from its left. Other tokens would cut the same number differently from place
     # to place, and single digits occur so often that a small model does not find the one to copy.
     pairs = pre_tokenizers.Split(Regex(r"\d{1,2}"), "isolated")
-    # The space before a name or a longer word is a token of its own, so that the word is the same tokens in a sentence,
-    # in quotes and at the start of a line; only then does a small model learn to copy it from one to the other. Short
-    # words keep their space: cutting there as well would make a text a fifth longer.
-    spaces = pre_tokenizers.Split(Regex(r" (?=\p{Lu}|\p{L}{5,})"), "isolated")
     pieces = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([spaces, pairs, pieces])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pairs, pieces])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,

@@ -22,16 +22,15 @@ _KEYS = {
     "price": ("price", "amount", "paid", "sum"),
 }
 _THINGS = ("gift", "tool", "food", "fruit", "plant", "clothing")
-_WORD_FORMS = ("{}", "{}", '"{}"')
 _REPEATS = 0.3
-"""Of the drills, how many only repeat numbers and words; the others fill in records."""
+"""Of the drills, how many only repeat a number; the others fill in records."""
 
 
 def drill(chance: random.Random) -> str:
     """Some numbers, each repeated; or some slips of paper, each with its record."""
     if chance.random() < _REPEATS:
         return "\n".join(_repeated(chance) for _ in range(chance.randint(3, 6)))
-    fields = chance.sample(list(_KEYS), chance.randint(2, 4))
+    fields = chance.sample(list(_KEYS), chance.randint(1, 3))
     if "number" not in fields:
         fields[chance.randrange(len(fields))] = "number"
     keys = {field: chance.choice(_KEYS[field]) for field in fields}
@@ -40,10 +39,9 @@ def drill(chance: random.Random) -> str:
 
 
 def _repeated(chance: random.Random) -> str:
-    field = "number" if chance.random() < 0.5 else chance.choice([f for f in _KEYS if f != "number"])
-    value = _value(field, chance)
-    forms = _NUMBER_FORMS if field == "number" else _WORD_FORMS
-    return chance.choice(_REPEATED).join(chance.choice(forms).format(value) for _ in range(chance.randint(2, 4)))
+    number = _number(chance)
+    said = [chance.choice(_NUMBER_FORMS).format(number) for _ in range(chance.randint(2, 4))]
+    return chance.choice(_REPEATED).join(said)
 
 
 def _slip(keys: dict[str, str], write: Writer, chance: random.Random) -> str:
