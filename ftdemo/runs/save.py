@@ -339,8 +339,9 @@ messages, and has met short chats in its template. It follows requests only once
 ## Limits
 
 It knows no facts, no English beyond the corpus's 2,500 or so sentence templates, and no other language. Words that
-the corpus lacks are spelled in pieces and mean nothing to it. Do not use it for anything but showing how training
-works.
+the corpus lacks are spelled in pieces and mean nothing to it. A word in quotes is other tokens than the same word in a
+sentence, so it copies numbers into a record, but few names and products. Do not use it for anything but showing how
+training works.
 
 ## Licence
 
