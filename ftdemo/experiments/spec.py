@@ -129,8 +129,8 @@ class Chart(BaseModel):
     id: str
     title: str
     y: str = Field("", description="path to the number in a run")
-    label: str = Field("", description="what stands below the axis")
-    x: dict[str, float] = Field(default_factory=dict, description="where each arm stands on a line")
+    label: str = Field("", description="the label below the axis")
+    x: dict[str, float] = Field(default_factory=dict, description="the position of each arm on the axis")
     lines: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="the arms of each line")
     points: dict[str, str] = Field(default_factory=dict, description="rows by name, each a number as claims name it")
     sweeps: dict[str, str] = Field(default_factory=dict, description="lines by name, each of an arm's learning rates")

@@ -212,7 +212,7 @@ def test_targets_that_are_no_matrix_are_refused() -> None:
 
 
 def test_a_string_that_is_no_regular_expression_is_refused() -> None:
-    with pytest.raises(RecipeError, match="no regular expression"):
+    with pytest.raises(RecipeError, match="not a regular expression"):
         parameter_counts(CAUSAL["llama"], targets="*.q_proj")
 
 

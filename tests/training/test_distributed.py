@@ -184,7 +184,7 @@ def test_a_folder_that_is_there_is_refused_aloud_by_the_main_process_and_silentl
         done = CliRunner().invoke(main, ["train", "scratch", "--out", str(tmp_path)])
         assert done.exit_code == 2
         said[rank] = done.output
-    assert "is there already" in said["0"]
+    assert "already exists" in said["0"]
     assert said["1"] == ""
 
 
