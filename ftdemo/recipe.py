@@ -221,7 +221,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}.", "Check the path and its permissions.") from None
     except UnicodeDecodeError:
-        raise RecipeError(f"{path}: this is not a text file in UTF-8.", "Name a recipe, which is a YAML file.") from None
+        raise RecipeError(f"{path}: this is not a text file in UTF-8.", "Name a YAML file.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f"{path}:{where.line + 1}" if where else str(path)

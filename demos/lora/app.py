@@ -190,7 +190,8 @@ def _rows(found: dict[str, tuple[Run, dict[str, Any], dict[str, Any]]]) -> list[
         assert isinstance(finished, Finished)
         last = next((event for event in reversed(run.events) if isinstance(event, Sampled)), None)
         for name, score in (last.scores if last else {}).items():
-            rows.setdefault(charts.score_label(name).capitalize(), []).append(f"{score:.2f}")
+            label = charts.score_label(name)
+            rows.setdefault(label[:1].upper() + label[1:], []).append(f"{score:.2f}")
         heldout = run.record.get("heldout_loss") or {}
         rows.setdefault("Held-out loss (nats)", []).append(f"{heldout['after']:.2f}" if heldout else "none")
         rows.setdefault("Trained weights", []).append(f"{started.trainable_parameters:,}")

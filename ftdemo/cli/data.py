@@ -41,7 +41,7 @@ _BAR = 40
     "--against",
     type=UserPath(),
     metavar="FILE",
-    help="Evaluation file: report examples that are in both.",
+    help="Evaluation file to search for the same examples.",
 )
 @click.option(
     "--map", "mapped", metavar="KEY=COLUMN", multiple=True, help="Read a key from another column. Repeatable."

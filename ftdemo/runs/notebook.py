@@ -155,7 +155,7 @@ def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
     question = json.dumps(_QUESTIONS.get(name, _TICKET))
     talk = _CLASSIFY if recipe.is_classifier else _CONTINUE if recipe.starts_new else _TALK
     inspect_cell = _SHOW_LABELS if recipe.is_classifier else _INSPECT
-    mine = "a file of your own" if recipe.is_classifier or recipe.starts_new else "your own pairs"
+    mine = "a file of your own" if recipe.is_classifier or recipe.starts_new else "your own examples"
     return [
         (
             "text",

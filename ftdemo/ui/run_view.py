@@ -143,7 +143,7 @@ class RunView:
         if self._predicted_seconds is None or self._last(Finished).status == "stopped":
             return ""
         took = self._ended - self._began
-        counted = "questions and tests" if self._is_complete else "the questions"
+        counted = "evaluation and tests" if self._is_complete else "the evaluation"
         return f"Including {counted}, it took {took:.0f} s; the estimate was {self._predicted_seconds:.0f} s."
 
     def _score_chart(self, before: Sampled | None, after: Sampled | None) -> str:

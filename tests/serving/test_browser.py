@@ -396,6 +396,7 @@ def test_the_calculator_follows_the_reader_and_names_a_number_that_cannot_be(ser
     page.get_by_label("Method").select_option("full")
     assert "does not fit" in result.inner_text()
     assert page.get_by_label("Rank").is_disabled()
+    assert page.get_by_label("Accelerator utilisation (%)").input_value() == "30"
     page.get_by_label("Epochs").fill("0")
     assert result.inner_text() == "Epochs: enter a whole number from 1 to 1,000."
     assert watched.errors == []

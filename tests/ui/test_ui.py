@@ -89,11 +89,11 @@ def test_the_predicted_time_includes_what_follows_training_once_it_has_been_meas
     assert "come on top" in prediction()
     assert "come on top" not in demo.predict_cost("tiny", {"examples": 8})
     *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
-    assert "Including the questions, it took" in last[0]
+    assert "Including the evaluation, it took" in last[0]
     assert "come on top" not in prediction()
     assert seconds() >= before + 1  # both are rounded
     *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
-    assert "Including questions and tests, it took" in last[0]
+    assert "Including evaluation and tests, it took" in last[0]
 
 
 def test_findings_about_good_rows_are_shown_with_the_page_that_explains_them() -> None:
