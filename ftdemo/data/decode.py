@@ -22,8 +22,8 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive, or a document or sheet of an office program",
     b"%PDF": "a PDF document",
-    b"\x89PNG": "a picture",
-    b"\xff\xd8\xff": "a picture",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
     b"SQLite f": "a database",
     b"\xd0\xcf\x11\xe0": "a document or sheet of an office program",
     b"\x28\xb5\x2f\xfd": "a file compressed with zstd",

@@ -356,7 +356,7 @@ with matrix products in {dtype}.
 
 {data}
 
-## Scores on held-out rows
+## Scores on held-out examples
 
 {scores}
 
@@ -379,6 +379,6 @@ with matrix products in {dtype}.
 
 ## Limits
 
-A small demonstration of a method. Only the scores above were measured, not whether its answers are true: do not rely
+This model demonstrates a method. Only the scores above were measured, not whether its answers are true, so do not rely
 on them.
 """

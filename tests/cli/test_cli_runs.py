@@ -383,7 +383,7 @@ def test_inspect_and_train_name_a_key_that_the_model_does_not_read(tmp_path: Pat
 def test_inspect_tells_which_rows_are_cut_and_which_are_dropped(letters: Path) -> None:
     done = shell("inspect", letters, "--set", "max_length=64")
     assert "trained, cut at 64" in done.stdout
-    assert "max_length 64 cuts examples 2" in done.stdout
+    assert "cut to max_length 64: examples 2" in done.stdout
     assert "dropped, because max_length 64 leaves no token to train: examples 3" in done.stdout
     assert "example 3:" not in done.stdout
     assert "2 examples" in done.stdout

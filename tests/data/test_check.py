@@ -320,7 +320,7 @@ def test_a_key_that_nothing_reads_is_listed_since_it_may_be_misspelt(tmp_path: P
     path = written(tmp_path, rows)
     report = check_file(path, tokenizer, model="tiny")
     assert (report.other_keys, report.findings) == ({"constraint": 100}, [])
-    assert "Keys that nothing reads: constraint 100" in CliRunner().invoke(main, ["check-data", str(path)]).output
+    assert "Unused keys: constraint 100" in CliRunner().invoke(main, ["check-data", str(path)]).output
 
 
 def test_a_conversation_that_the_assistant_begins_is_pointed_out(tmp_path: Path, tokenizer: Any) -> None:

@@ -262,7 +262,7 @@ def test_a_parquet_file_is_read_row_by_row_whatever_it_is_called(tmp_path: Path)
     ("content", "message"),
     [
         (b"PK\x03\x04\x00\x00", "is a zip archive, or a document or sheet of an office program"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "is a picture"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "is an image"),
         (b"%PDF-1.7\n", "is a PDF document"),
         (b"\x1f\x8b\x08\x00\x00", "the gzip data ends too early or is damaged"),
         (gzip.compress(b'{"text": "a"}\n' * 100, mtime=0)[:-9], "the gzip data ends too early or is damaged"),

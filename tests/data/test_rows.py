@@ -253,7 +253,10 @@ BAD_LINES = {
         _messages(("assistant", "a"), ("assistant", "b")),
         "turns should alternate: user, assistant",
     ),
-    "a tool that nobody called": (_messages(("user", "a"), ("tool", "b"), ("assistant", "c")), "turns should go user"),
+    "a tool that nobody called": (
+        _messages(("user", "a"), ("tool", "b"), ("assistant", "c")),
+        "turns should alternate: user",
+    ),
     "zero-width content": (_messages(("user", "a"), ("assistant", "\u200b\u2060\ufeff")), "content of turn 2 is empty"),
     "blank letters": ('{"prompt": "a", "completion": "\u3164\u2800"}', "completion is empty"),
     "no turn trained": (

@@ -384,7 +384,7 @@ def test_a_labelled_text_that_is_cut_keeps_the_tokens_that_frame_it(minilm_token
 
 
 def test_a_label_that_is_in_no_training_row_is_refused_with_those_that_are(minilm_tokenizer: Any) -> None:
-    with pytest.raises(DataError, match=r"(?s)Row 5: the label 'refund' is in no.*praise, repair"):
+    with pytest.raises(DataError, match=r"(?s)Example 5: no training example has the label 'refund'.*praise, repair"):
         encode_labelled(MAIL, minilm_tokenizer, labels=("praise", "repair"), max_length=512)
 
 

@@ -200,5 +200,5 @@ def test_the_shell_prints_memory_by_part_and_time_by_device() -> None:
 
 
 def test_an_unknown_device_is_refused_before_anything_is_loaded() -> None:
-    with pytest.raises(UsageError, match="There is on: T4, L4"):
+    with pytest.raises(UsageError, match="The accelerators are: T4, L4"):
         forecast(Recipe(model="nobody/nothing"), devices=["TPU"])

@@ -183,7 +183,7 @@ def test_runs_of_another_form_of_the_experiment_are_refused(tmp_path: Path) -> N
 
 
 def test_a_record_that_is_too_large_for_a_page_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the record takes 390 kB, more than 300"):
+    with pytest.raises(UsageError, match="the record has 390 kB, but the limit is 300 kB"):
         runner.write_record({"runs": "x" * 400_000}, tmp_path / "record.json")
 
 

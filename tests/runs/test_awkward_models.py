@@ -121,7 +121,7 @@ def test_packed_texts_are_refused_where_attention_cannot_tell_them_apart(
 ) -> None:
     model = changed_copy(chat_run.folder, tmp_path / "model")
     AutoModelForCausalLM.from_config(GEMMA_2).save_pretrained(model)  # type: ignore[no-untyped-call]
-    with pytest.raises(RecipeError, match=r"cannot tell packed texts apart(?s:.*)packing: false"):
+    with pytest.raises(RecipeError, match=r"cannot keep packed texts apart(?s:.*)packing: false"):
         prepare(recipe_for(model, chats).with_settings({"packing": True}))
 
 

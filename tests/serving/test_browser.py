@@ -653,7 +653,7 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
     own, train = page.get_by_label("Examples as text"), page.get_by_role("button", name="Train")
     own.fill("Too short.")
     train.click()
-    wait_for_status(page, "give more text")
+    wait_for_status(page, "provide more text")
     goods = ("rugs", "mops", "lamps", "salt", "towels", "<b>fish</b>", "nails")
     days = [
         f"Day {day}. Van {day * 7} came from {place} with {day * 3} boxes of {goods[day % 7]} and left by {day % 12}."

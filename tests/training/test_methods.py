@@ -380,5 +380,5 @@ def test_a_vocabulary_larger_than_the_texts_give_is_refused(chat_recipe: Recipe)
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(lora_recipe: Recipe) -> None:
-    with pytest.raises(ModelError, match=r"(?s)`device` is cuda.*Here there is:.*cpu"):
+    with pytest.raises(ModelError, match=r"(?s)`device` is cuda.*This machine has:.*cpu"):
         prepare(lora_recipe.with_settings({"device": "cuda"}))
