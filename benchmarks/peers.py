@@ -136,7 +136,10 @@ def _in_our_order(kind: Any, learner: Learner) -> Any:
     batches = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
 
     class InOurOrder(kind):  # type: ignore[misc]
+        """The trainer, with our batches."""
+
         def get_train_dataloader(self) -> Any:
+            """A loader of our batches, in our order."""
             loader = DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
             return self.accelerator.prepare(loader)
 
@@ -161,13 +164,17 @@ def _timed(peer: Any, work: Work, learner: Learner, imports: int) -> Figures:
     meter = Meter(work, learner, imports)
 
     class Clock(TrainerCallback):
+        """Measures the time spent in steps."""
+
         seconds = 0.0
         began = 0.0
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
+            """Start the clock."""
             self.began = time.perf_counter()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            """Stop the clock while the meter looks."""
             self.seconds += time.perf_counter() - self.began
             meter.look(state.global_step, self.seconds, lambda: heldout_loss(peer.model, learner))
             self.began = time.perf_counter()

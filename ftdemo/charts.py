@@ -1,4 +1,4 @@
-"""Every picture, as SVG text: the same function draws it in the shell, in the demo and on the page.
+"""Every chart, as SVG text: the same function draws it for the command line, the demos and the pages.
 
 Colours and fonts come from the surrounding page through CSS variables, so one picture fits light and dark. No series is
 told from another by colour alone: each has its own mark and its own dashes.
@@ -95,8 +95,8 @@ class Point:
     each: tuple[float, ...] = ()
 
 
-def loss_chart(events: Iterable[Event], title: str = "Loss in nats a token") -> str:
-    """The training loss of each step and the held-out loss, in nats a token, over the steps of the plan.
+def loss_chart(events: Iterable[Event], title: str = "Loss in nats per token") -> str:
+    """The training loss of each step and the held-out loss, in nats per token, over the steps of the plan.
 
     Works on a run in progress: the axis shows the whole plan from the first event on. A model that began at random is
     compared with those that only count tokens.
@@ -113,7 +113,7 @@ def curve_chart(
     steps: Sequence[tuple[int, float]],
     heldout: Sequence[tuple[int, float]],
     planned: int,
-    title: str = "Loss in nats a token",
+    title: str = "Loss in nats per token",
     levels: Mapping[str, float] | None = None,
 ) -> str:
     """Training loss and held-out loss over the steps of a run.
@@ -138,7 +138,7 @@ def curve_chart(
             plot.mark(x, y, "ft-b", radius=4.5 if few else 3, label=f"held-out loss after step {x}: {y:.3f}")
             for x, y in heldout
         ),
-        _legend([("training batch", "ft-a"), ("held-out rows", "ft-b")]),
+        _legend([("training batch", "ft-a"), ("held-out examples", "ft-b")]),
     ]
     return _svg(title, _loss_summary(steps, heldout), body, _HEIGHT)
 
@@ -154,28 +154,45 @@ def curve_plot(
     return Plot(x_max=max(planned, 1), y_max=_round_up(max(values, default=5.0)))
 
 
+_SCORE_LABELS = {
+    "stopped": "ended by itself",
+    "fields": "correct fields",
+    "all_fields": "all fields correct",
+    "valid_json": "valid JSON",
+    "constraints": "constraints met",
+    "bits_per_byte": "bits per byte",
+}
+
+
+def score_label(name: str) -> str:
+    """The name of a score or a loss as readers see it: "valid JSON" for ``valid_json``."""
+    return _SCORE_LABELS.get(name, name.replace("_", " "))
+
+
 def score_chart(before: dict[str, float], after: dict[str, float], title: str = "Scores on held-out prompts") -> str:
-    """One pair of bars a score: before and after training, from 0 to 1."""
+    """One pair of bars per score: before and after training, from 0 to 1."""
     names = list(after)
     row, bar, top = 66, 22, 66
     height = top + row * len(names)
-    left, right = 104, 70
+    left, right = 144, 70
     scale = _WIDTH - left - right
     body = [_legend([("before", "ft-b"), ("after", "ft-a")])]
     for index, name in enumerate(names):
         y = top + row * index
-        body.append(f'<text x="{left - 12}" y="{y + bar + 7}" text-anchor="end">{escape(name)}</text>')
+        body.append(f'<text x="{left - 12}" y="{y + bar + 7}" text-anchor="end">{escape(score_label(name))}</text>')
         for offset, value, style in ((0, before.get(name, 0.0), "ft-b"), (bar + 3, after[name], "ft-a")):
             width = max(2.0, scale * value)
             size = f'x="{left}" y="{y + offset}" width="{width:.1f}" height="{bar}"'
             body.append(f'<rect class="{style}" {size} rx="3"/>')
             body.append(f'<text x="{left + width + 8:.1f}" y="{y + offset + 17}">{value:.2f}</text>')
-    summary = "; ".join(f"{name} {before.get(name, 0.0):.2f} before, {after[name]:.2f} after" for name in names)
+    summary = "; ".join(
+        f"{score_label(name)} {before.get(name, 0.0):.2f} before, {after[name]:.2f} after" for name in names
+    )
     return _svg(title, summary, body, height)
 
 
 def arms_chart(arms: Mapping[str, Point], title: str, unit: str = "", *, lowest: float = 0.0) -> str:
-    """One row an arm: the mean of its runs as a mark, its interval as a line, each run as a small dot.
+    """One row per arm: the mean of its runs as a mark, its interval as a line, each run as a small dot.
 
     Args:
         arms: The number of each arm; `Point.x` is not looked at.

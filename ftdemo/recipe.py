@@ -67,7 +67,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Annotated[str, AfterValidator(_registered)] = Field(
-        "lora", description="training method: which weights are trained, and beside which"
+        "lora", description="training method, which decides which weights are trained"
     )
     model: Annotated[str, AfterValidator(with_home)] = Field(
         default_factory=_of_method("model", "tiny"),
@@ -95,30 +95,32 @@ class Recipe(BaseModel):
     accumulate: int = Field(1, ge=1, le=4096, description="batches whose gradients are summed for one step")
     packing: bool = Field(
         default_factory=_of_method("packing", False),
-        description="pack several texts into one row, each blind to the others",
+        description="pack several texts into one sequence, without attention between them",
     )
     max_length: int = Field(
         default_factory=_of_method("max_length", 512),
         ge=8,
         le=131072,
-        description="tokens that are kept of each example",
+        description="maximum tokens per example; the rest is cut off",
     )
     lr: float | None = Field(
         default_factory=_default_lr,
         gt=0,
         le=1,
-        description="peak learning rate; null: usual for the model's size",
+        description="peak learning rate; null: chosen for the model's size",
     )
     optimizer: Literal["adamw", "muon"] = Field(
-        "adamw", description="optimizer; muon: hidden matrices by Muon, other weights by AdamW"
+        "adamw", description="optimizer; muon uses Muon for hidden matrices, AdamW for the rest"
     )
-    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="how the learning rate falls")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="how the learning rate falls after the warm-up"
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of AdamW, on matrices")
-    rank: int = Field(default_factory=_of_method("rank", 8), ge=1, le=1024, description="rank r of the update B A")
+    rank: int = Field(default_factory=_of_method("rank", 8), ge=1, le=1024, description="rank of the adapter's update")
     alpha: float = Field(16.0, gt=0, le=4096, description="scale the update by alpha / rank")
     rank_stabilized: bool = Field(False, description="scale the update by alpha / sqrt(rank) instead (rsLoRA)")
-    lr_ratio: float = Field(1.0, ge=1, le=1024, description="train B with this many times the learning rate (LoRA+)")
+    lr_ratio: float = Field(1.0, ge=1, le=1024, description="learning rate of matrix B relative to that of A (LoRA+)")
     targets: Annotated[str | tuple[str, ...], BeforeValidator(_read_targets)] = Field(
         "all-linear", description="matrices that get an adapter: all-linear, names, or a regular expression"
     )
@@ -126,10 +128,10 @@ class Recipe(BaseModel):
     layers: int = Field(4, ge=1, le=256, description="number of layers of a new model")
     vocabulary: int = Field(1024, ge=320, le=2**18, description="number of tokens in a new model's tokenizer")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="number format of matrix products; auto: by the device"
+        "auto", description="number format of matrix products; auto: chosen for the device"
     )
     attention: Literal["auto", "ftdemo", "sdpa", "eager"] = Field(
-        "auto", description="attention kernel; auto: by model, device and length of the examples"
+        "auto", description="attention kernel; auto: chosen for model, device and example length"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to train on")
     eval_every: int | None = Field(20, ge=1, description="steps between evaluations of the held-out loss")
@@ -159,7 +161,7 @@ class Recipe(BaseModel):
             RecipeError: If it is left to the model's size, which `prepare` sees first.
         """
         if self.lr is None:
-            raise RecipeError("`lr` is null: it follows from the model.", "Set `lr`, or prepare the recipe first.")
+            raise RecipeError("`lr` is null: it depends on the model.", "Set `lr`, or prepare the recipe first.")
         return self.lr
 
     @property
@@ -189,7 +191,9 @@ class Recipe(BaseModel):
             return cls(**values)
         if not isinstance(start, str) or not (_FOLDER / f"{start}.yaml").is_file():
             known = ", ".join(NAMED)
-            raise RecipeError(f"{path}: `from` is {start!r}, which is no recipe of ftdemo.", f"Name one of: {known}.")
+            raise RecipeError(
+                f"{path}: `from` is {start!r}, which is not a recipe of ftdemo.", f"Name one of: {known}."
+            )
         return _read_named(start).with_settings(values)
 
     @classmethod
@@ -217,16 +221,16 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}.", "Check the path and its permissions.") from None
     except UnicodeDecodeError:
-        raise RecipeError(f"{path}: not a text file in UTF-8.", "A recipe is a YAML file.") from None
+        raise RecipeError(f"{path}: this is not a text file in UTF-8.", "Name a YAML file.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f"{path}:{where.line + 1}" if where else str(path)
         raise RecipeError(f"{line}: not valid YAML.", "Each line should read `key: value`.") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise RecipeError(f"{path}: a recipe is a mapping.", "Write one `key: value` a line, `rank: 8` say.")
+        raise RecipeError(f"{path}: this is not a YAML mapping.", "Write one `key: value` per line, such as `rank: 8`.")
     if repeated:  # YAML takes the last one without a word
         key, number = repeated
-        raise RecipeError(f"{path}:{number}: `{key}` is given twice.", "Give it once.")
+        raise RecipeError(f"{path}:{number}: `{key}` is set twice.", "Set it once.")
     return values
 
 
@@ -253,42 +257,60 @@ def _explain(error: ValidationError) -> RecipeError:
     return RecipeError(f"{describe_problem(problem, key)}.", f"`{key}`: {description}.")
 
 
+_Rule = tuple[bool, str, str]
+"""Whether a recipe breaks a rule, what is wrong then, and what to do."""
+
+
 def _refuse_impossible(recipe: Recipe) -> None:
     """Refuse keys that contradict each other.
 
     Raises:
         RecipeError: With both keys, their values and a way out.
     """
+    for broken, what, remedy in (*_rules_of_the_start(recipe), *_rules_of_other_keys(recipe)):
+        if broken:
+            raise RecipeError(what, remedy)
+
+
+def _rules_of_the_start(recipe: Recipe) -> list[_Rule]:
+    """Which model and weights a method can start from."""
     method, name = METHODS[recipe.method], recipe.method
-    unread = next((key for key in _changed(recipe, *_SOME_READ) if key not in method.keys), "")
     resized = next(iter(_changed(recipe, "width", "layers", "vocabulary")), "")
-    readers = ", ".join(each.name for each in METHODS.values() if unread in each.keys)
-    rules = [
+    return [
         (
             recipe.model == NEW and not method.starts_new,
-            f"`model` is new, but `method` is {name}, which needs a model that has learned something.",
+            f"`model` is new, but `method` is {name}, which needs a pre-trained model.",
             "Set `method: scratch`, or name a pre-trained model.",
         ),
         (
             recipe.weights == "random" and not (method.starts_new or method.is_classifier),
-            f"`weights` is random, but `method` is {name}.",
-            "Training a language model from random weights is `method: scratch`.",
+            f"`weights` is random, but `method` is {name}, which needs pre-trained weights.",
+            "To train a language model from random weights, set `method: scratch`.",
         ),
         (
             recipe.weights == "pretrained" and method.starts_new,
             f"`weights` is pretrained, but `method` is {name}, which starts from random weights.",
-            "Set `method: full` to continue from pre-trained ones.",
+            "To start from pre-trained weights, set `method: full`.",
         ),
+        (
+            bool(resized) and recipe.model != NEW,
+            f"`{resized}` is set, but `model` is {recipe.model}, whose size is fixed.",
+            "Leave it out, or set `model: new` and `method: scratch`.",
+        ),
+    ]
+
+
+def _rules_of_other_keys(recipe: Recipe) -> list[_Rule]:
+    """Which other keys go together, and with which methods."""
+    method, name = METHODS[recipe.method], recipe.method
+    unread = next((key for key in _changed(recipe, *_SOME_READ) if key not in method.keys), "")
+    readers = ", ".join(each.name for each in METHODS.values() if unread in each.keys)
+    return [
         (
             recipe.optimizer not in method.optimizers,
             f"`optimizer` is {recipe.optimizer}, but `method` is {name}, which does not train all weights of a "
             "language model.",
             "Set `optimizer: adamw`, or `method` to full or scratch.",
-        ),
-        (
-            bool(resized) and recipe.model != NEW,
-            f"`{resized}` is set, but `model` is {recipe.model}, whose size is given.",
-            "Leave it out, or set `model: new` and `method: scratch`.",
         ),
         (
             bool(unread),
@@ -297,23 +319,20 @@ def _refuse_impossible(recipe: Recipe) -> None:
         ),
         (
             recipe.packing and method.is_classifier,
-            f"`packing` is true, but `method` is {name}, which needs a text a row.",
+            f"`packing` is true, but `method` is {name}, which needs one text per sequence.",
             "Set `packing: false`.",
         ),
         (
             recipe.packing and recipe.batch_tokens < recipe.max_length,
-            f"`batch_tokens` is {recipe.batch_tokens}, less than one packed row of {recipe.max_length} (`max_length`).",
+            f"`batch_tokens` is {recipe.batch_tokens}, but a packed sequence has {recipe.max_length} (`max_length`).",
             "Raise `batch_tokens`, or lower `max_length`.",
         ),
         (
             recipe.patience is not None and recipe.eval_every is None,
-            "`patience` is set, but `eval_every` is null: there is no evaluation to wait for.",
+            "`patience` is set, but `eval_every` is null, so nothing is evaluated.",
             "Set `eval_every` to a number of steps.",
         ),
     ]
-    for broken, what, remedy in rules:
-        if broken:
-            raise RecipeError(what, remedy)
 
 
 def _changed(recipe: Recipe, *keys: str) -> list[str]:
@@ -387,4 +406,4 @@ def recipe_of(what: str, changes: Mapping[str, Any]) -> Recipe:
     if what.endswith((".yaml", ".yml")):
         return Recipe.from_yaml(Path(what)).with_settings(changed)
     known = ", ".join(NAMED)
-    raise RecipeError(f"No recipe called {what}.", f"Name one of ours ({known}) or a file that ends in .yaml.")
+    raise RecipeError(f"There is no recipe called {what}.", f"Name one of {known}, or a file that ends in .yaml.")

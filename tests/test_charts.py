@@ -89,6 +89,13 @@ def test_the_label_of_the_score_chart_tells_every_score_before_and_after() -> No
     assert "voice 0.50 before, 1.00 after" in label
 
 
+def test_a_score_chart_names_scores_in_words() -> None:
+    svg = charts.score_chart({"valid_json": 0.1}, {"valid_json": 0.9, "exact_match": 0.5})
+    assert "valid JSON" in svg
+    assert "exact match" in svg
+    assert "_" not in "".join(ElementTree.fromstring(svg).itertext())
+
+
 def test_a_chart_of_no_events_says_that_nothing_has_happened() -> None:
     assert "No step has been taken yet." in charts.loss_chart([])
 

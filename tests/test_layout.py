@@ -15,6 +15,8 @@ TOP_DOWN = [
     *("recipe", "methods", "models", "data", "charts", "events", "errors"),
 ]
 """A package imports only from those that come after it."""
+LONGEST_FUNCTION = 60
+"""Lines that a function may have."""
 FACE = "ftdemo"
 """Has the version, which every package may use."""
 
@@ -85,3 +87,30 @@ def test_no_two_modules_export_one_name_for_different_things() -> None:
                 homes[name].append(module)
     shared = {name: modules for name, modules in homes.items() if len(modules) > 1}
     assert shared == {}
+
+
+def definitions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """Every function, method and class of a module, those within others too."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield each
+
+
+def test_everything_with_a_public_name_has_a_docstring() -> None:
+    without = [
+        f"{module}.{each.name}"
+        for module, tree in MODULES.items()
+        for each in definitions(tree)
+        if not each.name.startswith("_") and not ast.get_docstring(each)
+    ]
+    assert without == []
+
+
+def test_no_function_is_longer_than_sixty_lines() -> None:
+    longer = {
+        f"{module}.{each.name}": lines
+        for module, tree in MODULES.items()
+        for each in definitions(tree)
+        if not isinstance(each, ast.ClassDef) and (lines := (each.end_lineno or 0) - each.lineno + 1) > LONGEST_FUNCTION
+    }
+    assert longer == {}

@@ -91,7 +91,7 @@ def test_a_recipe_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_recipe_file_that_holds_no_mapping_is_refused_with_an_example(text: str, tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(RecipeError, match="a recipe is a mapping") as refusal:
+    with pytest.raises(RecipeError, match="is not a YAML mapping") as refusal:
         Recipe.from_yaml(file)
     assert refusal.value.what.startswith(f"{file}: ")
     assert "rank: 8" in refusal.value.remedy
@@ -182,7 +182,7 @@ def test_targets_that_are_no_regular_expression_are_refused() -> None:
     with pytest.raises(RecipeError) as refusal:
         Recipe(targets="*.q_proj")
     assert refusal.value.what.startswith("`targets` is '*.q_proj', but it should be all-linear, names")
-    assert "no regular expression (nothing to repeat" in refusal.value.what
+    assert "not a regular expression (nothing to repeat" in refusal.value.what
 
 
 def test_a_key_that_a_file_gives_twice_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_key_that_a_file_gives_twice_is_refused_with_its_line(tmp_path: Path) 
     file.write_text("rank: 8\nalpha: 16\nrank: 16\n", encoding="utf-8")
     with pytest.raises(RecipeError) as refusal:
         Recipe.from_yaml(file)
-    assert refusal.value.what == f"{file}:3: `rank` is given twice."
+    assert refusal.value.what == f"{file}:3: `rank` is set twice."
 
 
 def test_a_tilde_in_a_file_is_the_users_home(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fine-tuning, live: a model learns to turn messages into tickets, and is asked what it forgot."""
+"""Fine-tuning, live: a model learns to turn messages into tickets, and the demo tests what it forgot."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Customers write to an online shop. The model should turn each message into a **t
 category, the order number, and what the customer wants. It cannot do this yet. Press Train, and it learns the job
 **from examples**.
 
-Messages that it has never seen are answered before and after, and each field is marked right or wrong. Then the demo
-tests what the model could do before, because training can make a model forget.
+The model answers messages that it has never seen, before and after training, and each field is marked correct or wrong.
+Then the demo tests what the model could do before, because training can make a model forget.
 """
 _QUESTION = "The kettle from order 48297 leaks, please send me a new one"
 
@@ -65,9 +65,9 @@ async def train(
 
     Args:
         model: tiny, all of whose weights are trained within seconds, or smollm2, a real chat model, by LoRA.
-        examples: How many of the built-in examples to learn from.
-        file: A file of your own examples to learn from instead.
-        pasted: Or such examples as a text.
+        examples: Number of built-in examples to train on.
+        file: A file of your own examples to train on instead.
+        pasted: The same as a text, instead of a file.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
@@ -85,17 +85,17 @@ def _settings(examples: int, file: str | None, text: str) -> dict[str, Any]:
 
 def _old_skill(run: Run, view: RunView, _stop: StopFile) -> Iterator[str]:
     """How much of its old skill a run's model has kept, in words and figures."""
-    yield "Trained. Testing what it could do before …"
+    yield "Training is done. Testing what the model forgot …"
     kept = compute.measure_forgetting(run.folder)
     if not kept:
         return
     before, after = (kept[when]["accuracy"] for when in ("before", "after"))
     change = kept["loss_factor"] - 1
     changed = f"{'rose' if change > 0 else 'fell'} by {abs(change):.1%}"
-    sentence = f"Old questions answered correctly: {before:.0%} before, {after:.0%} after."
+    sentence = f"Old questions answered correctly: {before:.0%} before training, {after:.0%} after."
     view.add_result(
         f"{sentence} The loss on old texts {changed}.",
-        {"Old questions": f"{before:.0%} → {after:.0%}", "Old loss": f"× {kept['loss_factor']:.2f}"},
+        {"Old questions correct": f"{before:.0%} → {after:.0%}", "Loss on old texts": f"× {kept['loss_factor']:.2f}"},
     )
 
 

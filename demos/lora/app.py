@@ -1,4 +1,4 @@
-"""LoRA, live: beside full fine-tuning from the same start, two adapters on one base, and what merging changes."""
+"""LoRA, live: compared with full fine-tuning, with two adapters on one base, and merged."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from ftdemo import charts
 from ftdemo.events import Finished, Sampled, Started, Step
 from ftdemo.recipe import named
 from ftdemo.runs import adapters
@@ -28,30 +29,31 @@ _LEARNING_RATES = [
     f"{lr:g}" for lr in sorted({1e-3, 2e-3, 4e-3, 1e-2, 2e-2, *(r.peak_lr for r in DEMO.recipes.values())})
 ]
 """As words, which is how a choice is written for agents."""
-_BASE, _EARLIER, _LATEST = "the base alone", "the adapter before", "the latest adapter"
+_BASE, _EARLIER, _LATEST = "base model alone", "previous adapter", "latest adapter"
 _INTRO = """
 # LoRA, live
 
-The model's own weights stay **frozen**. Beside each of its matrices a small pair of new ones is trained: the adapter.
-With it the model turns a customer's message into a **ticket**, a JSON object with three fields. Without it, it cannot.
+The model's own weights stay **frozen**. LoRA trains a small pair of new matrices beside each of them: the adapter.
+With the adapter, the model turns a customer's message into a **ticket**, a JSON object with three fields. Without it,
+the model cannot.
 
-Messages that it has never seen are answered before and after, and each field is marked right or wrong.
+The model answers messages that it has never seen, before and after training, and each field is marked correct or wrong.
 """
 _QUESTION = "The kettle from order 48297 leaks, please send me a new one"
 _SWITCH = """
-## Two adapters, one base
-The base is loaded once, and an adapter is put on it or taken off between two answers. Train twice with different
-settings to have two adapters to choose from.
+## Switch between two adapters
+The demo loads the base model once, and adds or removes an adapter between answers. Train twice with different settings
+to compare two adapters.
 """
 _STRENGTH = """
-## Turn the adapter down and up
-At 0 the adapter is off, and the base answers as before training. At 1 the model answers as trained, at 2 the update is
-doubled. Each token of the answer is coloured by how much more or less likely the adapter makes it; point at one to see
-its probability.
+## Change the adapter's strength
+At 0 the adapter is off, so the base model answers. At 1 the model answers as trained, and at 2 the adapter's update is
+doubled. The colour of each token shows how much more or less likely the adapter makes it. Point at a token to see its
+probability.
 """
 _MERGE = """
-## Merge it
-Adding the adapter to the weights gives an ordinary model, as fast as the base. Does it still give the same answers?
+## Merge the adapter
+Adding the adapter to the weights gives an ordinary model, as fast as the base. Check whether its answers stay the same.
 """
 
 
@@ -62,21 +64,21 @@ def build() -> gr.Blocks:
         layout = Layout(DEMO, _INTRO)
         with layout.controls():
             model = layout.choose_model()
-            rank = gr.Slider(1, 64, usual.rank, step=1, label="Rank", info="Width of the two new matrices.")
+            rank = gr.Slider(1, 64, usual.rank, step=1, label="Rank", info="Inner size of the two new matrices.")
             lr = gr.Dropdown(
-                _LEARNING_RATES, value=f"{usual.lr:g}", label="Learning rate", info="How far each step goes."
+                _LEARNING_RATES, value=f"{usual.lr:g}", label="Learning rate", info="Size of each training step."
             )
             examples = layout.choose_examples()
             compare = gr.Checkbox(
                 False,
-                label="Beside full fine-tuning",
-                info="Train all weights too, from the same start, and compare.",
+                label="Compare with full fine-tuning",
+                info="Also train all weights from the same start.",
                 elem_id="compare",
             )
             mine = UserData(PAIRS_FILE)
         layout.place_results(_QUESTION)
         gr.Markdown(_SWITCH)
-        which = gr.Radio([_BASE, _EARLIER, _LATEST], value=_LATEST, label="On the base", elem_id="which")
+        which = gr.Radio([_BASE, _EARLIER, _LATEST], value=_LATEST, label="Adapter", elem_id="which")
         question = gr.Textbox(label="Your question", placeholder=_QUESTION, max_length=1000, submit_btn="Ask")
         switched = gr.HTML(elem_id="switched")
         question.submit(ask, [question, which, layout.key], switched, **ANSWERS, api_name="ask_lora")
@@ -116,16 +118,16 @@ async def train(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Train a LoRA adapter that turns messages into tickets, and show the run; beside it full fine-tuning, if wished.
+    """Train a LoRA adapter that turns messages into tickets, and show the run, with full fine-tuning on request.
 
     Args:
         model: tiny, which takes seconds, or smollm2, a real chat model.
         rank: Rank of the update, 1 to 64.
         lr: Peak learning rate: 0.006 suits tiny, 0.004 SmolLM2.
-        examples: How many of the built-in examples to learn from.
+        examples: Number of built-in examples to train on.
         compare: Whether all weights are fine-tuned too, from the same start, and both are compared.
-        file: A file of your own examples to learn from instead.
-        pasted: Or such examples as a text.
+        file: A file of your own examples to train on instead.
+        pasted: The same as a text, instead of a file.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
@@ -153,24 +155,24 @@ def _suggest(model: str) -> tuple[str, int]:
 
 def _show_spectrum(run: Run, view: RunView, _stop: StopFile) -> Iterator[str]:
     """The singular values of what training added."""
-    yield "Trained. Looking at what was added to the weights …"
+    yield "Training is done. Analysing the update of the weights …"
     view.add_html(spectrum_chart({"LoRA": compute.update_spectrum(str(run.folder))}))
 
 
 def _compare(run: Run, view: RunView, stop: StopFile) -> Iterator[str]:
     """Full fine-tuning from the same start on the same rows, and both side by side."""
-    yield "Trained. Testing what it could do before …"
+    yield "Training is done. Testing what the model forgot …"
     found = {"LoRA": (run, compute.measure_forgetting(run.folder), compute.update_spectrum(str(run.folder)))}
     same = ("data", "examples", "epochs", "max_steps", "batch_tokens", "sample_prompts", "answer_tokens")
     recipe = named("full", run.recipe.model).with_settings({key: getattr(run.recipe, key) for key in same})
     folder = run.folder.parent / "full"
     for event in compute.run_recipe(recipe, folder, stop):
         if isinstance(event, Started):
-            yield f"Now all {event.total_parameters:,} weights are trained …"
+            yield f"Now training all {event.total_parameters:,} weights …"
         if isinstance(event, Step):
             yield f"Full fine-tuning: step {event.step} of {event.total_steps}."
     if folder.exists():
-        yield "Both are trained. Testing what the second one could do before …"
+        yield "Full fine-tuning is done. Testing what that model forgot …"
         full = Run.load(folder)
         found["Full fine-tuning"] = (full, compute.measure_forgetting(folder), compute.update_spectrum(str(folder)))
     view.add_html(
@@ -180,7 +182,7 @@ def _compare(run: Run, view: RunView, stop: StopFile) -> Iterator[str]:
 
 
 def _rows(found: dict[str, tuple[Run, dict[str, Any], dict[str, Any]]]) -> list[list[str]]:
-    """What is compared: a row for each thing, a column for each way."""
+    """The comparison as a table: a row for each figure, a column for each method."""
     rows: dict[str, list[str]] = {"": list(found)}
     for run, kept, _ in found.values():
         started, finished = (next(e for e in run.events if isinstance(e, kind)) for kind in (Started, Finished))
@@ -188,17 +190,18 @@ def _rows(found: dict[str, tuple[Run, dict[str, Any], dict[str, Any]]]) -> list[
         assert isinstance(finished, Finished)
         last = next((event for event in reversed(run.events) if isinstance(event, Sampled)), None)
         for name, score in (last.scores if last else {}).items():
-            rows.setdefault(name, []).append(f"{score:.2f}")
+            label = charts.score_label(name)
+            rows.setdefault(label[:1].upper() + label[1:], []).append(f"{score:.2f}")
         heldout = run.record.get("heldout_loss") or {}
-        rows.setdefault("Held-out loss, nats", []).append(f"{heldout['after']:.2f}" if heldout else "none")
+        rows.setdefault("Held-out loss (nats)", []).append(f"{heldout['after']:.2f}" if heldout else "none")
         rows.setdefault("Trained weights", []).append(f"{started.trainable_parameters:,}")
-        rows.setdefault("Seconds of training", []).append(f"{finished.seconds:.0f}")
-        rows.setdefault("Peak memory", []).append(f"{finished.peak_memory_bytes / 1e9:.1f} GB")
-        rows.setdefault("File to keep", []).append(f"{started.adapter_bytes / 1e6:.1f} MB")
+        rows.setdefault("Training time (s)", []).append(f"{finished.seconds:.0f}")
+        rows.setdefault("Peak memory (GB)", []).append(f"{finished.peak_memory_bytes / 1e9:.1f}")
+        rows.setdefault("Saved file (MB)", []).append(f"{started.adapter_bytes / 1e6:.1f}")
         if kept:
             old = f"{kept['before']['accuracy']:.0%} → {kept['after']['accuracy']:.0%}"
-            rows.setdefault("Old questions", []).append(old)
-            rows.setdefault("Old loss", []).append(f"× {kept['loss_factor']:.2f}")
+            rows.setdefault("Old questions correct", []).append(old)
+            rows.setdefault("Loss on old texts", []).append(f"× {kept['loss_factor']:.2f}")
     return [[name, *cells] for name, cells in rows.items()]
 
 
@@ -207,7 +210,7 @@ def ask(question: str, which: str, session_key: str, request: gr.Request) -> Ite
 
     Args:
         question: What to ask.
-        which: the base alone, the adapter before or the latest adapter.
+        which: base model alone, previous adapter or latest adapter.
         session_key: The key of your session, as training gave it.
         request: Tells visitors apart.
     """
@@ -216,7 +219,7 @@ def ask(question: str, which: str, session_key: str, request: gr.Request) -> Ite
     session = DEMO.sessions.find(session_key, request)
     earlier = session.earlier_run if session else None
     if which == _EARLIER and earlier is None:
-        raise gr.Error("There is one adapter only. Train once more, with other settings.", print_exception=False)
+        raise gr.Error("There is only one adapter so far. Train again with other settings.", print_exception=False)
     answer = ""
     for piece in ended_with_a_sentence(_stream_answer([str(earlier) if earlier else "", str(latest)], which, question)):
         answer += piece
@@ -240,7 +243,7 @@ def look(message: str, strength: float, session_key: str, request: gr.Request) -
     """
     limits.refuse_long(message)
     tokens = _look(str(DEMO.run_folder(session_key, request)), strength, message)
-    off = panels.status_line("The adapter is off: this is the base's own answer.") if strength == 0 else ""
+    off = panels.status_line("The adapter is off, so the base model answers.") if strength == 0 else ""
     return off + panels.token_levels(tokens)
 
 
@@ -260,10 +263,10 @@ def merge(session_key: str, request: gr.Request) -> str:
     same = f"{merged['same']} of {merged['asked']} answers are the same, word for word."
     return panels.status_line(f"Merged. {same}") + panels.figures(
         {
-            "Largest difference of a logit": f"{merged['largest_difference']:.1e}",
+            "Largest difference in logits": f"{merged['largest_difference']:.1e}",
             "Largest logit": f"{merged['largest_logit']:.1f}",
-            "Adapter": f"{merged['adapter_bytes'] / 1e6:.1f} MB",
-            "Merged model": f"{merged['merged_bytes'] / 1e6:.1f} MB",
+            "Adapter (MB)": f"{merged['adapter_bytes'] / 1e6:.1f}",
+            "Merged model (MB)": f"{merged['merged_bytes'] / 1e6:.1f}",
         }
     )
 

@@ -26,11 +26,11 @@ _INTRO = """
 # Pre-training, live
 
 The model starts with **random weights**: it has never seen a word. It reads generated texts about shops and their
-customers, and learns one thing only, to predict the next token. Watch how it continues the same openings during
-training: first noise, then words, then sentences. Or let it read a text of yours.
+customers, and learns only to predict the next token. Watch how it continues the same openings during training: first
+with noise, then with words, then with sentences. Or train it on your own text.
 
-The lines across the chart are models that only *count*: `uniform` guesses among all tokens, `unigram` knows how often
-each occurs, `bigram` knows which follows which.
+The horizontal lines in the chart are models that only *count*: `uniform` guesses among all tokens, `unigram` knows how
+often each token occurs, and `bigram` knows which token follows which.
 """
 
 
@@ -40,21 +40,21 @@ def build() -> gr.Blocks:
         layout = Layout(DEMO, _INTRO)
         model = gr.State("new")
         with layout.controls():
-            size = gr.Radio(list(_SIZES), value=_USUAL_SIZE, label="Weights of the model", elem_id="size")
+            size = gr.Radio(list(_SIZES), value=_USUAL_SIZE, label="Model size (weights)", elem_id="size")
             examples = gr.Slider(
                 200,
                 8000,
                 _USUAL.examples,
                 step=200,
-                label="Texts",
-                info="How many it reads, each once.",
+                label="Training texts",
+                info="The model reads each text once.",
                 elem_id="texts",
             )
             mine = UserData(TEXTS_FILE)
         layout.place_results(
             "On Monday Clara went to the shop to buy",
-            answers_title="Openings that the model continues",
-            chat_title="## Give it the first words\nIt continues them. It has not learned to answer.",
+            answers_title="Continuations of the same openings",
+            chat_title="## Write the first words\nThe model continues them. It has not learnt to answer.",
         )
         layout.connect(blocks, train, model, [size, examples, *mine.inputs], as_settings=_settings)
     return blocks
@@ -76,7 +76,7 @@ async def train(
         size: About how many weights it has: 0.2 million, 0.5 million or 0.9 million.
         examples: How many generated texts it reads, each once.
         file: A file of texts of your own to read instead, ten times each.
-        pasted: Or such texts, with empty lines between them.
+        pasted: The same as text, with empty lines between the examples.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 

@@ -45,18 +45,18 @@ _MAX_NOTES = 60_000
 _INTRO = """
 # Prompting, RAG or fine-tuning, live
 
-One small chat model, SmolLM2, and two jobs of an online shop that it cannot do by itself: answer questions on the
+SmolLM2, a small chat model, gets two tasks of an online shop that it cannot do by itself: answer questions about the
 shop's **staff handbook**, and turn a customer's message into a **ticket** in JSON. You can instruct the model, show it
 solved examples, give it passages that a search finds (RAG), or train it.
 
-Ask all four at once, and compare the answers, the seconds and the tokens. Then **change a fact** and see which answers
-follow.
+Ask all four approaches at once, and compare the answers, the times and the tokens. Then **change a fact** and see which
+answers follow.
 """
 _ASK = """
-## Ask all four
-The first three answer without training. The fourth needs your training run.
+## Compare all four approaches
+The first three answer without training. The fourth needs a model that you have trained above.
 """
-_NOTES = "RAG searches these, one passage per line. Change one and ask again: nothing has to be trained."
+_NOTES = "RAG searches these notes, one passage per line. Change one and ask again, without any training."
 
 
 def build() -> gr.Blocks:
@@ -65,14 +65,14 @@ def build() -> gr.Blocks:
     with open_page(TITLE) as blocks:
         layout = Layout(DEMO, _INTRO)
         with layout.controls():
-            task = gr.Radio(_CHOICES, value=first, label="Job", elem_id="task")
+            task = gr.Radio(_CHOICES, value=first, label="Task", elem_id="task")
             examples = gr.Slider(
                 8,
                 200,
                 _examples(first),
                 step=8,
-                label="Examples",
-                info="How many to learn from.",
+                label="Training examples",
+                info="More examples take longer.",
                 elem_id="examples",
             )
             mine = UserData(PAIRS_FILE)
@@ -95,10 +95,10 @@ def build() -> gr.Blocks:
             elem_id="instruction",
         )
         notes = gr.Textbox(_notes(first), label="Notes", info=_NOTES, lines=6, max_lines=6, elem_id="notes")
-        change = gr.Checkbox(False, label="Ten of these facts have changed", elem_id="change")
+        change = gr.Checkbox(False, label="Change ten of these facts", elem_id="change")
         button = gr.Button("Ask all four", variant="secondary", elem_id="ask")
         replies = gr.HTML(elem_id="replies")
-        layout.place_results("What does next-day delivery cost?", answers_title="Questions the model has never seen")
+        layout.place_results("What does next-day delivery cost?", answers_title="Answers to unseen questions")
         layout.connect(
             blocks,
             train,
@@ -124,13 +124,13 @@ async def train(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Tune SmolLM2 by LoRA for one of two jobs and show the run.
+    """Fine-tune SmolLM2 with LoRA for one of two tasks and show the run.
 
     Args:
         task: handbook, questions about a shop, or short-tickets, messages to be written as JSON.
-        examples: How many of the built-in pairs to learn from.
-        file: A file of your own examples to learn from instead.
-        pasted: Or such examples as a text.
+        examples: Number of built-in examples to train on.
+        file: A file of your own examples to train on instead.
+        pasted: The same as a text, instead of a file.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
@@ -152,16 +152,16 @@ def ask(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> Iterator[str]:
-    """Ask SmolLM2 one question in four ways: with an instruction, examples, retrieved notes, and tuned.
+    """Ask SmolLM2 one question in four ways: with an instruction, examples, retrieved notes and fine-tuning.
 
     Args:
         task: handbook or short-tickets.
         question: What to ask.
         instruction: The instruction for the model without fine-tuning.
         notes: For the handbook: the passages to search, one per line. Without any, the handbook's own.
-        file: A file of your own pairs, to take the examples from.
-        pasted: Or such pairs as a text.
-        session_key: The key of your session, as training gave it; without one, nothing is tuned yet.
+        file: A file of your own, from which the prompt's examples are taken.
+        pasted: The same as text, instead of a file.
+        session_key: The key of your session, as training gave it; without one, there is no fine-tuned model yet.
         request: Tells visitors apart.
 
     Returns:
@@ -188,7 +188,7 @@ def ask(
         else:
             try:
                 reply = compute.answer_by_approach(approach, question, now, settings, run if approach in TUNED else "")
-                replies[approach] = reply.text or "(nothing)", _cost(reply)
+                replies[approach] = reply.text or "(empty answer)", _cost(reply)
             except FtdemoError as error:
                 replies[approach] = f"{error.what} {error.remedy}", ""
         yield panels.answers_side_by_side(question, ((title, *replies[name]) for name, title in _APPROACHES.items()))
@@ -207,7 +207,7 @@ def _run(task: str, session_key: str, request: gr.Request | None) -> str:
 def _cost(reply: Reply) -> str:
     return (
         f"{reply.seconds:.1f} s, {reply.prompt_tokens} tokens read ({reply.cached_tokens} of them the same in every "
-        f"prompt), {reply.answer_tokens} written"
+        f"prompt), {reply.answer_tokens} tokens written"
     )
 
 
@@ -220,7 +220,7 @@ def _with_notes(name: str, notes: str) -> Task:
     if name not in _TASKS:
         raise UsageError(f"There is no task called {name[:80]}.", f"Choose one of: {', '.join(_TASKS)}.")
     if len(notes) > _MAX_NOTES:
-        raise UsageError(f"The notes have {len(notes):,} characters.", f"Give at most {_MAX_NOTES:,}.")
+        raise UsageError(f"The notes have {len(notes):,} characters.", f"Write at most {_MAX_NOTES:,}.")
     lines = tuple(line.strip() for line in notes.splitlines() if line.strip())
     task = _TASKS[name]
     return replace(task, documents=lines or task.documents) if task.documents else task

@@ -20,11 +20,11 @@ _INTRO = """
 # Supervised fine-tuning, live
 
 A service agent at an online shop types notes. The model should write the **reply** to the customer: three lines,
-`Summary:`, `Next step:` and `When:`, with every fact of the notes and nothing that is not in them. Pairs of notes and
-reply teach it how.
+`Summary:`, `Next step:` and `When:`, with every fact from the notes and nothing else. Examples of notes with their
+replies teach it how.
 
-Below is one such pair as the model reads it. It learns only from the marked tokens, because only they have a loss.
-Leave out the **stop token** at the end, or train on the notes as well, and see how the answers change.
+Below is one example as the model reads it. Only the marked tokens count in the loss, so the model learns only from
+them. Leave out the **stop token** at the end, or train on the notes as well, and see how the answers change.
 """
 _QUESTION = "floor lamp dead on arrival, order 40275. new one sent today, arrives Thursday 12 March. keep old one"
 _TRAIN_ON = {"the replies": "completion", "notes and replies": "all"}
@@ -37,11 +37,11 @@ def build() -> gr.Blocks:
         tokens = gr.HTML(elem_id="tokens", render=False)
         with layout.controls(above_chart=[tokens]):
             model = layout.choose_model()
-            train_on = gr.Radio(list(_TRAIN_ON.items()), value="completion", label="Train on", elem_id="train-on")
+            train_on = gr.Radio(list(_TRAIN_ON.items()), value="completion", label="Trained tokens", elem_id="train-on")
             train_stop = gr.Checkbox(True, label="Train the stop token", elem_id="train-stop")
             examples = layout.choose_examples()
             mine = UserData(PAIRS_FILE)
-        layout.place_results(_QUESTION, answers_title="Notes the model has never seen")
+        layout.place_results(_QUESTION, answers_title="Replies to unseen notes")
         controls = [train_on, train_stop, examples, *mine.inputs]
         layout.connect(
             blocks, train, model, controls, as_settings=_settings, suggest=DEMO.default_examples, suggested=[examples]
@@ -62,15 +62,15 @@ async def train(
     session_key: str = "",
     request: gr.Request | None = None,
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Train a model on pairs of notes and reply and show the run.
+    """Train a model on examples of notes with replies, and show the run.
 
     Args:
         model: tiny, all of whose weights are trained within seconds, or smollm2, a real chat model, by LoRA.
         train_on: Which tokens have a loss: completion, the replies alone, or all, the notes too.
         train_stop: Whether the stop token that ends a reply has a loss.
-        examples: How many of the built-in pairs to learn from.
-        file: A file of your own examples to learn from instead.
-        pasted: Or such examples as a text.
+        examples: Number of built-in examples to train on.
+        file: A file of your own examples to train on instead.
+        pasted: The same as a text, instead of a file.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
@@ -89,14 +89,14 @@ def _settings(train_on: str, train_stop: bool, examples: int, file: str | None, 
 
 
 def mark(model: str, train_on: str, train_stop: bool, file: str | None, pasted: str) -> str:
-    """Show one pair as the model reads it, as HTML, with the tokens marked that have a loss.
+    """Show one example as the model reads it, as HTML, with the tokens marked that have a loss.
 
     Args:
         model: tiny or smollm2.
         train_on: Which tokens have a loss: completion or all.
         train_stop: Whether the stop token has a loss.
         file: A file of your own examples to show the first of.
-        pasted: Or such examples as a text.
+        pasted: The same as a text, instead of a file.
     """
     try:
         settings = _settings(train_on, train_stop, 1, file, pasted) | {"examples": 1}

@@ -12,8 +12,8 @@ TITLE = "Fine-tuning, live: all demos"
 _INTRO = """
 # Fine-tuning, live
 
-Six demos of jobs in one online shop. In each, a real model is trained while you watch, in seconds or a minute or two,
-and you can talk to it afterwards.
+Six demos of tasks in one online shop. In each, you watch a real model train, which takes from a few seconds to two
+minutes. Then you can try it on your own messages.
 """
 
 

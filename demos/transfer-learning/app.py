@@ -45,15 +45,15 @@ _INTRO = f"""
 # Transfer learning, live
 
 An online shop has eight teams: delivery, returns, warranty, payments, advice, account, website and business. Each
-message should go to the team that can answer it. The same network, MiniLM, learns to choose in three ways:
+message should go to the team that can answer it. The same network, MiniLM, learns to choose the team in three ways:
 
 - **from scratch**: from random weights, so it knows nothing about language;
 - **linear probe**: its pre-trained weights stay as they are, and one new layer on top is trained;
 - **fine-tuned**: all its pre-trained weights are trained, with the new layer.
 
-Each way trains for {_STEPS} steps and is tested on 160 messages that it has never seen.
+Each of the three models trains for {_STEPS} steps and is tested on 160 messages that it has never seen.
 """
-DEMO = Demo("transfer-learning", outputs=5, stopping="Stopping. What was trained is kept …")
+DEMO = Demo("transfer-learning", outputs=5, stopping="Stopping. The trained models are kept …")
 
 
 def build() -> gr.Blocks:
@@ -66,8 +66,8 @@ def build() -> gr.Blocks:
                 most = gr.Radio(
                     list(_COUNTS),
                     value=_FIRST_COUNT,
-                    label="Labels, at most",
-                    info="Fewer are tried first.",
+                    label="Labelled examples (maximum)",
+                    info="The demo trains with smaller numbers first.",
                     elem_id="most",
                 )
                 mine = UserData(LABELS_FILE)
@@ -87,8 +87,8 @@ def build() -> gr.Blocks:
         )
         sorted_as = gr.HTML(elem_id="sorted")
         with gr.Row():
-            download = gr.DownloadButton("Download the three models", interactive=False, elem_id="download")
-            repeat = gr.Code(_commands([]), label="Do this again in your shell", lines=3, wrap_lines=True)
+            download = gr.DownloadButton("Download all models", interactive=False, elem_id="download")
+            repeat = gr.Code(_commands([]), label="Commands to repeat the last runs", lines=3, wrap_lines=True)
         controls, outputs = [most, *mine.inputs], [status, chart, figures, download, repeat, key]
         connect_buttons(DEMO, train, [*controls, key], outputs, buttons)
         hidden: dict[str, Any] = {**FOLLOWS, "api_visibility": "private"}
@@ -105,8 +105,8 @@ async def train(
 
     Args:
         most: The largest number of labels: 32, 128 or 512.
-        file: A file of your own labelled texts to learn from instead of the built-in messages.
-        pasted: Or such texts.
+        file: A file of your own labelled texts to train on instead of the built-in messages.
+        pasted: The same as text, instead of a file.
         session_key: The key of your session, as an earlier run gave it; empty for a new one.
         request: Tells visitors apart.
 
@@ -119,6 +119,7 @@ async def train(
     plan: list[tuple[int, str, Recipe]] = []
 
     def render(text: str, *, error: bool = False) -> tuple[Any, ...]:
+        """The demo's outputs, with this status."""
         accuracies = {name: f"{line[-1].y:.0%}" for name, line in points.items() if line}
         return (
             panels.status_line(text, error=error),
@@ -129,13 +130,14 @@ async def train(
         )
 
     def job(folder: Path, stop: StopFile) -> Iterator[tuple[Any, ...]]:
+        """Train all models of the plan, and yield the outputs as they change."""
         yield render("Preparing …")
         plan.extend(_plan(most, file, pasted))
         for count, name, recipe in plan:
             out = folder.parent / "one"
             for event in compute.run_recipe(recipe, out, stop):
                 if isinstance(event, Step):
-                    yield render(f"{count} labels, {name}: step {event.step} of {event.total_steps}.")
+                    yield render(f"{count} labelled examples, {name}: step {event.step} of {event.total_steps}.")
                 if isinstance(event, Sampled) and event.step:
                     accuracy = event.scores["accuracy"]
                     points[name].append(charts.Point(count, accuracy, accuracy, accuracy))
@@ -205,7 +207,7 @@ def _chart(points: dict[str, list[charts.Point]]) -> str:
     lines = {name: line for name, line in points.items() if line}
     return charts.lines_chart(
         lines,
-        "Unseen messages classified correctly",
+        "Share of unseen messages classified correctly",
         x_label=f"labelled examples ({_STEPS} steps in each case)",
         log=True,
     )
@@ -215,11 +217,11 @@ def _sentence(points: dict[str, list[charts.Point]], folder: Path) -> str:
     """What just happened, by the run's own numbers."""
     last = {name: line[-1] for name, line in points.items() if line}
     if len(last) < len(RECIPES):
-        return "Stopped early, or too few rows to hold some out. What was trained can be tried below."
+        return "Training stopped early, or there are too few examples to test on. Try the trained models below."
     labels = int(max(point.x for point in last.values()))
     accuracies = ", ".join(f"{name} {point.y:.0%}" for name, point in last.items())
     by_chance = 1 / len(Run.load(next(folder.iterdir())).labels)
-    return f"Done. Correct with {labels} labels: {accuracies}. By chance it would be {by_chance:.0%}."
+    return f"Done. Correct with {labels} labelled examples: {accuracies}. Guessing would get {by_chance:.0%}."
 
 
 def _commands(plan: list[tuple[int, str, Recipe]]) -> str:

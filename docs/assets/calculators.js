@@ -1,5 +1,5 @@
-// <ft-calculator>: what a training takes, by the formulas of ftdemo/estimate/memory.py, under the same names. A test runs both on
-// one table of cases. Nothing is sent anywhere.
+// <ft-calculator>: the memory, time and price of a training run, by the formulas of ftdemo/estimate/memory.py, under the same
+// names. A test runs both on one table of cases. Nothing is sent anywhere.
 
 export const BYTES = { float32: 4, bfloat16: 2, nf4: 0.5625 };
 
@@ -22,7 +22,7 @@ export const ACCELERATORS = {
   H200: [989e12, 141e9],
 };
 
-/** A Llama-like model's parameters: all of them, and those in the matrices of its layers. */
+/** The parameters of a model of the Llama family: all of them, and those in the matrices of its layers. */
 export function withParameters(shape) {
   const { layers, width, inner, key_width, vocabulary, tied } = shape;
   const matrices = layers * (2 * width * width + 2 * width * key_width + 3 * width * inner);
@@ -65,19 +65,19 @@ export const price = (tokens, perMillion) => (tokens * perMillion) / 1e6;
 
 const FIELDS = [
   ["model", "Model", Object.keys(MODELS)],
-  ["method", "Method", ["lora", "qlora", "full"]],
-  ["rank", "Rank", { value: 8, min: 1, max: 1024 }],
-  ["rows", "Rows to train on", { value: 1000, min: 1, max: 1e9 }],
-  ["row_tokens", "Tokens a row", { value: 300, min: 1, max: 131072 }],
+  ["method", "Method", [["LoRA", "lora"], ["QLoRA", "qlora"], ["Full fine-tuning", "full"]]],
+  ["rank", "Rank of the adapter", { value: 8, min: 1, max: 1024 }],
+  ["rows", "Training examples", { value: 1000, min: 1, max: 1e9 }],
+  ["row_tokens", "Tokens per example", { value: 300, min: 1, max: 131072 }],
   ["epochs", "Epochs", { value: 3, min: 1, max: 1000 }],
-  ["trained", "Of 100 tokens, how many have a loss", { value: 50, min: 1, max: 100 }],
-  ["batch_tokens", "Tokens a batch", { value: 4096, min: 16, max: 1048576 }],
+  ["trained", "Tokens counted in the loss (%)", { value: 50, min: 1, max: 100 }],
+  ["batch_tokens", "Tokens per batch", { value: 4096, min: 16, max: 1048576 }],
   ["device", "Accelerator", Object.keys(ACCELERATORS)],
-  ["utilization", "Of 100 of its peak, how much is reached", { value: 30, min: 1, max: 100 }],
-  ["per_million", "Price per million training tokens, dollars", { value: 0.5, min: 0, max: 10000, step: "any" }],
+  ["utilization", "Accelerator utilisation (%)", { value: 30, min: 1, max: 100 }],
+  ["per_million", "Price per million training tokens (US$)", { value: 0.5, min: 0, max: 10000, step: "any" }],
 ];
 
-/** What a reader's values come to. */
+/** The estimate for the reader's values. Memory is in bytes, time in seconds, the price in dollars. */
 export function calculate(values) {
   const size = withParameters(MODELS[values.model]);
   const low_rank = values.method !== "full";
@@ -94,8 +94,8 @@ export function calculate(values) {
   return { size, trainable, tokens, held, count, seconds, price: price(tokens, values.per_million) };
 }
 
-const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
-const gigabytes = (bytes) => `${(bytes / 1e9).toFixed(2)} GB`;
+const figures = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
+const gigabytes = (bytes) => (bytes / 1e9).toFixed(2);
 
 function duration(seconds) {
   for (const [unit, size] of [["days", 86400], ["h", 3600], ["min", 60]]) {
@@ -123,7 +123,7 @@ class FtCalculator extends HTMLElement {
     label.append(text);
     const input = label.appendChild(document.createElement(Array.isArray(kind) ? "select" : "input"));
     input.name = name;
-    if (Array.isArray(kind)) input.replaceChildren(...kind.map((each) => new Option(each)));
+    if (Array.isArray(kind)) input.replaceChildren(...kind.map((each) => new Option(...[each].flat())));
     else Object.assign(input, { type: "number", required: true, ...kind });
     return input;
   }
@@ -132,26 +132,29 @@ class FtCalculator extends HTMLElement {
     const wrong = Object.values(this.inputs).find((input) => !input.checkValidity());
     this.inputs.rank.disabled = this.inputs.method.value === "full";
     if (wrong) {
-      this.result.textContent = `${wrong.labels[0].firstChild.textContent}: a number from ${wrong.min} to ${wrong.max} is expected.`;
+      const kind = wrong.step === "any" ? "number" : "whole number";
+      const [min, max] = [wrong.min, wrong.max].map((bound) => figures.format(bound));
+      this.result.textContent = `${wrong.labels[0].firstChild.textContent}: enter a ${kind} from ${min} to ${max}.`;
       return;
     }
     const values = Object.fromEntries(
       Object.entries(this.inputs).map(([name, input]) => [name, input.type === "number" ? Number(input.value) : input.value]),
     );
     const found = calculate(values);
-    const fits = found.held.total <= ACCELERATORS[values.device][1] ? "fits" : "does not fit";
+    const available = ACCELERATORS[values.device][1];
+    const fits = found.held.total <= available ? "fits" : "does not fit";
     const rows = [
-      ["Parameters that move", `${whole.format(found.trainable)} of ${whole.format(found.size.total)}`],
-      ["Training tokens", whole.format(found.tokens)],
-      ["Weights", gigabytes(found.held.weights)],
-      ["Gradients", gigabytes(found.held.gradients)],
-      ["Optimizer", gigabytes(found.held.optimizer)],
-      ["Activations and logits", gigabytes(found.held.activations + found.held.logits)],
-      ["Workspace", gigabytes(found.held.workspace)],
-      [`At most at once; ${values.device} has ${ACCELERATORS[values.device][1] / 1e9} GB`, `${gigabytes(found.held.total)}, ${fits}`],
-      ["Operations", found.count.toExponential(1)],
-      [`Time on ${values.device}`, duration(found.seconds)],
-      ["A host's price, dollars", found.price.toFixed(2)],
+      ["Trained parameters", `${figures.format(found.trainable)} of ${figures.format(found.size.total)}`],
+      ["Training tokens", figures.format(found.tokens)],
+      ["Weights (GB)", gigabytes(found.held.weights)],
+      ["Gradients (GB)", gigabytes(found.held.gradients)],
+      ["Optimizer state (GB)", gigabytes(found.held.optimizer)],
+      ["Activations and logits (GB)", gigabytes(found.held.activations + found.held.logits)],
+      ["Temporary buffers (GB)", gigabytes(found.held.workspace)],
+      ["Peak memory (GB)", `${gigabytes(found.held.total)} of ${available / 1e9}: ${fits}`],
+      ["Floating-point operations", found.count.toExponential(1)],
+      [`Training time on ${values.device}`, duration(found.seconds)],
+      ["Price at a provider (US$)", found.price.toFixed(2)],
     ];
     const list = document.createElement("dl");
     for (const [name, value] of rows) {

@@ -15,13 +15,18 @@ from ftdemo.errors import UsageError
 @click.command("chat")
 @click.argument("what", metavar="RUN|MODEL", type=name_or_path)
 @click.option("--base", metavar="MODEL", type=name_or_path, help="Base model of the adapter: a folder or a Hub id.")
-@click.option("--against", metavar="base|RUN|MODEL", type=name_or_path, help="Show the answers of this one beside it.")
+@click.option(
+    "--against",
+    metavar="base|RUN|MODEL",
+    type=name_or_path,
+    help="Second model, whose answers appear side by side.",
+)
 def chat_command(what: str, base: str | None, against: str | None) -> None:
     """Chat with the model of a run, or with any other model.
 
-    Name tiny, nano, smollm2, or a folder that holds a run, a model of transformers, or an adapter of PEFT. Each line is
-    answered on its own. An empty line or Ctrl-D ends the chat. `--against base` also shows the answers of the model
-    before training.
+    Name tiny, nano or smollm2, or the folder of a run, of a transformers model or of a PEFT adapter. The model does not
+    remember earlier messages. An empty line or Ctrl-D ends the chat. `--against base` also shows the answers of the
+    model before training.
     """
     from ftdemo.runs.chat_model import is_adapter, open_base_model, open_chat_model
 
@@ -60,6 +65,7 @@ def _print_side_by_side(replies: dict[str, Iterator[str]]) -> None:
     texts = dict.fromkeys(replies, "")
 
     def table() -> Table:
+        """The replies so far, a column for each model."""
         columns = Table(*texts, expand=True, box=None, pad_edge=False)
         for column in columns.columns:
             column.ratio = 1
@@ -94,5 +100,5 @@ def _read_line(prompt: str) -> str:
         return ""
     except UnicodeError:
         what = "A line of the input is not text in UTF-8."
-        raise UsageError(what, "Save the input as UTF-8, or set the terminal to it.") from None
+        raise UsageError(what, "Save the input as UTF-8, or set the terminal to UTF-8.") from None
     return "" if is_blank(line) else line.strip()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _REMEDY = "Name another folder with `--out`."
 _ON_PRICE = (
-    "cached: tokens with which every prompt begins; billed: tokens read, the cached ones at {share:.0%} of the price."
+    "cached: tokens at the start of every prompt; billed: tokens read, the cached ones at {share:.0%} of the price."
 )
 RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 """The files of a comparison, and the folder of its tuned model."""
@@ -51,7 +51,11 @@ RESULT, PICTURE, TUNED = "comparison.json", "quality.svg", "fine-tuned"
 @click.option("--documents", type=UserPath(), help="Passages for retrieval: a file or folder of texts.")
 @click.option("--instruction", default="", help="System prompt of the model without fine-tuning.")
 @click.option(
-    "--search", type=click.Choice(["bm25", "minilm"]), default="bm25", show_default=True, help="Search engine."
+    "--search",
+    type=click.Choice(["bm25", "minilm"]),
+    default="bm25",
+    show_default=True,
+    help="Search engine for retrieval.",
 )
 @click.option("--approaches", "--ways", "names", metavar="NAME,…", help="Compare only these. Default: all five.")
 @click.option(
@@ -82,9 +86,9 @@ def compare_command(
     """Compare prompting, RAG and fine-tuning on the same questions.
 
     Two tasks are built in: *handbook*, questions about a shop's staff handbook, and *tickets*, customers' messages to
-    be written as JSON. To compare on your own data, name a data file, or a folder with train.jsonl and heldout.jsonl.
+    turn into JSON. To compare on your own data, name a data file, or a folder with train.jsonl and heldout.jsonl.
     Retrieval searches `--documents`. The approaches are zero-shot, few-shot, rag, fine-tuning and fine-tuning+rag. The
-    recipe options change the fine-tuning. Ctrl-C stops and keeps the results so far.
+    recipe options apply to the fine-tuning. Ctrl-C stops the comparison and keeps the results so far.
     """
     from ftdemo.comparison import approaches
     from ftdemo.comparison import compare as engine
@@ -127,17 +131,19 @@ def _task(what: str, instruction: str, documents: Path | None) -> Task:
     known = approaches.tasks()
     if what in known:
         if documents or instruction:
-            raise UsageError(f"{what} brings its own instruction and documents.", "Give them only with your own data.")
+            raise UsageError(
+                f"{what} has its own instruction and documents.", "Use these options only with your own data."
+            )
         return known[what]
     if not Path(what).exists():
-        raise UsageError(f"There is no task and no file {what}.", f"Name {' or '.join(known)}, or your own data.")
+        raise UsageError(f"There is no task or file called {what}.", f"Name {' or '.join(known)}, or your own data.")
     return approaches.load_task(Path(what), instruction=instruction, documents=documents)
 
 
 def _chosen(text: str | None, known: tuple[Approach, ...]) -> tuple[Approach, ...]:
     named = text.split(",") if text else known
     if unknown := [name for name in named if name not in known]:
-        raise UsageError(f"There is no approach {unknown[0]!r}.", f"There are: {', '.join(known)}.")
+        raise UsageError(f"There is no approach {unknown[0]!r}.", f"The approaches are: {', '.join(known)}.")
     return tuple(approach for approach in known if approach in named)
 
 
@@ -179,6 +185,7 @@ def _result_of(events: Iterator[Event | Measured | Comparison], task: Task) -> C
     from ftdemo.events import Step
 
     def saying(text: str) -> Text:
+        """The status line: the task and the current step."""
         return Text(f"{task.name}: {text}")  # no markup
 
     console = plain_console(stderr=True)
@@ -188,7 +195,7 @@ def _result_of(events: Iterator[Event | Measured | Comparison], task: Task) -> C
                 case Step(step=step, total_steps=total, loss=loss):
                     status.update(saying(f"training, step {step} of {total}, loss {loss:.3f}"))
                 case Measured(approach=approach, quality=quality):
-                    console.print(f"{approach}: {quality.value:.0%} of {quality.rows}")
+                    console.print(f"{approach}: quality {quality.value:.0%} on {quality.rows} questions")
                     status.update(saying("answering"))
                 case Comparison():
                     return event

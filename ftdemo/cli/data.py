@@ -35,13 +35,13 @@ _BAR = 40
     help="Model whose tokens are counted: a name, folder or Hub id.",
 )
 @click.option(
-    "--max-length", default=512, show_default=True, type=click.IntRange(2), help="Tokens per example, at most."
+    "--max-length", default=512, show_default=True, type=click.IntRange(2), help="Maximum tokens per example."
 )
 @click.option(
     "--against",
     type=UserPath(),
     metavar="FILE",
-    help="Evaluation examples, which must not be in the file.",
+    help="Evaluation file to search for the same examples.",
 )
 @click.option(
     "--map", "mapped", metavar="KEY=COLUMN", multiple=True, help="Read a key from another column. Repeatable."
@@ -59,7 +59,7 @@ def check_data_command(
 ) -> None:
     """Check a data file for problems before training.
 
-    The file's format is detected. If its columns have other names, map them: `--map prompt=question --map
+    ftdemo detects the file's format. If its columns have other names, map them: `--map prompt=question --map
     completion=reply`. `--fix` writes a copy without duplicates and unusable examples, and lists those in a second file;
     the original stays unchanged. The exit code is 2 if examples are unusable and no copy is written.
     """
@@ -69,20 +69,21 @@ def check_data_command(
     from ftdemo.models.tokenizer import embedding_rows
 
     def count(examples: int) -> None:
+        """Show how many examples have been read."""
         click.echo(f"\r{examples:,} examples …", nl=False, err=True)
 
     columns = {}
     for text in mapped:
         key, equals, column = text.partition("=")
         if not equals or not column or key not in KEYS:
-            what = f"--map {text}: write a key, an equals sign and the name of a column."
+            what = f"--map {text} is not of the form KEY=COLUMN."
             raise UsageError(what, f"The keys are: {', '.join(KEYS)}.")
         columns[column] = key
     source = resolve(model)
     window = context_window(source)
     if window and max_length > window:
-        note = f"Note: --max-length is {max_length:,}, but {model} reads at most {window:,} tokens: set to that."
-        click.secho(note, fg="yellow", err=True)
+        note = f"--max-length is {max_length:,}, but {model} reads at most {window:,} tokens. It is set to {window:,}."
+        click.secho(f"Note: {note}", fg="yellow", err=True)
         max_length = window
     progress = count if sys.stderr.isatty() else None
     report = check_file(
@@ -120,7 +121,7 @@ def _print_report(report: Report) -> None:
     if report.labels:
         click.echo("\nLabels: " + ", ".join(f"{label} {count:,}" for label, count in islice(report.labels.items(), 20)))
     if report.other_keys:
-        click.echo("\nKeys that nothing reads: " + ", ".join(f"{key} {n:,}" for key, n in report.other_keys.items()))
+        click.echo("\nUnused keys: " + ", ".join(f"{key} {n:,}" for key, n in report.other_keys.items()))
     for finding in report.findings:
         click.secho(f"\n{_counted(finding.count)}", bold=True, nl=False)
         click.echo(f", {finding.says}.")
@@ -146,8 +147,8 @@ def _counted(examples: int) -> str:
 def inspect_command(what: str, rows: int, changes: dict[str, Any]) -> None:
     """Show which tokens of each example are trained.
 
-    Trained tokens are in colour. Name a recipe, a recipe file, a data file or a built-in data set. Data is shown as the
-    recipe lora would train on it.
+    Trained tokens are in colour. Name a recipe, a recipe file, a data file or a built-in data set. If you name data,
+    the recipe `lora` decides which tokens are trained.
     """
     from ftdemo.recipe import NAMED, recipe_of
     from ftdemo.training.inspection import inspect_recipe
@@ -155,7 +156,7 @@ def inspect_command(what: str, rows: int, changes: dict[str, Any]) -> None:
     if what in NAMED or what.endswith((".yaml", ".yml")):
         recipe = recipe_of(what, changes)
     elif "data" in changes:
-        raise UsageError(f"{what} and --data both name the data.", "Give one of them.")
+        raise UsageError(f"{what} and --data both name the data.", "Use only one of them.")
     else:
         recipe = recipe_of("lora", {"data": parse_value("data", what), **changes})
     inspected = inspect_recipe(recipe)
@@ -183,9 +184,8 @@ def _print_counts(examples: Examples, recipe: Recipe) -> None:
     tokens = sum(examples.lengths)
     click.echo(f"{len(examples)} examples, {tokens:,} tokens, {examples.trained_tokens:,} of them trained")
     if examples.truncated:
-        click.echo(f"max_length {recipe.max_length} cuts examples {first_few(tuple(examples.truncated))}")
+        click.echo(f"cut to max_length {recipe.max_length}: examples {first_few(tuple(examples.truncated))}")
     if examples.dropped:
         dropped = first_few(tuple(examples.dropped))
-        click.secho(
-            f"max_length {recipe.max_length} leaves nothing to train in examples {dropped}: dropped", fg="yellow"
-        )
+        what = f"dropped, because max_length {recipe.max_length} leaves no token to train: examples {dropped}"
+        click.secho(what, fg="yellow")

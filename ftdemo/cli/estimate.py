@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @click.command("estimate", cls=RecipeCommand)
 @click.argument("what", metavar="NAME|RECIPE.yaml", type=name_or_path, required=False)
-@click.option("--gpu", "devices", multiple=True, metavar="NAME", help="An accelerator, such as H100. Repeatable.")
+@click.option(
+    "--gpu", "devices", multiple=True, metavar="NAME", help="Accelerator to estimate for, such as H100. Repeatable."
+)
 @click.option(
     "--utilization",
     default=0.3,
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0.01, 1),
     help="Share of its peak speed that an accelerator reaches.",
 )
-@click.option("--price", type=click.FloatRange(0), help="What a provider charges per million training tokens.")
+@click.option("--price", type=click.FloatRange(0), help="Provider's price per million training tokens.")
 @click.option("--time/--no-time", "timed", default=True, help="Time a few training steps on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def estimate_command(
@@ -38,15 +40,15 @@ def estimate_command(
 ) -> None:
     """Estimate memory, time and cost before training.
 
-    Parameters and memory follow from the model's configuration, so its weights are not needed. If the weights are here,
-    a few steps are timed on this machine. For accelerators, the time follows from the makers' figures and
-    `--utilization`.
+    ftdemo computes parameters and memory from the model's configuration, so it does not need the weights. If the
+    weights are on this machine, it times a few training steps. For accelerators, it estimates the time from the maker's
+    data sheet and `--utilization`.
     """
     from ftdemo.estimate.forecast import forecast
     from ftdemo.recipe import recipe_of
 
     if what and "method" in changes:
-        raise UsageError(f"{what} and --method both say how to train.", "Give one of them.")
+        raise UsageError(f"{what} and --method both name the method.", "Use only one of them.")
     context = click.get_current_context()
     if not devices and context.get_parameter_source("utilization") is click.core.ParameterSource.COMMANDLINE:
         raise UsageError("--utilization has no effect without an accelerator.", "Name one with `--gpu`.")
@@ -80,15 +82,15 @@ def _print_forecast(found: Forecast, utilization: float) -> None:
     timed = _duration(machine.seconds) if machine.seconds is not None else f"not timed: {machine.untimed_reason}"
     devices.add_row(f"this machine, {machine.dtype}", timed, f"{machine.memory_bytes / 1e9:.1f}", "")
     for each in found.accelerators:
-        fits = "fits" if each.fits else f"does not fit: it has {each.available_bytes / 1e9:.0f}"
+        fits = "fits" if each.fits else f"does not fit into {each.available_bytes / 1e9:.0f} GB"
         devices.add_row(each.device, _duration(each.seconds), f"{each.memory_bytes / 1e9:.1f}", fits)
     console.print(devices)
     if found.accelerators:
-        assumed = f"Accelerators: only the training steps, in bfloat16, at an assumed {utilization:.0%} of peak speed."
+        assumed = f"Accelerators: training steps only, in bfloat16, at an assumed {utilization:.0%} of peak speed."
         console.print(f"{assumed} Change the batch with --batch-tokens.")
     if found.price is not None:
         console.print(f"A provider would charge {found.price:,.2f}.")
-    console.print(f"What needs memory: {page_at('terms/gpu-memory/')}")
+    console.print(f"How memory is used: {page_at('terms/gpu-memory/')}")
 
 
 def _duration(seconds: float) -> str:

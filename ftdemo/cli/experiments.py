@@ -26,7 +26,7 @@ _REPORT_SECONDS = 60
 @click.option("--all", "everything", is_flag=True, help="Run every experiment.")
 @click.option("--quick", is_flag=True, help="Run the quick form: one seed and shorter runs.")
 @click.option("--check", is_flag=True, help="Repeat the quick form and report changed verdicts and losses.")
-@click.option("--decide", is_flag=True, help="Decide the claims again from the recorded runs; train nothing.")
+@click.option("--decide", is_flag=True, help="Decide the claims again from the recorded runs, without training.")
 @click.option(
     "--keep",
     type=UserPath(),
@@ -50,23 +50,25 @@ def record_command(
 ) -> None:
     """Run experiments and write their records.
 
-    A record holds every arm with every seed, and the verdict on each claim.
+    A record contains every arm with every seed, and the verdict on each claim.
     """
     from ftdemo.experiments.spec import find_experiments
 
     known = find_experiments(folder)
     if not names and not everything:
         raise UsageError(
-            "No experiment is given.", f"Name some, or --all: {', '.join(known) or f'none is in {folder}'}."
+            "No experiment is given.", f"Name some, or use --all: {', '.join(known) or f'none is in {folder}'}."
         )
     if names and everything:
-        raise UsageError("Experiments are named beside --all.", "Give one of the two.")
+        raise UsageError("Experiments are named together with --all.", "Use only one of the two.")
     if decide and (check or quick):
         raise UsageError(f"--{'check' if check else 'quick'} has no effect with --decide.", "Leave it out.")
     if keep and (check or decide):
         raise UsageError(f"--keep has no effect with --{'check' if check else 'decide'}.", "Leave it out.")
     if unknown := [name for name in names if name not in known]:
-        raise UsageError(f"There is no experiment {unknown[0]} in {folder}.", f"There are: {', '.join(known)}.")
+        raise UsageError(
+            f"There is no experiment {unknown[0]} in {folder}.", f"The experiments are: {', '.join(known)}."
+        )
     changed = []
     for name in names or known:
         if decide:

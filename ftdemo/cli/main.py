@@ -35,9 +35,11 @@ _MODULES = {
 
 class _LazyGroup(ReportingGroup):
     def list_commands(self, _context: click.Context) -> list[str]:
+        """The names of all commands, in the order of the help."""
         return list(_MODULES)
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """The command of that name, imported now; None if there is none."""
         if name not in _MODULES:
             return None
         module = import_module(f"ftdemo.cli.{_MODULES[name]}")

@@ -54,7 +54,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"--set {text}: there is no `key=value` here.", "Write it like `--set rank=16`.")
+        raise RecipeError(f"--set {text} is not of the form KEY=VALUE.", "Write it like `--set rank=16`.")
     return key.strip(), parse_value(key.strip(), value)
 
 
@@ -80,7 +80,7 @@ def parse_value(key: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise RecipeError(f"{key}={text}: the value is not valid YAML.", "Quote it if it has odd characters.") from None
+        raise RecipeError(f"{key}={text}: the value is not valid YAML.", "Put it in quotes.") from None
 
 
 def _targets(text: str) -> str | list[str]:
@@ -133,7 +133,7 @@ class _KeyOption(_RecipeOption):
 def _recipe_options() -> tuple[_RecipeOption, ...]:
     from ftdemo.recipe import Recipe
 
-    help_text = "Set a key of the recipe: the same as its option. Repeatable."
+    help_text = "Set any key of the recipe, like its own option. Repeatable."
     any_key = _RecipeOption(["--set", "settings"], metavar="KEY=VALUE", multiple=True, help=help_text)
     return (any_key, *(_KeyOption(key, field) for key, field in Recipe.model_fields.items()))
 
@@ -147,7 +147,7 @@ def _merged(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for key, value in given:
         if changes.setdefault(key, value) != value:
-            raise RecipeError(f"`{key}` is given twice: as {changes[key]!r} and as {value!r}.", "Give it once.")
+            raise RecipeError(f"`{key}` is set twice: to {changes[key]!r} and to {value!r}.", "Set it once.")
     return changes
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def evaluate_command(run: Path, data: str | None, rows: int | None, base: str | None, as_json: bool) -> None:
     """Evaluate a run's model before and after training.
 
-    The table shows loss, scores and old skill, each with its 95% interval.
+    The table shows held-out loss, scores and old skill (what the base could do), each with its 95% interval.
     """
     from ftdemo.evaluation.evaluate import evaluate_before_and_after, evaluations_as_dict
     from ftdemo.runs.run import Run
@@ -66,17 +66,20 @@ def _rows_to_evaluate(run: Run, data: str | None) -> Heldout:
     try:
         found = find_heldout(run)
     except DataError as error:
-        remedy = "Restore the data, or name examples that were not trained on with `--data`."
+        remedy = "Restore the data, or use `--data` to name examples that the run was not trained on."
         raise DataError(error.what, remedy) from None
     if is_same and Path(trained_on).is_file():
-        click.echo(f"The run was trained on {trained_on}: the {len(found.rows)} examples it held out count.", err=True)
+        click.echo(
+            f"The run was trained on {trained_on}, so only the {len(found.rows)} examples that it held out are used.",
+            err=True,
+        )
     if found.missing:
         held = len(found.rows) + found.missing
         what = f"{trained_on} has changed: {found.missing} of the {held} examples that the run held out are missing."
-        click.echo(f"{what} The other {len(found.rows)} count.", err=True)
+        click.echo(f"{what} The other {len(found.rows)} are used.", err=True)
     if not found.is_recorded:
-        what = "The run does not say which examples it held out, so they are chosen again by its seed."
-        click.echo(f"{what} If {trained_on} has changed, some of them were trained on.", err=True)
+        what = "The run does not record which examples it held out, so ftdemo chooses them again by its seed."
+        click.echo(f"{what} If {trained_on} has changed, the run was trained on some of them.", err=True)
     return found
 
 
@@ -97,7 +100,7 @@ def _print_evaluation(result: dict[str, Any]) -> None:
 @click.command("chart")
 @click.argument("run", type=UserPath())
 @click.option(
-    "--of", "what", type=click.Choice(["loss", "scores"]), default="loss", show_default=True, help="What to draw."
+    "--of", "what", type=click.Choice(["loss", "scores"]), default="loss", show_default=True, help="Values to draw."
 )
 @click.option("--out", type=UserPath(dir_okay=False), help="A .png or .svg file. Default: loss.png.")
 def chart_command(run: Path, what: str, out: Path | None) -> None:
@@ -107,7 +110,7 @@ def chart_command(run: Path, what: str, out: Path | None) -> None:
 
     loaded, out = Run.load(run), out or Path(f"{what}.png")
     if out.suffix not in (".png", ".svg"):
-        raise UsageError(f"{out} is neither .png nor .svg.", "Name a file that ends in one of the two.")
+        raise UsageError(f"{out} does not end in .png or .svg.", "Name a file that does.")
     scores = loaded.record["scores"]
     if what == "scores" and not scores.get("after"):
         raise UsageError(f"{run} has no scores.", "Draw its loss: `--of loss`.")
@@ -124,10 +127,14 @@ def chart_command(run: Path, what: str, out: Path | None) -> None:
 
 @click.command("export")
 @click.argument("run", type=UserPath())
-@click.option("--to", "form", type=click.Choice(["adapter", "merged"]), required=True, help="What to write.")
-@click.option("--out", type=UserPath(), required=True, help="Folder to write.")
+@click.option("--to", "form", type=click.Choice(["adapter", "merged"]), required=True, help="Form of the export.")
+@click.option("--out", type=UserPath(), required=True, help="New folder for the export.")
 @click.option(
-    "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="Number format."
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Number format of the weights.",
 )
 @click.option("--base", metavar="MODEL", type=name_or_path, help="Base model of the adapter: a folder or a Hub id.")
 @click.option("--judge", "judged", is_flag=True, help="Measure what the model forgot, for its model card.")
@@ -135,10 +142,11 @@ def chart_command(run: Path, what: str, out: Path | None) -> None:
 def export_command(
     run: Path, form: Literal["adapter", "merged"], out: Path, dtype: str, base: str | None, judged: bool, as_json: bool
 ) -> None:
-    """Export a run's adapter, or the merged model.
+    """Export a run's adapter or its merged model.
 
-    The folder also holds the tokenizer, the stop tokens and a model card. To check it, plain transformers and PEFT load
-    it, and its logits are compared with the run's: if they differ by more than rounding, nothing is written.
+    The folder also contains the tokenizer, the stop tokens and a model card. To check the export, ftdemo loads it with
+    plain transformers and PEFT, and compares its logits with those of the run. If they differ by more than rounding, it
+    writes nothing.
     """
     from ftdemo.runs.publish import release, release_as_dict
     from ftdemo.runs.run import Run
@@ -147,7 +155,7 @@ def export_command(
     if judged and not loaded.has_base:
         raise UsageError(f"--judge has no effect: {run} has no base that knew something before.", "Leave it out.")
     if base and not (loaded.recipe.is_low_rank or (judged and loaded.has_base)):
-        raise UsageError(f"--base has no effect: {run} holds a whole model, no adapter.", "Leave it out.")
+        raise UsageError(f"--base has no effect: {run} holds a whole model, not an adapter.", "Leave it out.")
     done = release(loaded, out, form, dtype=dtype, base=base, test_old_skill=judged)
     if as_json:
         return print_json(release_as_dict(done), indent=2)
@@ -155,7 +163,7 @@ def export_command(
     difference = f"{done.largest_difference:.1g} (largest logit: {done.largest_logit:.0f})"
     click.echo(f"Loaded by plain libraries, its logits differ from the run's by at most {difference}.")
     if done.untied:
-        click.echo("Its embedding and its head are two matrices, because the adapter changed only one of them.")
+        click.echo("Embedding and head are now two separate matrices, because the adapter changed only one of them.")
     name = re.sub(r"[^\w.-]+", "-", out.resolve().name)  # what the Hub allows in a name
     command = shell_line("hf", "upload", f"OWNER/{name}", str(out))
     click.echo(f"Upload it: {command}")

@@ -23,7 +23,7 @@ def site_command() -> None:
 @site_command.command("check")
 @click.option("--code/--no-code", default=True, show_default=True, help="Run the Python blocks of the pages, too.")
 def site_check_command(code: bool) -> None:
-    """Check the pages: heads, relations, numbers, links, code."""
+    """Check front matter, relations, numbers, links and code."""
     from ftdemo.site.check import check_site
     from ftdemo.site.project import Project
 
@@ -47,7 +47,7 @@ def site_fill_command() -> None:
 
 @site_command.command("derive")
 def site_derive_command() -> None:
-    """Write the included fragments, for generators without our hook."""
+    """Write the generated fragments for other site generators."""
     from ftdemo.site.derive import derive
     from ftdemo.site.project import Project
 
@@ -57,9 +57,9 @@ def site_derive_command() -> None:
 @site_command.command("lessons")
 @click.argument("names", nargs=-1)
 def site_lessons_command(names: tuple[str, ...]) -> None:
-    """Train the lessons of the pages, all of them or some.
+    """Train all lessons of the pages, or those named.
 
-    The files that the pages need to train them in the browser are written beside them.
+    ftdemo writes the files that a page needs to repeat the training in the browser.
     """
     from ftdemo.site.lessons import find_lessons, write_lesson
     from ftdemo.site.project import Project
@@ -90,7 +90,7 @@ def site_build_command(tool: str) -> None:
         sys.exit(_run("mkdocs", "build", "--strict", "--quiet"))
     project = Project(Path.cwd())
     if problems := check_site(project):
-        raise UsageError("\n".join(problems), "Fix them, then build.")
+        raise UsageError("\n".join(problems), "Fix these problems, then build again.")
     derive(project)
     sys.exit(_run("zensical", "build", "--clean"))
 
@@ -106,7 +106,7 @@ def site_serve_command(port: int) -> None:
 
 @click.command("new-term")
 @click.argument("name")
-@click.option("--flagship", is_flag=True, help="Create a page with all parts.")
+@click.option("--flagship", is_flag=True, help="Create a long page with all parts.")
 def new_term_command(name: str, flagship: bool) -> None:
     """Create the page of a new term.
 
@@ -116,7 +116,7 @@ def new_term_command(name: str, flagship: bool) -> None:
     from ftdemo.site.term_page import create_term_page
 
     page = create_term_page(Project(Path.cwd()).docs, name, flagship=flagship)
-    click.echo(f"{page}: fill in its TODOs, name a related term on both pages, then `ftdemo site fill`.")
+    click.echo(f"{page}: fill in its TODOs, name a related term on both pages, then run `ftdemo site fill`.")
 
 
 def _run(tool: str, *arguments: str) -> int:
@@ -145,7 +145,7 @@ def serve_command(site: Path, host: str, port: int, public: bool) -> None:
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
 @click.option("--public", is_flag=True, help="Limit each run, for visitors. Implied by any other host.")
 def demo_command(name: str, host: str, port: int, public: bool) -> None:
-    """Run one demo on this machine, or studio with all of them."""
+    """Run a demo on this machine; `studio` contains all of them."""
     from ftdemo.serving import server
 
     server.serve(lambda: server.demo_app(name), host, port, public=public)

@@ -17,9 +17,9 @@ def spaces_command() -> None:
 
 @spaces_command.command("build")
 @click.argument("name")
-@click.option("--out", type=UserPath(), required=True, help="Folder to write.")
+@click.option("--out", type=UserPath(), required=True, help="New folder for the Space.")
 def spaces_build_command(name: str, out: Path) -> None:
-    """Write a demo, or studio with all of them, as a Space."""
+    """Write a demo as a Space; `studio` contains all of them."""
     from ftdemo.serving.spaces import write_space
 
     for path in write_space(name, out):

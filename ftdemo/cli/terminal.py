@@ -90,7 +90,7 @@ def name_or_path(text: str) -> str:
         Path(path).exists()
     except (OSError, ValueError) as error:  # it is too long, for example
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{text[:40]}… is neither a name nor a path: {reason}.", "Check what you gave.") from None
+        raise UsageError(f"{text[:40]}… is neither a name nor a path: {reason}.", "Check the argument.") from None
     return path
 
 
@@ -107,6 +107,7 @@ def stop_on_ctrl_c() -> Iterator[Stop]:
         usual[hangup] = signal.getsignal(hangup)
 
     def handle(number: int, _frame: Any) -> None:
+        """Set the event; from now on, Ctrl-C and SIGTERM have their usual effect."""
         stop.set()
         if number == hangup:
             return
@@ -115,6 +116,7 @@ def stop_on_ctrl_c() -> Iterator[Stop]:
         restore(signal.SIGINT, signal.SIGTERM)
 
     def restore(*numbers: signal.Signals) -> None:
+        """Give signals their usual effect back."""
         for number in numbers:
             signal.signal(number, usual[number])
 
@@ -134,6 +136,7 @@ def hangup_as_ctrl_c() -> Iterator[None]:
     usual = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
 
     def interrupt(_number: int, _frame: Any) -> None:
+        """End the command as Ctrl-C does."""
         for number in usual:  # the next one would interrupt what is being kept
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -176,11 +179,13 @@ class _Tolerant:
         self._stream, self._stop = stream, stop
 
     def write(self, text: str) -> int:
+        """Write a text if anybody reads it; the number of its characters either way."""
         with self._dropping():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
+        """Flush the stream if anybody reads it."""
         with self._dropping():
             self._stream.flush()
 

@@ -1,4 +1,4 @@
-"""`ftdemo train`: carries out a recipe and shows its progress."""
+"""`ftdemo train`: carries out a recipe and shows the progress."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 @click.command("train", cls=RecipeCommand)
 @click.argument("what", metavar="NAME|RECIPE.yaml", type=name_or_path, required=False)
 @click.option("--out", type=UserPath(), help="Folder for the run. Default: a new one in runs.")
-@click.option("--resume", type=UserPath(), metavar="RUN", help="Continue a run that was stopped.")
+@click.option("--resume", type=UserPath(), metavar="RUN", help="Continue a stopped run.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 @click.option("--show", is_flag=True, help="Print the recipe in full, without training.")
 def train_command(
     what: str | None, out: Path | None, resume: Path | None, as_json: bool, show: bool, changes: dict[str, Any]
 ) -> None:
-    """Train a model by a named recipe or a recipe file.
+    """Train a model with a named recipe or a recipe file.
 
-    A method's name is a recipe's name (see `--method`), and so is a demo's. Each key of a recipe is an option:
-    `ftdemo train lora --rank 16`. The model is evaluated before and after training, and the run is saved. Ctrl-C stops
-    after the current step and saves the run, and `--resume RUN` continues it.
+    Each method and each demo has a recipe of its own name, such as `lora` or `sft`. Each key of the recipe is also an
+    option: `ftdemo train lora --rank 16`. ftdemo evaluates the model before and after training, and saves the run.
+    Ctrl-C stops after the current step and saves the run, and `--resume RUN` continues it.
     """
     if resume is not None:
         if what or changes or out:
-            raise UsageError("--resume continues a run with its own recipe.", "Give only the run's folder.")
+            raise UsageError("--resume continues a run with its own recipe.", "Name only the run's folder.")
         from ftdemo.runs.run import Run
 
         run = Run.load(resume)
@@ -147,9 +147,9 @@ def _print_started(event: Started, echo: Callable[..., None]) -> None:
         echo(f"Note: {note}", style="yellow")
     if event.dropped_rows:
         dropped = first_few(event.dropped_rows)
-        echo(f"max_length leaves nothing to train in examples {dropped}: dropped", style="yellow")
+        echo(f"dropped, because max_length leaves no token to train: examples {dropped}", style="yellow")
     if event.truncated_rows:
-        echo(f"max_length cuts examples {first_few(event.truncated_rows)}", style="yellow")
+        echo(f"cut to max_length: examples {first_few(event.truncated_rows)}", style="yellow")
     if event.baselines:
         known = ", ".join(f"{name} {nats:.2f}" for name, nats in event.baselines.items())
         echo(f"for comparison, losses in nats per token: {known}")

@@ -24,7 +24,7 @@ _HOST, _PORT = "127.0.0.1", 7861
 @click.option("--again", is_flag=True, help="Run unchanged steps again.")
 @click.option("--json", "as_json", is_flag=True, help="Print each step as a line of JSON.")
 def workflow_command(plan: Path, step: str | None, again: bool, as_json: bool) -> None:
-    """Run every step from a data file to a release.
+    """Run all steps from a data file to a release.
 
     The steps are check, split, train, evaluate, A/B test and release. A plan is a YAML file with at least `data: FILE`.
     Unchanged steps are skipped. Ctrl-C stops after the current step.
@@ -78,7 +78,7 @@ def _value(value: Any) -> str:
 def judge_command(plan: Path, host: str, port: int) -> None:
     """Open a page to judge the answers of an A/B test.
 
-    A person judges them pair by pair, without knowing which model wrote which answer.
+    You choose the better answer of each pair, without knowing which model wrote it.
     """
     from ftdemo.comparison import ab_test
     from ftdemo.comparison.workflow import WorkflowPlan
@@ -88,6 +88,7 @@ def judge_command(plan: Path, host: str, port: int) -> None:
     ab_test.read_pairs(folder)  # refused before anything is loaded
 
     def build() -> Any:
+        """The page, made once the server is ready for it."""
         from ftdemo.ui.ab_test_page import judging_page
 
         return judging_page(folder, shell_line("ftdemo", "workflow", str(plan)))

@@ -58,13 +58,15 @@ def result(wins: Sequence[float], difference: float) -> Result:
 
 def decision(found: Result) -> str:
     """What to do, given a result."""
-    rate = f"The tuned model wins {found.win_rate:.0%} of {found.pairs} pairs ({found.low:.0%} to {found.high:.0%})."
+    rate = f"The trained model wins {found.win_rate:.0%} of {found.pairs} pairs ({found.low:.0%} to {found.high:.0%})."
     if found.low > 0.5:
-        return f"Release. {rate} Give it to a part of the users first."
+        return f"Release. {rate} Give it to a small share of your users first."
     if found.high < 0.5:
         return f"Do not release. {rate} The base is better."
-    more = f" {found.needed} pairs are needed to see the difference that matters." if found.pairs < found.needed else ""
-    return f"Do not release yet. {rate} It is not shown to be better.{more}"
+    more = (
+        f" {found.needed} pairs are needed to detect the difference that matters." if found.pairs < found.needed else ""
+    )
+    return f"Do not release yet. {rate} The test does not show that it is better.{more}"
 
 
 def write_pairs(folder: Path, base: Sequence[Answer], tuned: Sequence[Answer], *, seed: int, of: str) -> None:
@@ -100,7 +102,7 @@ def read_pairs(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / PAIRS
     if not path.exists():
-        raise UsageError(f"{folder} holds no pairs to judge.", "Run `ftdemo workflow` on the plan first.")
+        raise UsageError(f"{folder} contains no pairs to judge.", "Run `ftdemo workflow` on the plan first.")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 

@@ -62,22 +62,22 @@ def advise(measured: Sequence[Measured], model: str) -> str:
     best = max(measured, key=lambda one: one.quality.value)
     if best.quality.value < _POOR:
         return (
-            f"None of these is good enough: the best, {best.approach}, reaches {best.quality.value:.0%}. "
+            f"No approach is good enough: the best, {best.approach}, reaches {best.quality.value:.0%}. "
             f"Try a larger model than {model}, or more examples."
         )
     chosen = next(one for one in measured if not _is_worse(one, best))
     sentences = [f"Take {chosen.approach}: it reaches {with_interval(vars(chosen.quality), '.0%')}."]
     cheaper = list(measured)[: list(measured).index(chosen)]
     if cheaper:
-        sentences.append(f"What takes less effort is worse: {_listed(cheaper)}.")
+        sentences.append(f"Approaches with less effort are worse: {_listed(cheaper)}.")
     more = [one for one in measured if one not in cheaper and one is not chosen]
     if more:
-        sentences.append(f"What takes more is not shown to be better: {_listed(more)}.")
+        sentences.append(f"We could not tell whether more effort helps: {_listed(more)}.")
     sentences += _on_changes(measured, chosen)
     sentences += _on_time(measured, chosen)
     sentences += _on_price(measured, chosen)
     if chosen.quality.rows < _FEW_ROWS:
-        sentences.append(f"{chosen.quality.rows} questions show large differences only.")
+        sentences.append(f"{chosen.quality.rows} questions can only show large differences.")
     return " ".join(sentences)
 
 
@@ -95,19 +95,19 @@ def _is_worse(one: Measured, best: Measured) -> bool:
 
 
 def _on_changes(measured: Sequence[Measured], chosen: Measured) -> list[str]:
-    """Who keeps up with facts that change."""
+    """Which approaches follow facts that change."""
     if chosen.up_to_date is None:
         return []
     known = [one for one in measured if one.up_to_date is not None]
     fresh = max(known, key=lambda one: one.up_to_date or 0.0)
-    answers = f"{chosen.approach} answers {chosen.up_to_date:.0%} as things are now"
+    answers = f"{chosen.approach} gives {chosen.up_to_date:.0%} of the new answers"
     if fresh is not chosen and (fresh.up_to_date or 0) > chosen.up_to_date:
         return [
-            f"But once facts change, {answers}, {fresh.approach} {fresh.up_to_date:.0%}: "
-            f"where they do, take {fresh.approach}."
+            f"But once facts change, {answers}, and {fresh.approach} {fresh.up_to_date:.0%}: "
+            f"if your facts change, take {fresh.approach}."
         ]
     stale = [one for one in known if one.out_of_date and one is not chosen]
-    old = "; ".join(f"{one.approach} still gives {one.out_of_date:.0%} as they were" for one in stale)
+    old = "; ".join(f"{one.approach} still gives {one.out_of_date:.0%} of the old ones" for one in stale)
     return [f"Once facts change, {answers}{'; ' + old if old else ''}."]
 
 
@@ -117,7 +117,7 @@ def _on_time(measured: Sequence[Measured], chosen: Measured) -> list[str]:
     if tuned is None or tuned is chosen or _is_worse(tuned, chosen) or tuned.seconds >= chosen.seconds:
         return []
     answers = tuned.setup_seconds / (chosen.seconds - tuned.seconds)
-    return [f"Fine-tuning answers sooner, and has made up for its training after some {answers:,.0f} answers."]
+    return [f"Fine-tuning answers faster, which makes up for the training time after about {answers:,.0f} answers."]
 
 
 def _on_price(measured: Sequence[Measured], chosen: Measured) -> list[str]:
@@ -134,7 +134,7 @@ def _on_price(measured: Sequence[Measured], chosen: Measured) -> list[str]:
 
 
 def approach_table(approaches: Mapping[str, Mapping[str, Any]], quality_is: str) -> tuple[list[str], list[list[str]]]:
-    """The approaches as shell, demo and page show them: a head, and a row each.
+    """The approaches as the command line, the demos and the pages show them: a head, and a row each.
 
     Args:
         approaches: By name, as `Comparison.as_dict` has them.
@@ -146,15 +146,15 @@ def approach_table(approaches: Mapping[str, Mapping[str, Any]], quality_is: str)
     columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
         (quality_is.replace("_", " "), lambda one: with_interval(one["quality"], ".0%")),
         *((name.replace("_", " "), partial(_score_of, name)) for name in others),
-        ("found", lambda one: _share(one["found"])),
+        ("passage found", lambda one: _share(one["found"])),
         ("after changes", lambda one: _share(one["up_to_date"])),
-        ("seconds", lambda one: f"{one['seconds']:.1f}"),
+        ("seconds per answer", lambda one: f"{one['seconds']:.1f}"),
         ("tokens read", lambda one: f"{one['prompt_tokens']:.0f}"),
         ("cached", partial(_count_of, "cached_tokens")),
         ("billed", partial(_count_of, "billed_tokens")),
-        ("written", lambda one: f"{one['answer_tokens']:.0f}"),
-        ("set-up, s", lambda one: f"{one['setup_seconds']:.1f}"),
-        ("stored, kB", lambda one: f"{one['stored_bytes'] / 1000:,.1f}"),
+        ("tokens written", lambda one: f"{one['answer_tokens']:.0f}"),
+        ("set-up (s)", lambda one: f"{one['setup_seconds']:.1f}"),
+        ("stored (kB)", lambda one: f"{one['stored_bytes'] / 1000:,.1f}"),
     ]
     rows = [[show(one) for _name, show in columns] for one in approaches.values()]
     used = [place for place in range(len(columns)) if any(row[place] for row in rows)]
@@ -180,4 +180,4 @@ def quality_chart(approaches: Mapping[str, Mapping[str, Any]], quality_is: str) 
         name: charts.Point(0.0, *(one["quality"][key] for key in ("value", "low", "high")))
         for name, one in approaches.items()
     }
-    return charts.arms_chart(points, f"{quality_is.replace('_', ' ').capitalize()} of five approaches", "share right")
+    return charts.arms_chart(points, f"{quality_is.replace('_', ' ').capitalize()} of five approaches", "share correct")

@@ -227,7 +227,7 @@ def refuse_too_long(
         raise UsageError(
             f"{approach}: a prompt has {longest} tokens and its answer up to {max_new_tokens}, but the model reads "
             f"{window}.",
-            "Leave this approach out, shorten examples and passages, or choose another model.",
+            "Leave this approach out, shorten the examples and passages, or choose another model.",
         )
 
 

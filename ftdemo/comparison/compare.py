@@ -171,11 +171,17 @@ class _Benchmark:
 
     @classmethod
     def of(cls, task: Task, recipe: Recipe, rows: int | None, search: str, cached_price: float) -> _Benchmark:
+        """The questions of a task, and the prompts of each approach to it.
+
+        Raises:
+            UsageError: If the task has no held-out conversations.
+        """
         splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
         heldout = tuple(row for row in islice(splits.heldout, rows) if isinstance(row, Row))
         if not heldout:
-            what = f"{task.name}: there are no held-out conversations to compare by."
-            raise UsageError(what, "Give ten rows or more with `prompt` and `completion`, or a folder with two files.")
+            what = f"{task.name} has no held-out conversations to ask about."
+            remedy = "Provide ten or more examples with `prompt` and `completion`, or also a file heldout.jsonl."
+            raise UsageError(what, remedy)
         kinds = score(Answer("", heldout[0].reference, heldout[0].reference, True), heldout[0], task.data)
         return cls(task, recipe, heldout, Prompts.of(task, recipe), search, cached_price, main_score(kinds))
 

@@ -46,11 +46,13 @@ class WorkflowPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: Path = Field(description="the rows, in any of the forms that are read")
+    data: Path = Field(description="the examples, in any format that ftdemo reads")
     out: Path = Field(Path("workflow"), description="the folder for all results")
     columns: dict[str, str] = Field(default_factory=dict, description="ftdemo's names for the file's columns")
-    heldout: float = Field(0.1, gt=0, le=0.5, description="share of the rows that is held out")
-    benchmark: Path | None = Field(None, description="rows to evaluate on, with `constraints`; else the held-out ones")
+    heldout: float = Field(0.1, gt=0, le=0.5, description="share of the examples that is held out")
+    benchmark: Path | None = Field(
+        None, description="evaluation examples with `constraints`; default: the held-out examples"
+    )
     train: dict[str, Any] = Field(default_factory=dict, description="keys of the training recipe")
     judge: Literal["checkers", "person"] = Field("checkers", description="who decides which answer is better")
     difference: float = Field(0.1, gt=0, le=0.5, description="the smallest lead in the win rate that matters")
@@ -70,10 +72,10 @@ class WorkflowPlan(BaseModel):
             raise RecipeError(f"{path}: {first_problem(error)}.", f"Keys: {', '.join(cls.model_fields)}.") from None
         except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
             reason = getattr(error, "strerror", None) or "not a YAML mapping"
-            raise RecipeError(f"{path}: {reason}.", "A plan has `data: FILE` at least, one key a line.") from None
+            raise RecipeError(f"{path}: {reason}.", "Write one key per line, at least `data: FILE`.") from None
         if "data" in plan.train:
             what = f"{path}: `data` has no effect within `train`."
-            raise RecipeError(what, "Name the data in the plan's own `data`.")
+            raise RecipeError(what, "Set `data` at the top level of the plan.")
         places = {key: path.parent / with_home(str(value)) for key, value in plan if isinstance(value, Path)}
         return plan.model_copy(update=places)
 
@@ -125,12 +127,14 @@ def run_workflow(
             continue
         if only is not None and step != only:
             if STEPS.index(step) < STEPS.index(only):
-                raise UsageError(f"The step {step} comes before {only} and is not done.", "Leave out `--step`.")
+                raise UsageError(
+                    f"The step {only} needs the step {step}, which has not been run.", "Leave out `--step`."
+                )
             return
         if stop and stop.is_set():
             return
         result: dict[str, Any] | None = None
-        with writing(plan.out, "Make room, or set `out` to another folder."):
+        with writing(plan.out, "Free some disk space, or set `out` to another folder."):
             for event in _STEPS[step](plan, stop):
                 if isinstance(event, dict):
                     result = event
@@ -155,19 +159,19 @@ def _claim_folder(plan: WorkflowPlan) -> None:
         UsageError: If it does.
         StorageError: If it cannot be made.
     """
-    remedy = "Set `out` to a folder that is new."
+    remedy = "Set `out` to a new folder."
     with writing(plan.out, remedy):
         if not plan.out.is_dir():
             require_place(plan.out, remedy)
         elif (plan.out / STATE).exists():
             return
         elif any(plan.out.iterdir()):
-            raise UsageError(f"{plan.out} holds other files than a workflow's.", remedy)
+            raise UsageError(f"{plan.out} contains files that are not from a workflow.", remedy)
     _write_state(plan, {})
 
 
 def _write_state(plan: WorkflowPlan, state: dict[str, Any]) -> None:
-    with writing(plan.out, "Make room."), atomic_write(plan.out / STATE, replace=True) as new:
+    with writing(plan.out, "Free some disk space."), atomic_write(plan.out / STATE, replace=True) as new:
         new.write_text(json.dumps(state, indent=2, default=str) + "\n", encoding="utf-8")
 
 
@@ -177,7 +181,7 @@ def _state(plan: WorkflowPlan) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        raise UsageError(f"{plan.out / STATE} cannot be read.", "Remove it, and all steps are repeated.") from None
+        raise UsageError(f"{plan.out / STATE} cannot be read.", "Remove it. ftdemo then repeats all steps.") from None
     return state
 
 
@@ -233,7 +237,7 @@ def _check(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
     )
     (plan.out / "check.json").write_text(json.dumps(report.as_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
     if report.rows == report.left_out:
-        raise DataError(f"{plan.data}: no row can be trained on.", f"See {plan.out / 'check.json'}.")
+        raise DataError(f"{plan.data}: no example can be trained on.", f"See {plan.out / 'check.json'}.")
     yield {"rows": report.rows, "left_out": report.left_out, "findings": {f.name: f.count for f in report.findings}}
 
 
@@ -241,12 +245,16 @@ def _split(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
     cleaned = plan.out / "cleaned.jsonl"
     rows = [seen.row for seen in examine(cleaned)]
     if not all(isinstance(row, Row) for row in rows):
-        raise DataError(f"{plan.data}: conversations are expected.", 'Give rows like {"prompt": …, "completion": …}.')
+        raise DataError(
+            f"{plan.data}: the examples are not conversations.", 'Write each like {"prompt": …, "completion": …}.'
+        )
     texts = ((row.text, "") for row in rows if isinstance(row, Row))
     held = max(1, round(plan.heldout * len(rows)))
     chosen = choose_heldout(texts, held=held, seed=plan.seed)
     if not chosen or len(chosen) == len(rows):
-        raise DataError(f"{plan.data}: {len(rows)} rows cannot be parted.", "Give some hundred, no two of them alike.")
+        raise DataError(
+            f"{plan.data}: {len(rows)} examples cannot be split.", "Provide a few hundred examples without duplicates."
+        )
     folder = plan.out / "data"
     folder.mkdir(exist_ok=True)
     with cleaned.open(encoding="utf-8", newline="\n") as file:
@@ -287,7 +295,9 @@ def _benchmark_rows(plan: WorkflowPlan) -> tuple[Row, ...]:
     path = plan.benchmark or plan.out / "data" / "heldout.jsonl"
     rows = tuple(row for row in stream_rows(path) if isinstance(row, Row))
     if not rows:
-        raise DataError(f"{path}: conversations are expected.", 'Give rows like {"prompt": …, "completion": …}.')
+        raise DataError(
+            f"{path}: the examples are not conversations.", 'Write each like {"prompt": …, "completion": …}.'
+        )
     return rows
 
 
@@ -314,7 +324,7 @@ def _ab(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]:
     if plan.judge == "person":
         judgements = ab_test.read_judgements(plan.out)
         if len(judgements) < len(rows):
-            yield {"waiting": f"{len(judgements)} of {len(rows)} pairs are judged"}
+            yield {"waiting": f"{len(judgements)} of {len(rows)} pairs judged"}
             return
         wins = [judgements[number] for number in sorted(judgements)]
     else:
@@ -349,7 +359,7 @@ def _release(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any
     state = _state(plan)
     card = folder / "model" / "README.md"
     if plan.purpose:
-        card.write_text(card.read_text(encoding="utf-8") + f"\n## What it is for\n\n{plan.purpose}\n", encoding="utf-8")
+        card.write_text(card.read_text(encoding="utf-8") + f"\n## Intended use\n\n{plan.purpose}\n", encoding="utf-8")
     decided = ab_test.decision(ab_test.Result(**files["ab"]))
     (folder / "data-card.md").write_text(_data_card(plan, files["check"], state["split"]["result"]), encoding="utf-8")
     (folder / "evaluation.md").write_text(_report(evaluation, files["ab"]), encoding="utf-8")
@@ -359,24 +369,26 @@ def _release(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any
 
 def _data_card(plan: WorkflowPlan, report: dict[str, Any], split: dict[str, int]) -> str:
     lines = [f"# Data: {plan.data.name}", "", f"SHA-256 `{_of_file(plan.data)}`.", ""]
-    lines += [f"- {report['rows']:,} rows, {report['left_out']:,} of them left out: see `cleaned.jsonl{CHANGES}`."]
+    lines += [f"- {report['rows']:,} examples, {report['left_out']:,} of them left out: see `cleaned.jsonl{CHANGES}`."]
     parted = f"{split['train']:,} to train on, {split['heldout']:,} held out, seed {plan.seed}"
-    lines += [f"- {parted}; no near-twin on both sides."]
+    lines += [f"- {parted}; no near-duplicates across the two."]
     lines += [f"- {report['tokens']:,} tokens of {report['model']}."]
     lines += [f"- {each['count']:,}: {each['says']}." for each in report["findings"]]
     return "\n".join(lines) + "\n"
 
 
 def _report(evaluation: dict[str, Any], ab: dict[str, Any]) -> str:
-    lines = ["# Evaluation", "", "| figure | rows | before | after |", "| --- | ---: | ---: | ---: |"]
+    lines = ["# Evaluation", "", "| Score | Examples | Before | After |", "| --- | ---: | ---: | ---: |"]
     for part, title in (("heldout", "benchmark"), ("old_skill", "old skill")):
         for name, after in evaluation["after"][part].items():
             before = (evaluation["before"] or {}).get(part, {}).get(name)
             figures = [with_interval(figure, ".3f") if figure else "-" for figure in (before, after)]
             lines.append(f"| {title}: {name} | {after['rows']} | {' | '.join(figures)} |")
     win_rate = with_interval({"value": ab["win_rate"], "low": ab["low"], "high": ab["high"]}, ".0%")
-    lines += ["", f"Win rate of the tuned model, with its 95% interval: {win_rate}."]
-    lines += [f"{ab['wins']} wins, {ab['ties']} even, {ab['losses']} losses, in {ab['pairs']} pairs in blinded order."]
+    lines += ["", f"Win rate of the trained model, with its 95% interval: {win_rate}."]
+    lines += [
+        f"{ab['wins']} wins, {ab['ties']} even, {ab['losses']} losses, in {ab['pairs']} pairs shown in random order."
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -93,13 +93,13 @@ def require_place(target: Path, remedy: str) -> None:
     with writing(target, remedy):
         folder = _existing_folder(absolute)
         if absolute == folder:
-            raise UsageError(f"{target} is there already.", f"Nothing is overwritten. {remedy}")
+            raise UsageError(f"{target} already exists.", f"ftdemo does not overwrite it. {remedy}")
         if not folder.is_dir():
             raise UsageError(f"{target} cannot be written: {folder} is a file, not a folder.", remedy)
         missing = absolute.relative_to(folder).parts
         link = folder / missing[0]
         if link.is_symlink():
-            broken = f"{link} is a link to {link.readlink()}, which is not there"
+            broken = f"{link} is a link to {link.readlink()}, which does not exist"
             raise UsageError(f"{target} cannot be written: {broken}.", remedy)
         for part in missing:
             with suppress(FileNotFoundError):

@@ -63,11 +63,11 @@ _FINDINGS = {
         f"{_USER_DATA}#keys-that-carry-meaning",
     ),
     "control_tokens": ("containing a control token of the model, which would end a turn too early", "terms/token/"),
-    "refused": ("that the model's chat template does not take: training stops at the first of them", "terms/sft/"),
+    "refused": ("that the model's chat template rejects: training stops at the first of them", "terms/sft/"),
     "unknown_tokens": ("with a token that {model} has no embedding for: training stops at the first", "terms/token/"),
     "nothing_left": ("with nothing left to train within {max_length} tokens: dropped", _WINDOW),
     "cut": ("longer than {max_length} tokens: the end is cut, and with it the stop token", _WINDOW),
-    "overlap": ("also among those to evaluate on: scores would measure what was memorised", _CONTAMINATION),
+    "overlap": ("also in the evaluation file: scores would measure what the model memorised", _CONTAMINATION),
     "duplicates": (
         "the same as an earlier one: it counts twice, and one of the two may be held out",
         _CONTAMINATION,
@@ -81,15 +81,15 @@ _FINDINGS = {
         _CONTAMINATION,
     ),
     "contradictions": (
-        "with another answer to the same prompt as an earlier one: chance decides which is learnt",
+        "with the same prompt as an earlier one but another answer: chance decides which is learnt",
         _USER_DATA,
     ),
     "assistant_begins": (
-        "beginning with an assistant turn, which answers nobody: it is read as context and not trained",
+        "beginning with an assistant turn, which answers nothing: it is read as context and not trained",
         f"{_USER_DATA}#keys-that-carry-meaning",
     ),
     "missing_labels": (
-        "with a label by which programs mark a missing value: it is trained as a class of its own",
+        "with a label that programs use for a missing value: it is trained as a class of its own",
         _USER_DATA,
     ),
     "personal": (
@@ -375,6 +375,7 @@ def _copy(out: Path | None) -> Iterator[Callable[[Examined, str], None]]:
     ):
 
         def keep(seen: Examined, why: str) -> None:
+            """Write an example to the copy, or, with a reason, to the list of those left out."""
             if why:
                 log.write(f"line {seen.number}, left out: {why}\n")
             else:
@@ -401,12 +402,10 @@ def _findings_about_all(report: Report) -> Iterator[Finding]:
     if report.labels:
         label, most = next(iter(report.labels.items()))
         if len(report.labels) == 1:
-            says = f"all with the label {label!r}: there is nothing to distinguish"
+            says = f"all with the label {label!r}: there is nothing to learn to distinguish"
             yield Finding("one_label", says, "terms/linear-probe/", most)
         elif most > _LARGE_SHARE * report.good:
-            says = (
-                f"of {report.good:,} with the label {label!r}: a model that always gives it would be right that often"
-            )
+            says = f"of {report.good:,} with the label {label!r}: always predicting it would be correct that often"
             yield Finding("one_sided_labels", says, "terms/evaluation-set/", most)
 
 
@@ -414,10 +413,10 @@ def _findings_about_labels(
     labels: Mapping[str, int], first_of_label: Mapping[str, int], heldout_labels: Mapping[str, int]
 ) -> Iterator[Finding]:
     """Findings about labels that are rare, nearly the same, or only among the rows to evaluate on."""
-    single = Finding("single_labels", "whose label no other has: trained on, and never evaluated on", _SETS)
-    says = "where a label appears that differs from an earlier one only in its form: both are trained as classes"
+    single = Finding("single_labels", "with a label that no other example has: trained on, never evaluated on", _SETS)
+    says = "with a label that differs from an earlier one only in its spelling: both are trained as classes"
     alike = Finding("similar_labels", says, _SETS)
-    says = "to evaluate on, with a label that no example here has: evaluation stops at the first"
+    says = "in the evaluation file with a label that no example here has: evaluation stops at the first"
     unknown = Finding("unknown_labels", says, _SETS)
     forms: dict[str, str] = {}
     for label, number in first_of_label.items():
@@ -475,6 +474,11 @@ class _Heldout:
 
     @classmethod
     def of(cls, path: Path, columns: Mapping[str, str] | None) -> _Heldout:
+        """The prompts, answers and labels of a file to evaluate on; unusable examples are skipped.
+
+        Raises:
+            DataError: If the file cannot be read.
+        """
         fingerprints: set[int] = set()
         labels: Counter[str] = Counter()
         for seen in examine(path, columns):

@@ -59,7 +59,7 @@ def validate_constraints(value: Any) -> Constraints:
         raise ValueError('constraints should be an object such as {"contains": ["lamp"], "max_words": 40}')
     for name, wanted in value.items():
         if name not in _CHECKS:
-            raise ValueError(f"the constraint `{name}` is unknown: there are {', '.join(_CHECKS)}")
+            raise ValueError(f"the constraint `{name}` is unknown: the constraints are {', '.join(_CHECKS)}")
         kind = _CHECKS[name][0]
         words = wanted if isinstance(wanted, list) else []
         if not isinstance(wanted, kind) or isinstance(wanted, bool) or not all(isinstance(w, str) for w in words):

@@ -22,15 +22,15 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive, or a document or sheet of an office program",
     b"%PDF": "a PDF document",
-    b"\x89PNG": "a picture",
-    b"\xff\xd8\xff": "a picture",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
     b"SQLite f": "a database",
     b"\xd0\xcf\x11\xe0": "a document or sheet of an office program",
-    b"\x28\xb5\x2f\xfd": "a file packed by zstd",
-    b"\xfd7zXZ": "a file packed by xz",
-    b"BZh": "a file packed by bzip2",
+    b"\x28\xb5\x2f\xfd": "a file compressed with zstd",
+    b"\xfd7zXZ": "a file compressed with xz",
+    b"BZh": "a file compressed with bzip2",
 }
-_EXPORT = "Save it as CSV, as JSON lines or as plain text, and give that file."
+_EXPORT = "Save it as CSV, JSON lines or plain text, and name that file."
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class DecodedFile:
         try:
             while raw := source.readline(_MAX_LINE_BYTES + 1):
                 if len(raw) > _MAX_LINE_BYTES:
-                    raise DataError(f"{self.path}:{number}: the line is longer than 1 MiB.", "Write one row per line.")
+                    raise DataError(
+                        f"{self.path}:{number}: the line is longer than 1 MiB.", "Write one example per line."
+                    )
                 yield number, raw if self._is_utf_16 else raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 number += 1
         except UnicodeError as error:
@@ -104,12 +106,12 @@ def open_file(path: Path) -> Iterator[DecodedFile]:
             binary = gzip.GzipFile(fileobj=packed) if packed.peek(2).startswith(PACKED) else packed
             start = binary.read(_START_BYTES)
             if what := next((name for magic, name in _FOREIGN.items() if start.startswith(magic)), None):
-                raise DataError(f"{path} is {what}, whatever its name says.", _EXPORT)
+                raise DataError(f"{path} is {what}, whatever its name suggests.", _EXPORT)
             binary.seek(0)
             yield DecodedFile(path, binary, start)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         what = f"{path}: the gzip data ends too early or is damaged ({error})."
-        raise DataError(what, "Download or pack the file again.") from None
+        raise DataError(what, "Download or compress the file again.") from None
     except OSError as error:
         what = f"{path} cannot be read: {error.strerror or error}."
         raise DataError(what, "Check the path and its permissions.") from None

@@ -17,7 +17,7 @@ def read_documents(path: Path) -> list[str]:
     passages = []
     for row in stream_rows(path):
         if not isinstance(row, Text):
-            what = f"{path}: texts to search in are expected, not rows to train on."
-            raise DataError(what, 'Give a text file or a folder of them, or rows like {"text": …}.')
+            what = f"{path}: texts to search in are expected, not examples to train on."
+            raise DataError(what, 'Name a text file, a folder of them, or examples like {"text": …}.')
         passages.append(row.text)
     return passages

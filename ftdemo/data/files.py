@@ -20,7 +20,7 @@ from ftdemo.data.decode import DecodedFile, open_file
 from ftdemo.errors import DataError
 
 SHAPES = (
-    'Each row should be {"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]} '
+    'Each example should be {"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]} '
     'or {"prompt": …, "completion": …}, {"instruction": …, "input": …, "output": …} or {"conversations": [{"from": '
     '"human", "value": …}, {"from": "gpt", "value": …}]}; or, for texts, {"text": …} or {"text": …, "label": …}.'
 )
@@ -36,7 +36,7 @@ _PARQUET = b"PAR1"
 SUFFIXES = (".jsonl", ".json", ".parquet", *_TABLES, *_TEXTS)
 """Endings that a file of rows may have, each with or without .gz; a file with another is read as lines of JSON."""
 _IF_TEXT = "if this is a plain text, let the file's name end in .txt"
-_REPAIR = "Correct it, or write one object per line."
+_REPAIR = "Fix it, or write one JSON object per line."
 _BLANKS = re.compile(r"\s*")
 _JSON = json.JSONDecoder()
 _EXCEL = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
@@ -112,8 +112,8 @@ def texts_in(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _TEXTS and file.is_file())
     if not files:
         raise DataError(
-            f"{folder} is a folder in which no file ends in {' or '.join(_TEXTS)}.",
-            "Name a file of rows, or a folder with texts, or with a train.jsonl and, to evaluate on, a heldout.jsonl.",
+            f"{folder} is a folder without any file that ends in {' or '.join(_TEXTS)}.",
+            "Name a file of examples, or a folder with texts, or one with train.jsonl and, optionally, heldout.jsonl.",
         )
     return files
 
@@ -213,7 +213,7 @@ def _json_list(file: DecodedFile) -> Iterator[tuple[int, Any]]:
         sign = text[end : end + 1]
         if sign not in ("]", ","):
             raise DataError(
-                f"{file.path}:{line}: after a row there should be a comma, or the closing bracket.", _REPAIR
+                f"{file.path}:{line}: after an example there should be a comma, or the closing bracket.", _REPAIR
             )
         place = _skip_blanks(text, end + 1)
         line += text.count("\n", end, place)
@@ -309,10 +309,10 @@ def _arrow_errors(path: Path) -> Iterator[None]:
     try:
         import pyarrow
     except ModuleNotFoundError:
-        what = f"{path} is a Parquet file, and pyarrow, which reads such files, is not installed."
+        what = f"{path} is a Parquet file, but the package pyarrow, which reads it, is not installed."
         raise DataError(what, "Run `pip install 'ftdemo[parquet]'`.") from None
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:
-        what = f"{path} begins as a Parquet file, but cannot be read any further ({str(error).splitlines()[0]})."
+        what = f"{path} begins like a Parquet file, but cannot be read ({str(error).splitlines()[0]})."
         raise DataError(what, "Download or write the file again.") from None

@@ -47,8 +47,8 @@ def _splits(name: str) -> Any:
         import datasets
     except ModuleNotFoundError:
         raise DataError(
-            f"No data called {name}: no such file here. To download it from the Hub, the package datasets is needed.",
-            "Run `pip install 'ftdemo[hub]'`, or give a file.",
+            f"There is no data called {name}: no such file here. Getting it from the Hub needs the package datasets.",
+            "Run `pip install 'ftdemo[hub]'`, or name a file.",
         ) from None
     datasets.disable_progress_bars()
     try:
@@ -56,8 +56,8 @@ def _splits(name: str) -> Any:
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataError(
-            f"No data called {name}: no such file here, and the Hub gave none ({reason}).",
-            "Check the name, or the connection; or give a file.",
+            f"There is no data called {name}: no such file here, and none on the Hub ({reason}).",
+            "Check the name and the connection, or name a file.",
         ) from None
     if "train" not in found:
         raise DataError(f"{name}: there is no split called train.", f"Its splits are: {', '.join(found)}.")

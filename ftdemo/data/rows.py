@@ -193,8 +193,8 @@ def examine(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Ex
             row = parse_row(path, number, value)
             kind = kind or type(row)
             if type(row) is not kind:
-                what = f"{path}:{number}: this row is {_KINDS[type(row)]}, those before are each {_KINDS[kind]}."
-                raise DataError(what, "Give every row the same keys, or split the file in two.")
+                what = f"{path}:{number}: this example is {_KINDS[type(row)]}, but each before it is {_KINDS[kind]}."
+                raise DataError(what, "Use the same keys in every example, or split the file in two.")
         except DataError as error:
             yield Examined(number, (), error, value)
         else:
@@ -276,7 +276,7 @@ def _row(number: int, value: Any) -> AnyRow:
         ValueError: What is wrong with the line.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"a JSON object is expected, this is {_json_kind(value)}")
+        raise ValueError(f"this is {_json_kind(value)}, but a JSON object is expected")
     if "text" in value and not _shape(value):
         text = _content(value["text"], "text")
         if "label" in value:
@@ -304,14 +304,14 @@ def _extra(value: Mapping[str, Any], keys: Sequence[str], but: Sequence[str] = (
 
 def _label(label: Any) -> str:
     if isinstance(label, float) and math.isnan(label):
-        raise ValueError("label is NaN, which means that it is missing")
+        raise ValueError("`label` is NaN, which means that it is missing")
     if isinstance(label, float) and label.is_integer():
         label = int(label)  # pandas writes whole numbers so, where a column has a gap
     if isinstance(label, int) and not isinstance(label, bool):
         return str(label)
     if not isinstance(label, str):
         kind = label if isinstance(label, float) else _json_kind(label)
-        raise ValueError(f"label should be a word or a whole number, this is {kind}")
+        raise ValueError(f"`label` is {kind}, but it should be a word or a whole number")
     return _content(label, "label")
 
 
@@ -357,7 +357,7 @@ def _with_system(value: dict[str, Any], turns: list[Turn]) -> list[Turn]:
     if turns[0].role != "system":
         return [first, *turns]
     if turns[0] != first:
-        raise ValueError("`system` is another text than the system turn: keep one of them")
+        raise ValueError("`system` and the system turn differ: keep one of them")
     return turns
 
 
@@ -403,7 +403,7 @@ def _refuse_disorder(turns: Sequence[Turn]) -> None:
     for turn in turns:
         if turn.role != "system":
             if before not in _BEFORE[turn.role]:
-                raise ValueError("turns should go user, assistant, user, assistant …")
+                raise ValueError("turns should alternate: user, assistant, user, assistant …")
             before = turn.role
 
 
@@ -412,7 +412,7 @@ def _is_trained(message: Mapping[str, Any], index: int, role: str) -> bool:
     wanted = {key: message[key] for key in _LOSS_KEYS if message.get(key) is not None}
     for key, value in wanted.items():
         if value not in (0, 1):
-            raise ValueError(f"the `{key}` of turn {index} should be 0 or 1, or true or false, this is {value!r}")
+            raise ValueError(f"the `{key}` of turn {index} is {value!r}, but it should be 0 or 1, or true or false")
         if value and role != "assistant":
             raise ValueError(
                 f"`{key}` asks to train turn {index}, but only the assistant's turns are trained by choice"
@@ -426,7 +426,7 @@ def _objects(value: Any, name: str) -> list[dict[str, Any]]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise ValueError(f"`{name}` should be a list of objects, this is a text that is not JSON") from None
+            raise ValueError(f"`{name}` should be a list of objects, but it is a text that is not JSON") from None
     if value in MISSING:
         return []
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
@@ -478,7 +478,7 @@ def _turn(role: Any, content: Any, name: str, may_be_empty: bool = False) -> Tur
 
 def _content(content: Any, name: str) -> str:
     if not isinstance(content, str):
-        raise ValueError(f"{name} should be text, this is {_json_kind(content)}")
+        raise ValueError(f"{name} is {_json_kind(content)}, but it should be text")
     if is_blank(content):
         raise ValueError(f"{name} is empty")
     if _SURROGATE.search(content):

@@ -185,8 +185,8 @@ def validation_split(rows: Iterable[AnyRow], *, share: float, seed: int, data: s
     labelled = ((row.text, row.label if isinstance(row, Labelled) else "") for row in held_in_memory)
     chosen = choose_heldout(labelled, held=held, seed=seed)
     if not chosen:
-        what = f"{data}: of {len(held_in_memory)} training rows, none can be put aside to validate by."
-        raise DataError(what, "Use more rows; two of each label at least, where there are labels.")
+        what = f"{data}: none of the {len(held_in_memory)} training examples can be put aside for validation."
+        raise DataError(what, "Use more examples; with labels, at least two of each.")
     parts: tuple[list[AnyRow], list[AnyRow]] = ([], [])
     for place, row in enumerate(held_in_memory):
         parts[place in chosen].append(row)
@@ -250,6 +250,7 @@ def _generated_texts(built_in: BuiltIn, seed: int, examples: int | None) -> Spli
     texts = built_in.graded or documents
 
     def generate() -> Iterator[AnyRow]:
+        """The training texts, numbered from 1; those with turns are conversations."""
         for number, text in enumerate(texts(seed), 1):
             contents = enumerate(turns(text))
             chat = tuple(Turn(("user", "assistant")[place % 2], content) for place, content in contents)
@@ -267,6 +268,7 @@ def _generated_pairs(built_in: BuiltIn, seed: int, examples: int | None) -> Spli
     assert pairs is not None
 
     def generate(*, heldout: bool) -> Iterator[AnyRow]:
+        """The requests with their answers, numbered from 1."""
         found = pairs(_HELDOUT_SEED if heldout else seed, heldout=heldout)
         return (parse_row(built_in.folder, number, value) for number, value in enumerate(found, 1))
 
@@ -283,7 +285,9 @@ def _existing(data: str) -> Path:
         raise DataError(what, "Check the path and its permissions.") from None
     if not is_there:
         known = ", ".join(BUILT_IN)
-        raise DataError(f"No data called {data}: no such file here.", f"Give a JSONL file, or a built-in set: {known}.")
+        raise DataError(
+            f"There is no data called {data}: no such file here.", f"Name a data file, or a built-in data set: {known}."
+        )
     return path
 
 
@@ -321,6 +325,7 @@ def _split_file(path: Path, seed: int, examples: int | None) -> Splits:
     chosen = choose_heldout(labelled, held=held, seed=seed) if held else frozenset()
 
     def part(*, heldout: bool) -> Iterator[AnyRow]:
+        """The held-out examples of the file, or the others."""
         return (row for place, row in enumerate(rows) if (place in chosen) == heldout)
 
     train = StreamedRows(lambda: part(heldout=False), min(len(rows) - len(chosen), examples or len(rows)))

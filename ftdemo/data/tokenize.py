@@ -172,7 +172,7 @@ def encode(
     _refuse_unusable_turns(row, tokenizer)
     text = render(row.turns, tokenizer, tools=row.tools, row=row.number)
     if not tokenizer.is_fast:
-        what = f"{type(tokenizer).__name__} does not say which characters a token stands for."
+        what = f"{type(tokenizer).__name__} does not tell which characters each token stands for."
         raise ModelError(what, "Use a model with a fast tokenizer, which has a tokenizer.json.")
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
@@ -208,6 +208,7 @@ def unread_keys(row: AnyRow, tokenizer: PreTrainedTokenizerBase | None) -> list[
     text = render(row.turns, tokenizer, tools=row.tools, row=row.number)
 
     def is_read(turns: Sequence[Turn], tools: Sequence[dict[str, Any]]) -> bool:
+        """Whether the template's text changes when it gets these turns and tools instead."""
         try:
             return render(turns, tokenizer, tools=tools) != text
         except TemplateRefusalError:  # Mistral's lets two assistant turns follow each other only if one has tool calls
@@ -232,7 +233,7 @@ def _refuse_unusable_turns(row: Row, tokenizer: PreTrainedTokenizerBase) -> None
     is_empty = any(turn.role == "assistant" and not turn.content for turn in row.turns)
     if is_empty and "tool_calls" in unread_keys(row, tokenizer):
         raise EmptyTurnError(
-            f"Row {row.number}: an assistant turn holds only `tool_calls`, which the model's chat template leaves out.",
+            f"Example {row.number}: an assistant turn has only `tool_calls`, which the chat template leaves out.",
             "Use a model whose template renders tools, or write the call into the content.",
         )
 
@@ -264,8 +265,8 @@ def encode_labelled(
     refuse_control_tokens(row.number, row.text, "the text", tokenizer)
     if row.label not in labels:
         known = ", ".join(labels[:_NAMED_LABELS]) + (" …" if len(labels) > _NAMED_LABELS else "")
-        what = f"Row {row.number}: the label {row.label!r} is in no training row, so the model has no such class."
-        raise DataError(what, f"Train on rows with it, or leave the row out. The classes are: {known}.")
+        what = f"Example {row.number}: no training example has the label {row.label!r}, so the model has no such class."
+        raise DataError(what, f"Train on examples with this label, or leave the example out. The classes are: {known}.")
     full = len(tokenizer(row.text, verbose=False)["input_ids"])
     limit = min(max_length, tokenizer.model_max_length)
     ids = tokenizer(row.text, truncation=True, max_length=limit)["input_ids"]
@@ -319,8 +320,8 @@ def render(
             return text
         why = "it leaves the system turn out"
     raise TemplateRefusalError(
-        f"{f'Row {row}: the' if row else 'The'} model's chat template does not take this conversation: {why}.",
-        "Most templates want user and assistant in turn, beginning with the user.",
+        f"{f'Example {row}: the' if row else 'The'} model's chat template does not take this conversation: {why}.",
+        "Most templates expect user and assistant in turn, beginning with the user.",
     )
 
 
@@ -351,7 +352,7 @@ def _span(row: Row, index: int, text: str, tokenizer: Any) -> tuple[int, int]:
     stop = upto.rfind(tokenizer.eos_token) if is_answer else len(upto)
     if not (upto.startswith(before) and text.startswith(upto)) or stop < len(before):
         raise ModelError(
-            f"Row {row.number}: the chat template does not end an assistant turn with the stop token "
+            f"Example {row.number}: the chat template does not end an assistant turn with the stop token "
             f"{tokenizer.eos_token}, or changes what was said before.",
             "The model would not learn to stop. Use a model whose template closes each turn with its stop token.",
         )
@@ -367,6 +368,6 @@ def refuse_control_tokens(number: int, text: str, where: str, tokenizer: Any) ->
     for token in tokenizer.all_special_tokens:
         if token in text:
             raise DataError(
-                f"Row {number}: {where} contains {token}, a control token, which would end or start a turn.",
+                f"Example {number}: {where} contains {token}, a control token, which would end or start a turn.",
                 "Remove it from the text: only the model's own template may use control tokens.",
             )

@@ -57,7 +57,7 @@ def write_variant(
 def _first_answers(rows: Iterable[AnyRow], count: int, data: str) -> frozenset[str]:
     answers = list(dict.fromkeys(map(_answer, rows)))
     if len(answers) < count:
-        what = f"`facts` is {count}, but the training rows of {data} have only {len(answers)} different answers."
+        what = f"`facts` is {count}, but the training examples of {data} have only {len(answers)} different answers."
         raise DataError(what, f"Set it to {len(answers)} or less.")
     return frozenset(answers[:count])
 
@@ -85,8 +85,8 @@ def _mislabelled(lines: list[dict[str, Any]], share: float, rng: random.Random) 
     key = "label" if lines and "label" in lines[0] else "completion"
     chosen = rng.sample(range(len(lines)), round(share * len(lines)))
     if any(key not in lines[place] for place in chosen):
-        what = "`mislabel` exchanges answers, but there are conversations of more than a question and an answer."
-        raise DataError(what, "Leave it out, or use rows of one question and one answer each.")
+        what = "`mislabel` exchanges answers, but some conversations have more than one question and answer."
+        raise DataError(what, "Leave it out, or use examples of one question and one answer each.")
     answers = [lines[place][key] for place in chosen]
     changed = list(lines)
     for place, answer in zip(chosen, answers[1:] + answers[:1], strict=True):

@@ -60,13 +60,13 @@ class MachineForecast:
 
     @property
     def memory_bytes(self) -> float:
-        """Everything that the process will hold."""
+        """All memory of the process, in bytes."""
         return self.memory.total + self.libraries_bytes
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a recipe takes."""
+    """The memory, time and price of a recipe."""
 
     model: str
     method: str
@@ -100,24 +100,19 @@ def forecast(
     per_million: float | None = None,
     timed: bool = True,
 ) -> Forecast:
-    """Predict what a recipe takes.
+    """Predict the memory, time and price of a recipe.
 
     Args:
         recipe: A recipe of a method whose parameters can be counted.
         devices: Accelerators, by their names in `memory.ACCELERATORS`.
-        utilization: The share of its peak that an accelerator reaches.
-        per_million: A host's price for a million training tokens.
+        utilization: The share of its peak speed that an accelerator reaches, from 0 to 1.
+        per_million: A provider's price per million training tokens.
         timed: Whether to time a few steps, if the model is on this machine and fits into its memory.
 
     Raises:
         FtdemoError: If model or rows cannot be read, or there is no such method or device.
     """
-    if recipe.method not in countable_methods():
-        known = ", ".join(countable_methods())
-        raise UsageError(f"`method` is {recipe.method}, which has no estimate.", f"Use {known}.")
-    if unknown := [name for name in devices if name not in ACCELERATORS]:
-        raise UsageError(f"There is no data on {unknown[0]}.", f"There is on: {', '.join(ACCELERATORS)}.")
-    hardware.pick_device(recipe.device)
+    _refuse_unknown(recipe, devices)
     libraries = _libraries()
     size, counts = _size_and_counts(recipe)
     workload, tokens_estimated = _workload(recipe)
@@ -154,6 +149,22 @@ def forecast(
         ),
         price=None if per_million is None else memory.price(workload.tokens, per_million),
     )
+
+
+def _refuse_unknown(recipe: Recipe, devices: Sequence[str]) -> None:
+    """Refuse a method without an estimate, and devices that do not exist.
+
+    Raises:
+        FtdemoError: With those there are.
+    """
+    if recipe.method not in countable_methods():
+        known = ", ".join(countable_methods())
+        raise UsageError(f"`method` is {recipe.method}, for which ftdemo cannot estimate.", f"Use {known}.")
+    if unknown := [name for name in devices if name not in ACCELERATORS]:
+        raise UsageError(
+            f"There is no accelerator called {unknown[0]}.", f"The accelerators are: {', '.join(ACCELERATORS)}."
+        )
+    hardware.pick_device(recipe.device)
 
 
 def memory_here(recipe: Recipe) -> float | None:

@@ -211,4 +211,4 @@ def size_of(config: Any) -> Size:
         )
     except AttributeError as error:
         what = f"The configuration of this {config.model_type} model does not say {error.name}."
-        raise RecipeError(what, "Estimates are made of causal language models of the usual form.") from None
+        raise RecipeError(what, "ftdemo estimates causal language models of the usual architecture.") from None

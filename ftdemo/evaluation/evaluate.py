@@ -275,8 +275,8 @@ def evaluate(
     _refuse_other_rows(rows, data, labels)
     examples = encode_all(rows, tokenizer, train_on=train_on, max_length=max_length, labels=labels)
     if not examples:
-        what = f"{data}: no row has a trained token within its first {max_length} tokens."
-        raise DataError(what, "Evaluate on rows with shorter prompts.")
+        what = f"{data}: no example has a trained token within its first {max_length} tokens."
+        raise DataError(what, "Evaluate on examples with shorter prompts.")
     losses = bootstrap(numpy.array(row_losses(model, tokenizer, examples)), ratio)
     heldout = {"loss": losses}
     if not labels:
@@ -294,11 +294,11 @@ def _refuse_other_rows(rows: Sequence[AnyRow], data: str, labels: Sequence[str])
     """A classifier is evaluated on labelled texts, any other model on text without labels."""
     labelled = any(isinstance(row, Labelled) for row in rows[:1])
     if labels and not labelled:
-        what = f"{data}: the rows have no labels, which evaluating a classifier needs."
-        raise DataError(what, 'Give rows like {"text": …, "label": …}.')
+        what = f"{data}: the examples have no labels, which a classifier needs."
+        raise DataError(what, 'Write each like {"text": …, "label": …}.')
     if labelled and not labels:
         what = f"{data} holds texts with labels, but the model is not a classifier."
-        raise DataError(what, "Remove `label` from the rows, or evaluate a run of classify or probe on them.")
+        raise DataError(what, "Remove `label` from the examples, or evaluate a run of classify or probe on them.")
 
 
 def old_skill(model: Any, tokenizer: PreTrainedTokenizerBase, corpus: str | None = None) -> dict[str, Estimate]:
@@ -397,6 +397,7 @@ def evaluate_before_and_after(
     recipe = run.recipe
 
     def measure(model: Any, tokenizer: Any) -> Evaluation:
+        """Evaluate one of the two models, with the run's own settings."""
         settings: dict[str, Any] = {"train_on": recipe.train_on, "max_length": recipe.max_length, "labels": run.labels}
         settings |= {"corpus": run.corpus, "answer_tokens": recipe.answer_tokens}
         return evaluate(model, tokenizer, rows, trials, data=data, **settings)

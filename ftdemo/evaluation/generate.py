@@ -98,14 +98,15 @@ def _stream(
     inputs = _inputs(model, tokenizer, [text], add_special_tokens=add_special_tokens)
     window, length = _window(model), inputs["input_ids"].shape[1]
     if length >= window:
-        what = f"The prompt has {length:,} tokens, but the model reads {window:,} at most, its answer included."
-        raise UsageError(what, "Shorten it, or choose a model that reads more.")
+        what = f"The prompt has {length:,} tokens, but the model reads at most {window:,}, including its answer."
+        raise UsageError(what, "Shorten the prompt, or choose a model with a longer context window.")
     max_new_tokens = min(max_new_tokens, window - length)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     closed, failures = Event(), list[BaseException]()
     settings = {**_greedy(model, tokenizer, max_new_tokens), **_ends(closed.is_set), "streamer": streamer}
 
     def generate() -> None:
+        """Fill the streamer; an error is kept for the reader's thread."""
         try:
             with _inference(model):
                 model.generate(**inputs, **settings)

@@ -104,5 +104,5 @@ def make_search(name: str, passages: Sequence[str]) -> Search:
         UsageError: If there are no passages.
     """
     if not passages:
-        raise UsageError("There is nothing to search in.", "Name documents, or rows with examples.")
+        raise UsageError("There is nothing to search in.", "Name documents, or data with examples.")
     return SEARCHES[name](passages)

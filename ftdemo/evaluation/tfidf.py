@@ -87,8 +87,8 @@ def fit_tfidf(rows: Sequence[AnyRow]) -> TfidfClassifier:
     labelled = _labelled(rows)
     labels = tuple(sorted({row.label for row in labelled}))
     if len(labels) < 2:
-        what = f"A classifier needs two labels or more; the training rows have {len(labels)}."
-        raise DataError(what, 'Give rows like {"text": …, "label": …} with another label, too.')
+        what = f"A classifier needs two labels or more, but the training examples have {len(labels)}."
+        raise DataError(what, 'Add examples like {"text": …, "label": …} with another label.')
     began = time.perf_counter()
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=_N_GRAMS, sublinear_tf=True)
     pipeline = make_pipeline(vectorizer, LogisticRegression(C=_C, max_iter=1000))
@@ -123,5 +123,7 @@ def evaluate_tfidf(fitted: TfidfClassifier, rows: Sequence[AnyRow], *, data: str
 def _labelled(rows: Sequence[AnyRow]) -> list[Labelled]:
     labelled = [row for row in rows if isinstance(row, Labelled)]
     if not labelled or len(labelled) < len(rows):
-        raise DataError("The rows have no labels, which a classifier needs.", 'Give rows like {"text": …, "label": …}.')
+        raise DataError(
+            "The examples have no labels, which a classifier needs.", 'Write each like {"text": …, "label": …}.'
+        )
     return labelled

@@ -45,7 +45,7 @@ def compare_records(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> Re
 def _other_numerics(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
     before, now = recorded["numerics"], again["numerics"]
     if before != now:
-        yield f"it was recorded with {_in_words(before)}, and is now carried out with {_in_words(now)}."
+        yield f"it was recorded with {_in_words(before)}, and now runs with {_in_words(now)}."
 
 
 def _in_words(numerics: Mapping[str, Any]) -> str:

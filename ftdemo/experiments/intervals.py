@@ -106,7 +106,7 @@ def _refuse_unpaired(found: Mapping[str, Sequence[Any]], terms: Mapping[str, str
     counts = {f"`{terms[name]}`": len(values) for name, values in found.items()}
     if len(set(counts.values())) > 1:
         what = ", ".join(f"{key} is recorded of {count}" for key, count in counts.items())
-        raise DataError(f"Numbers are combined seed by seed, but {what}.", "Name runs of the same seeds.")
+        raise DataError(f"Numbers are combined seed by seed, but {what}.", "Name runs with the same seeds.")
     if any(number(value) == 0 for value in found.get("over", ())):
         raise DataError(
             f"`{terms['over']}` is 0, so nothing can be divided by it.", "Compare by a difference: `minus`."

@@ -142,7 +142,7 @@ def _read_done(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """
     done = json.loads(file.read_text(encoding="utf-8"))
     if done["asked"] != settings:
-        raise UsageError(f"{file} is of another form of this experiment.", "Name another folder with `--keep`.")
+        raise UsageError(f"{file} belongs to another version of this experiment.", "Name another folder with `--keep`.")
     run: dict[str, Any] = done["run"]
     return run
 
@@ -156,8 +156,8 @@ def write_record(record: dict[str, Any], path: Path) -> None:
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":")).replace('},"', '},\n"') + "\n"
     if len(text.encode()) > _MAX_BYTES:
         raise UsageError(
-            f"{path}: the record takes {len(text) // 1024} kB, more than {_MAX_BYTES // 1024}.",
-            "Record fewer arms, or show an arm with shorter answers.",
+            f"{path}: the record has {len(text) // 1024} kB, but the limit is {_MAX_BYTES // 1024} kB.",
+            "Use fewer arms, or show an arm with shorter answers.",
         )
     _write(path, text)
 
@@ -230,7 +230,7 @@ def _run_comparison(arm: Arm, recipe: Recipe, out: Path) -> Iterator[Event | dic
     shutil.rmtree(out, ignore_errors=True)
     tasks = approaches.tasks()
     if arm.compare not in tasks:
-        raise RecipeError(f"There is no task `{arm.compare}` to compare.", f"The tasks are: {', '.join(tasks)}.")
+        raise RecipeError(f"There is no task called `{arm.compare}`.", f"The tasks are: {', '.join(tasks)}.")
     task = tasks[arm.compare]
     fixed = {"device": recipe.device, "dtype": recipe.dtype, "attention": recipe.attention}
     settings = fixed | {key: value for key, value in arm.settings.items() if key != "model"}
@@ -284,7 +284,7 @@ def _events_of_run(recipe: Recipe, out: Path, memory: dict[Any, Any]) -> Iterato
     run = Run.load(out)
     carried_out = recipe.with_settings({"max_length": min(recipe.max_length, run.recipe.max_length)})
     if run.recipe != carried_out:  # a run lowers `max_length` to what its model can read
-        raise UsageError(f"{out} holds a run of another recipe.", "Name another folder with `--keep`.")
+        raise UsageError(f"{out} holds a run with another recipe.", "Name another folder with `--keep`.")
     if run.record["status"] != "completed":
         for _ in perform(recipe, out, resume=run):
             pass

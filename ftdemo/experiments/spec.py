@@ -33,10 +33,10 @@ class Change(BaseModel):
 
     model_config = _FROZEN
 
-    mislabel: float = Field(0.0, ge=0, le=1, description="share of rows that get another row's answer or label")
-    repeat: int = Field(1, ge=1, description="how often each row occurs")
-    per_label: int | None = Field(None, ge=1, description="rows of each label that are kept")
-    facts: int | None = Field(None, ge=1, description="different answers whose rows are kept, held-out ones as well")
+    mislabel: float = Field(0.0, ge=0, le=1, description="share of examples that get another example's answer or label")
+    repeat: int = Field(1, ge=1, description="how often each example occurs")
+    per_label: int | None = Field(None, ge=1, description="examples of each label that are kept")
+    facts: int | None = Field(None, ge=1, description="different answers whose examples are kept, held-out ones too")
 
 
 class Numerics(BaseModel):
@@ -59,7 +59,7 @@ class Sweep(BaseModel):
         default=1000, ge=0, description="of the split and of the trial runs; not one of the experiment's seeds"
     )
     share: float = Field(
-        default=0.2, gt=0, lt=1, description="share of the training rows that validates, up to 200 rows"
+        default=0.2, gt=0, lt=1, description="share of the training examples used for validation, up to 200"
     )
     extend: int = Field(default=3, ge=0, description="rates that are added, one by one, while the best is at an end")
 
@@ -70,9 +70,9 @@ class Arm(BaseModel):
     model_config = _FROZEN
 
     settings: dict[str, Any] = Field(default_factory=dict, alias="set", description="changes to the recipe")
-    rows: Change | None = Field(None, description="changes to the training rows")
+    rows: Change | None = Field(None, description="changes to the training examples")
     start: str | None = Field(None, description="the arm whose model this one starts from")
-    adapter: str | None = Field(None, description="the arm whose adapter is put on `start`, instead of training")
+    adapter: str | None = Field(None, description="the arm whose adapter is added to `start`, instead of training")
     compare: str | None = Field(None, description="the task on which all approaches are compared")
     questions: int | None = Field(None, ge=1, description="of that task, how many held-out questions are asked")
     baseline: Literal["tfidf"] | None = Field(None, description="the classifier without a network to fit instead")
@@ -98,7 +98,7 @@ class Claim(BaseModel):
     model_config = _FROZEN
 
     id: str
-    says: str = Field(description="what is claimed, as a sentence that can be understood alone")
+    says: str = Field(description="the claim, as a sentence that makes sense on its own")
     value: str
     minus: str | None = None
     over: str | None = None
@@ -129,8 +129,8 @@ class Chart(BaseModel):
     id: str
     title: str
     y: str = Field("", description="path to the number in a run")
-    label: str = Field("", description="what stands below the axis")
-    x: dict[str, float] = Field(default_factory=dict, description="where each arm stands on a line")
+    label: str = Field("", description="the label below the axis")
+    x: dict[str, float] = Field(default_factory=dict, description="the position of each arm on the axis")
     lines: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="the arms of each line")
     points: dict[str, str] = Field(default_factory=dict, description="rows by name, each a number as claims name it")
     sweeps: dict[str, str] = Field(default_factory=dict, description="lines by name, each of an arm's learning rates")

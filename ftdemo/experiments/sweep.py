@@ -154,7 +154,7 @@ def _split_rows(spec: Spec, name: str, recipe: Recipe, folder: Path) -> Splits:
         splits = validation_split(loaded.train, share=spec.sweep.share, seed=seed, data=recipe.data)
         return replace(splits, in_order=loaded.in_order)
     except DataError as error:
-        remedy = "Use the learning rate of an arm with more rows: `rate_of` instead of `rates`."
+        remedy = "Use the learning rate of an arm with more examples: `rate_of` instead of `rates`."
         raise RecipeError(f"The arm `{name}` cannot have a sweep. {error.what}", remedy) from None
 
 
@@ -216,7 +216,7 @@ def _read_trials(file: Path, settings: dict[str, Any]) -> Trials:
         return Trials()
     done = json.loads(file.read_text(encoding="utf-8"))
     if done["asked"] != settings:
-        raise UsageError(f"{file} is of another form of this experiment.", "Name another folder with `--keep`.")
+        raise UsageError(f"{file} belongs to another version of this experiment.", "Name another folder with `--keep`.")
     losses = {float(rate): loss for rate, loss in done["losses"].items()}
     return Trials(losses, done["train_rows"], done["validation_rows"], done["seconds"])
 

@@ -19,8 +19,8 @@ def all_weights(model: Any, _recipe: MethodSettings) -> Any:
         ModelError: If the weights are quantized.
     """
     if is_quantized(model):
-        what = "The model's files hold its weights in few bits, and these cannot be trained."
-        raise ModelError(what, "Train an adapter beside them (`method: lora`), or start from the original model.")
+        what = "The model's weights are quantized, so they cannot be trained."
+        raise ModelError(what, "Train an adapter beside them (`method: lora`), or start from the unquantized model.")
     switch_dropout_off(model)
     return model.requires_grad_(True)
 

@@ -129,7 +129,7 @@ class LearningRate:
 
 
 def known_learning_rate(model: str, family: str, factor: float) -> LearningRate | None:
-    """The rate for a model of the catalogue: what did well in our own runs, else what is usual for its size.
+    """The rate for a model of the catalogue: what worked well in our own runs, else the usual one for its size.
 
     Args:
         model: A model's name.
@@ -143,7 +143,7 @@ def known_learning_rate(model: str, family: str, factor: float) -> LearningRate 
         return usual_learning_rate(row.parameters, family, factor)
     times = "" if factor == 1 else f"{factor:g} times "
     return LearningRate(
-        row.learning_rates[family] * factor, f"{times}what did well for {family} in our runs on {model}"
+        row.learning_rates[family] * factor, f"{times}the value that worked well for {family} in our runs on {model}"
     )
 
 

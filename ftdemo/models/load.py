@@ -63,6 +63,7 @@ def one_at_a_time(make: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function while no other thread makes a model."""
         with _making:
             return make(*args, **kwargs)
 
@@ -109,7 +110,7 @@ def resolve(model: str) -> Source:
     return _from_folder(folder, name=folder.name, origin=LOCAL_FOLDER) if folder else _from_hub(model)
 
 
-NAME_BASE = "If the base has moved, name its folder or Hub id with `--base`."
+NAME_BASE = "Name the folder or Hub id of the base with `--base`."
 
 
 def resolve_base(recorded: str, owner: Path, base: str | None = None) -> Source:
@@ -153,8 +154,8 @@ def _folder_of(model: str) -> Path | None:
     if _HUB_ID.fullmatch(model) and not model.startswith("."):
         return None
     raise ModelError(
-        f"No model called {model}: no such folder, and it is no Hub id.",
-        f"Give {', '.join(_BUILT_IN)}, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
+        f"There is no model called {model}: it is neither a folder nor a Hub id.",
+        f"Name {', '.join(_BUILT_IN)}, a Hub id like owner/name, or a folder with config.json and *.safetensors.",
     )
 
 
@@ -165,7 +166,7 @@ def available() -> dict[str, str]:
     elif _smollm2_gguf():
         found = f"in the package {_SMOLLM2.package}, converted when first used (about half a minute)"
     else:
-        found = f"not here; would be fetched from the Hub. {_SMOLLM2_HELP}"
+        found = f"not here, so ftdemo would download it from the Hub. {_SMOLLM2_HELP}"
     minilm = f"in the package {_MINILM.package}" if _minilm_folder() else f"not here. {_MINILM_HELP}"
     return dict.fromkeys(BUNDLED_MODELS, "comes with ftdemo") | {"smollm2": found, "minilm": minilm}
 
@@ -186,7 +187,7 @@ def configuration(model: str) -> Any:
     except (OSError, ValueError) as error:
         if folder is None:
             raise _not_on_the_hub(model, error) from None
-        what = f"{model}: no configuration of a model can be read there ({first_line(error)})."
+        what = f"{model}: the configuration of the model cannot be read ({first_line(error)})."
         raise ModelError(what, "Name a folder with a config.json, or a Hub id like owner/name.") from None
 
 
@@ -325,7 +326,7 @@ def unpacked(model: Any, dtype: torch.dtype) -> Any:
     try:
         plain = model.dequantize()
     except (NotImplementedError, ValueError, AttributeError, TypeError) as error:
-        what = f"The base's weights are quantized in a format that cannot be unpacked ({first_line(error)})."
+        what = f"The base's weights are quantized in a format that cannot be converted back ({first_line(error)})."
         raise ModelError(what, "Export the adapter alone: `--to adapter`.") from None
     plain.config.__dict__.pop("quantization_config", None)  # or it would be saved as if it still were in few bits
     plain._weight_conversions = list(filter(_can_be_reversed, getattr(plain, "_weight_conversions", None) or ()))
@@ -406,7 +407,7 @@ def with_random_weights(source: Source, labels: Sequence[str], tokenizer: PreTra
         model: Any = kind.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     except ValueError as error:
         what = f"{source.name}: no {'classifier' if labels else 'language model'} of this kind ({first_line(error)})."
-        raise ModelError(what, "Use minilm to classify, smollm2 for text.") from None
+        raise ModelError(what, "Use minilm to classify texts, or smollm2 to generate them.") from None
     random: PreTrainedModel = model.float()
     if labels:
         use_mean_pooling(random)
@@ -514,7 +515,7 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
     """Write a GGUF file as a folder of safetensors, under its final name only once it is whole."""
     from filelock import FileLock
 
-    remedy = "Make room, or name another folder in the variable FTDEMO_CACHE."
+    remedy = "Free some disk space, or set the environment variable FTDEMO_CACHE to another folder."
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
@@ -587,7 +588,7 @@ def _from_folder(folder: Path, name: str, origin: str, licence: str | None = Non
     if not list(folder.glob("*.safetensors")):
         raise ModelError(
             f"{folder} holds no safetensors.",
-            "Weights in pickle files (.bin, .pt) are never read. Save the model again as safetensors.",
+            "ftdemo never reads weights from pickle files (.bin, .pt). Save the model again as safetensors.",
         )
     return Source(name, str(folder), origin, _hash_weights(folder), licence, corpus or _corpus_of_run(folder))
 

@@ -66,7 +66,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     if tokenizer.get_vocab_size() < vocabulary:
         raise DataError(
             f"The texts give only {tokenizer.get_vocab_size()} tokens, but `vocabulary` is {vocabulary}.",
-            "Lower `vocabulary`, or give more text.",
+            "Lower `vocabulary`, or provide more text.",
         )
     start = tokenizer.token_to_id(START)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A", special_tokens=[(START, start)])

@@ -54,7 +54,7 @@ def as_targets(text: str) -> str | tuple[str, ...]:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"no regular expression ({error})") from None
+        raise ValueError(f"not a regular expression ({error})") from None
     return text
 
 
@@ -191,7 +191,7 @@ def _matrix(name: str, layer: Any, targets: str | Sequence[str]) -> Matrix:
     if isinstance(layer, Conv1D | torch.nn.Embedding):  # these keep the matrix as d_in x d_out
         return Matrix(*layer.weight.shape)
     kind = type(layer).__name__
-    what = f"`targets` is {targets_as_text(targets)}, which also names {name}, and that is no matrix but a {kind}."
+    what = f"`targets` is {targets_as_text(targets)}, which also names {name}, which is not a matrix but a {kind}."
     raise RecipeError(what, "Use all-linear, or names that only linear layers have.")
 
 
@@ -206,13 +206,13 @@ def _refuse_stacked_experts(model: Any, targets: str | Sequence[str]) -> None:
         stacked = "Experts" in type(layer).__name__ and any(weight.ndim == 3 for weight in layer.parameters())
         if stacked and any(_names(targets, f"{name}.{matrix}") for matrix in _EXPERT_MATRICES):
             text = targets_as_text(targets)
-            what = f"`targets` is {text}, which reaches into {name}, where the experts' matrices are stacked."
+            what = f"`targets` is {text}, which includes {name}, where the experts' matrices are stacked."
             raise RecipeError(what, f"Use a list of layers outside the experts, some of: {_last_names(model)}.")
 
 
 def _refuse_rank_outside(limit: int, rank: int) -> None:
     if rank < 1:
-        raise RecipeError(f"`rank` is {rank}, but a rank is at least 1.", "4 to 32 are usual.")
+        raise RecipeError(f"`rank` is {rank}, but it should be at least 1.", "4 to 32 are usual.")
     if rank > limit:
         what = f"`rank` is {rank}, but the smallest targeted matrix has only rank {limit}."
         raise RecipeError(what, f"Choose a rank from 1 to {limit}, or leave that matrix out of `targets`.")

@@ -144,6 +144,6 @@ def _choose_padding(tokenizer: Any, rows: int | None, name: str) -> None:
     others = (tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token, *tokenizer.all_special_tokens)
     padding = next((token for token in others if token and token != tokenizer.pad_token), None)
     if padding is None:
-        what = f"{name}: its tokenizer names no control token, so nothing can end an answer or fill up a batch."
+        what = f"{name}: its tokenizer has no control token, so nothing can end an answer or pad a batch."
         raise ModelError(what, "Set `eos_token` in tokenizer_config.json to the token that ends the model's texts.")
     tokenizer.pad_token = padding

@@ -46,7 +46,7 @@ def switched_reply(folders: tuple[str, ...], place: int | None, message: str) ->
             yield from stream_reply(model, tokenizer, [Turn("user", message)], max_new_tokens=max_new_tokens)
         return
     if place not in names:
-        raise UsageError("That adapter was trained on another model.", "Train both on the same one.")
+        raise UsageError("The two adapters were trained on different models.", "Train both on the same model.")
     model.set_adapter(names[place])
     yield from stream_reply(model, tokenizer, [Turn("user", message)], max_new_tokens=max_new_tokens)
 
@@ -76,7 +76,7 @@ def answer_at_strength(folder: str, strength: float, message: str) -> tuple[Scor
     """
     run = Run.load(Path(folder))
     if not run.recipe.is_low_rank:
-        raise UsageError(f"{folder} holds no adapter.", "Only an adapter's strength can be changed.")
+        raise UsageError(f"{folder} contains no adapter.", "Name a run that trained an adapter.")
     model, tokenizer, _ = _with_adapters((folder,))
     row = Row(1, (Turn("user", message), Turn("assistant", "")))
     prompt = tokenizer.encode(render(row.prompt, tokenizer, to_be_answered=True), add_special_tokens=False)
@@ -223,7 +223,7 @@ def merge_and_compare(run: Run) -> dict[str, Any]:
         UsageError: If the run has no adapter.
     """
     if not run.recipe.is_low_rank:
-        raise UsageError(f"{run.folder} holds no adapter.", "Only a LoRA, DoRA or QLoRA run can be merged.")
+        raise UsageError(f"{run.folder} contains no adapter.", "Name a run of LoRA, DoRA or QLoRA.")
     model, tokenizer = load_to_merge(run)
     splits = load_splits(run.recipe.data, seed=run.recipe.seed, examples=_PROMPTS)
     rows = (splits.prompts or tuple(splits.train))[:_PROMPTS]

@@ -69,7 +69,10 @@ def open_base_model(name: str, base: str | None = None) -> ChatModel:
     """
     folder = Path(name)
     if name in _NAMES:
-        raise UsageError(f"{name} is not a run, so it has no base.", "Name a run's folder, or a model to compare with.")
+        raise UsageError(
+            f"{name} is not a run, so it has no base to compare with.",
+            "Name a run's folder, or another model after `--against`.",
+        )
     if _is_adapter(folder):
         return ChatModel(*load_found(find_base(folder, base)))
     loaded = Run.load(folder).load_base(base)

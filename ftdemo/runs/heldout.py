@@ -43,8 +43,8 @@ def find_heldout(run: Run) -> Heldout:
                 found.setdefault(key, row)
     rows = tuple(found[key] for key in hashes.heldout if key in found)
     if wanted and not rows:
-        what = f"{data} has changed: it holds none of the {len(hashes.heldout)} examples that this run held out."
-        raise UsageError(what, "Restore the file, or name examples that were not trained on with `--data`.")
+        what = f"{data} has changed: it contains none of the {len(hashes.heldout)} examples that this run held out."
+        raise UsageError(what, "Restore the file, or use `--data` to name examples that the run was not trained on.")
     return Heldout(rows, missing=len(hashes.heldout) - len(rows))
 
 
@@ -60,7 +60,7 @@ def refuse_changed_rows(run: Run, now: RowHashes) -> None:
     counts = f"{then.train_rows:,} training and {len(then.heldout)} held-out examples then"
     counts += f", {now.train_rows:,} and {len(now.heldout)} now"
     if (then.train_rows, len(then.heldout)) == (now.train_rows, len(now.heldout)):
-        counts = "as many as then, but others or in another order"
+        counts = "the same number, but other examples or another order"
     what = f"{run.recipe.data} has changed since this run began: {counts}."
     restore = "Restore the data as it was"
     if run.recipe.data in BUILT_IN:

@@ -14,7 +14,7 @@ REPOSITORY = "https://github.com/ftdemo/ftdemo"
 _DEMOS = ("fine-tuning", "lora", "sft", "pre-training", "transfer-learning", "prompting-rag-fine-tuning")
 """The demos that have a notebook. It trains by the recipe named like the demo."""
 _INSTALL = """\
-# Where ftdemo is not installed, as on a hosted notebook, this fetches it. It takes a minute.
+# If ftdemo is not installed, as on a hosted notebook, this installs it. It takes a minute.
 import importlib.util
 
 if importlib.util.find_spec("ftdemo") is None:
@@ -120,9 +120,9 @@ def write_notebook(name: str, out: Path) -> Path:
         StorageError: If the file cannot be written.
     """
     if name not in _DEMOS:
-        raise UsageError(f"No demo called {name} has a notebook.", f"There is: {', '.join(_DEMOS)}.")
+        raise UsageError(f"There is no notebook for {name}.", f"The demos with a notebook are: {', '.join(_DEMOS)}.")
     text = of_recipe(NAMED[name], name)
-    with writing(out, "Name another with --out."), atomic_write(out, replace=True) as new:
+    with writing(out, "Name another file with `--out`."), atomic_write(out, replace=True) as new:
         new.write_text(text, encoding="utf-8")
     return out
 
@@ -155,17 +155,20 @@ def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
     question = json.dumps(_QUESTIONS.get(name, _TICKET))
     talk = _CLASSIFY if recipe.is_classifier else _CONTINUE if recipe.starts_new else _TALK
     inspect_cell = _SHOW_LABELS if recipe.is_classifier else _INSPECT
-    mine = "a file of your own" if recipe.is_classifier or recipe.starts_new else "your own pairs"
+    mine = "a file of your own" if recipe.is_classifier or recipe.starts_new else "your own examples"
     return [
-        ("text", f"# {name.replace('-', ' ').capitalize()}, step by step\n\nThe same engine as the page and the demo."),
+        (
+            "text",
+            f"# {name.replace('-', ' ').capitalize()}, step by step\n\nThis notebook uses the engine of the demo.",
+        ),
         ("code", _INSTALL.format(repository=REPOSITORY)),
-        ("text", f"## The recipe\n\nAll that decides the run. To learn from {mine}, set `data` to its path."),
+        ("text", f"## The recipe\n\nIt contains every setting of the run. To train on {mine}, set `data` to its path."),
         ("code", _RECIPE.format(settings=settings)),
-        ("text", "## The data, as the model reads it\n\nWhere tokens are marked, only these have a loss."),
+        ("text", "## The data, as the model reads it\n\nIf tokens are marked, only these count in the loss."),
         ("code", inspect_cell),
-        ("text", "## Train\n\nTo stop early, interrupt the kernel: what was trained is kept."),
+        ("text", "## Train\n\nTo stop early, interrupt the kernel. The model is kept as trained so far."),
         ("code", _TRAIN),
-        ("text", "## Before and after\n\nOn held-out prompts."),
+        ("text", "## Before and after\n\nThe model answers held-out prompts."),
         ("code", _COMPARE),
         ("text", "## Try it yourself"),
         ("code", talk.format(question=question)),

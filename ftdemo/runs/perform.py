@@ -33,7 +33,7 @@ from ftdemo.training.prepare import prepare
 
 _RECORD_BYTES = 8 * 2**20
 """Room to ask for besides the weights: some hundred bytes for each step, and some thousand for each answer."""
-_REMEDY = "Give another place with `--out`."
+_REMEDY = "Name another folder with `--out`."
 
 
 class Switch(Protocol):
@@ -79,7 +79,7 @@ def perform(
         require_place(out, _REMEDY)
     else:
         require_writable(out.absolute().parent, _REMEDY)
-        resume.refuse_lost_base("Put the model back there to resume the run.")
+        resume.refuse_lost_base("Restore the model there to resume the run.")
     with distributed.explaining_lost_peers(out):
         learner = prepare(_with_one_dtype(recipe, resume))
         if resume:
@@ -235,6 +235,7 @@ class _Recorder:
 
     @property
     def finished(self) -> Finished | None:
+        """The event that ended the run; None while it continues."""
         return next(iter(self._all(Finished)), None)
 
     def _all(self, kind: type[Any]) -> list[Any]:
@@ -292,11 +293,11 @@ class _Recorder:
                     raise
             else:
                 cut = tensors.checkpoint and not kept.checkpoint
-                missing = " It cannot be resumed: there was no room for its checkpoint." if cut else ""
-                return f"It was kept in {place / 'run'}.{missing} Move it once there is a place for it."
+                missing = " It cannot be resumed, because there was no disk space for its checkpoint." if cut else ""
+                return f"It was kept in {place / 'run'}.{missing} Move it to a place with enough disk space."
         command = shell_line("ftdemo", "train", "--resume", str(self._out))
         before = f" Resume from its last checkpoint: {command}" if self._own else ""
-        return f"There was no room in the system's temporary folder either. Make room and train again.{before}"
+        return f"There was no disk space in the system's temporary folder either. Free some and train again.{before}"
 
     def _write(self, out: Path, status: str, tensors: _Tensors) -> None:
         is_own = self._own is not None and out.exists() and _identity(out) == self._own
@@ -362,7 +363,7 @@ def _is_kept(event: Event, progress: TrainingState, recipe: Recipe) -> bool:
 def _why(refused: OSError) -> str:
     """Why a run could not be written under its name."""
     if refused.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-        return "something else has appeared there since training began"
+        return "another file or folder has appeared there since training began"
     return system_reason(refused)
 
 
@@ -392,4 +393,4 @@ def _require_space(out: Path, learner: Learner) -> None:
     needed = save.model_bytes(learner)
     if learner.recipe.save_every:
         needed = 2 * (needed + checkpoint.checkpoint_bytes(learner))
-    require_space(out, needed + _RECORD_BYTES, "This run", "Make room, or give another place with `--out`.")
+    require_space(out, needed + _RECORD_BYTES, "This run", "Free some disk space, or name another folder with `--out`.")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 Form = Literal["adapter", "merged"]
-_REMEDY = "Make room, or name another folder with `--out`."
+_REMEDY = "Free some disk space, or name another folder with `--out`."
 _PROMPTS = 8
 _TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
 """The largest difference that rounding may make, as a share of the largest logit, by the format of what is written."""
@@ -71,7 +71,7 @@ def release(
     """
     require_place(out, "Name another folder with `--out`.")
     if form == "adapter" and not run.recipe.is_low_rank:
-        raise UsageError(f"{run.folder} holds a whole model, no adapter.", "Release it with `--to merged`.")
+        raise UsageError(f"{run.folder} holds a whole model, not an adapter.", "Export it with `--to merged`.")
     if form == "adapter" and dtype != "float32":
         raise UsageError(f"An adapter is written in float32, not {dtype}.", "Leave out `--dtype`.")
     kept = run_metrics.skill_kept(run, {}, base) if test_old_skill and not run.labels else None
@@ -194,7 +194,7 @@ def _refuse_other_logits(out: Path, difference: float, largest: float, dtype: to
     raise ModelError(
         f"{out} is not written: loaded by plain libraries, its logits differ from the run's by up to {difference:.2g}, "
         f"where the largest logit is {largest:.2g}. Rounding explains at most {tolerance:.1%} of that.",
-        "It would give other answers than the run. Check that `--base` is the model that the run was trained on.",
+        "It would answer differently from the run. Check that `--base` is the model that the run was trained on.",
     )
 
 

@@ -51,7 +51,7 @@ class Run:
             if not {"recipe", "model", "events"} <= set(record):
                 raise ValueError
         except (OSError, ValueError, TypeError):
-            what = f"{folder} holds no run: {RECORD} is not there or cannot be read."
+            what = f"{folder} holds no run: {RECORD} is missing or cannot be read."
             raise UsageError(what, "Name a folder that `ftdemo train` wrote.") from None
         return cls(folder, record)
 
@@ -179,11 +179,11 @@ class Run:
             raise UsageError(
                 f"{self.folder}: the adapter was trained on {trained_on['name']}, whose vocabulary is not that of "
                 f"{source.name} in {source.path}.",
-                "The same number would be another word. Use the base it was trained on, or train again.",
+                "The same token id would mean another word. Use the base it was trained on, or train again.",
             )
         if source.sha256 != trained_on["sha256"]:
             raise UsageError(
-                f"{self.folder}: the adapter was trained on other weights than the {source.name} found here.",
+                f"{self.folder}: the adapter was trained on other weights of {source.name} than those found here.",
                 f"Get the weights whose SHA-256 is {trained_on['sha256']}, or train again.",
             )
 

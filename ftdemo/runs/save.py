@@ -210,14 +210,14 @@ def _data(record: dict[str, Any]) -> str:
     data = record["recipe"]["data"]
     if data in BUILT_IN:
         return f"`{data}`, a data set of ftdemo: {BUILT_IN[data].summary}"
-    return f"`{Path(data).name}`, data of the user who trained it."
+    return f"`{Path(data).name}`, provided by the person who trained the model."
 
 
 def _forgetting(kept: dict[str, Any] | None) -> str:
     if not kept:
-        return "What the model forgot was not measured: run `ftdemo evaluate`."
+        return "What the model forgot was not measured. Run `ftdemo evaluate` to measure it."
     before, after = kept["before"], kept["after"]
-    lines = ["| on what the base could do | before | after |", "| --- | ---: | ---: |"]
+    lines = ["| old skill | before | after |", "| --- | ---: | ---: |"]
     lines += [f"| {name} | {before[name]:.2f} | {after[name]:.2f} |" for name in after]
     return "\n".join(lines)
 
@@ -246,7 +246,7 @@ def _use(record: dict[str, Any], is_adapter: bool) -> str:
 def _origin(model: dict[str, Any]) -> str:
     return (
         f"- Base weights: {model['origin']}, SHA-256 `{model['sha256']}`. Use the adapter with these weights: "
-        "on others it may do worse."
+        "with others it may do worse."
     )
 
 
@@ -357,7 +357,7 @@ with matrix products in {dtype}.
 
 {data}
 
-## Scores on held-out rows
+## Scores on held-out examples
 
 {scores}
 
@@ -380,6 +380,6 @@ with matrix products in {dtype}.
 
 ## Limits
 
-A small demonstration of a method. Only the scores above were measured, not whether its answers are true: do not rely
+This model demonstrates a method. Only the scores above were measured, not whether its answers are true, so do not rely
 on them.
 """

@@ -22,6 +22,7 @@ from ftdemo.ui import SITE
 from ftdemo.ui.limits import PUBLIC
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
 _PACKAGE = Path(__file__).parents[1]
@@ -48,7 +49,7 @@ def demo_folder(name: str) -> Path:
     """
     found = next((folder / name for folder in _DEMO_FOLDERS if (folder / name / "app.py").is_file()), None)
     if found is None or name not in demo_names():
-        raise UsageError(f"No demo called {name}.", f"There is: {', '.join(demo_names())}.")
+        raise UsageError(f"There is no demo called {name}.", f"The demos are: {', '.join(demo_names())}.")
     return found
 
 
@@ -107,7 +108,6 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
         import_gradio()
-        from ftdemo.ui import sessions
     except ModuleNotFoundError as error:
         raise ServerError(f"Serving needs the package {error.name}.", "Run `pip install 'ftdemo[demos]'`.") from None
     if public or host not in _LOCAL_NAMES:
@@ -116,20 +116,32 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
     app = make_app()
     if host in _LOCAL_NAMES:  # another site's page may not reach this one by giving its name a local address
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL_NAMES))
-    address = f"http://{host}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
+    _announced_server(config, f"http://{host}:{listener.getsockname()[1]}").run(sockets=[listener])
+
+
+def _announced_server(config: uvicorn.Config, address: str) -> uvicorn.Server:
+    """A server that prints its address once it is ready, and removes visitors' files when it ends."""
+    import uvicorn
+
+    from ftdemo.ui import sessions
 
     # A closed terminal ends the server like SIGTERM, which uvicorn handles: visitors' files are removed.
     is_main = threading.current_thread() is threading.main_thread()  # no other may handle signals
     ends_on_hangup = is_main and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
     class AnnouncedServer(uvicorn.Server):
+        """Prints its address when it starts, and removes visitors' files when it ends."""
+
         is_interrupted = False
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            """Note whether Ctrl-C ends the server, and end it."""
             self.is_interrupted |= sig == signal.SIGINT
             super().handle_exit(sig, frame)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """Start, print the address, and load what the first visitor would otherwise wait for."""
             await super().startup(sockets)
             if ends_on_hangup:
                 signal.signal(signal.SIGHUP, self.handle_exit)
@@ -137,6 +149,7 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
             threading.Thread(target=_warm_up, daemon=True).start()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Stop, and remove visitors' files; after Ctrl-C, end the process at once."""
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # pages left open are cut off: no error
             await super().shutdown(sockets)
             sessions.remove_all()
@@ -147,8 +160,7 @@ def serve(make_app: Callable[[], FastAPI], host: str, port: int, *, public: bool
                 print("Stopped.", file=sys.stderr, flush=True)
                 os._exit(STOPPED_BY_CTRL_C)
 
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
-    AnnouncedServer(config).run(sockets=[listener])
+    return AnnouncedServer(config)
 
 
 def demo_app(name: str) -> FastAPI:
@@ -249,7 +261,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         code = getattr(error, "errno", None)
         why = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
-        what = f"{host}:{port} cannot be listened on: {why}."
+        what = f"The server cannot listen on {host}:{port}: {why}."
         raise ServerError(what, _LISTEN_ELSEWHERE.get(code, "Name an address of this machine with `--host`.")) from None
 
 

@@ -36,7 +36,7 @@ def write_space(name: str, out: Path) -> list[Path]:
     requirements = "\n".join(space_requirements()) + "\n"
     with writing(out, "Name another folder."):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UsageError(f"{out} is there already.", "Name another folder, or remove it.")
+            raise UsageError(f"{out} already exists.", "Name another folder, or remove it.")
     with writing(out, "Name another folder."), atomic_write(out) as new:
         new.mkdir()
         shutil.copy(source / "app.py", new / "app.py")

@@ -199,7 +199,7 @@ def _page_problems(page: Path, project: Project, plugins: Sequence[Plugin], link
     name, text = _name(page, project), page.read_text(encoding="utf-8")
     for number, line in enumerate(text.split("\n"), 1):
         if _TODO.search(line):
-            yield Problem(name, number, "a TODO is left. Write what belongs there.")
+            yield Problem(name, number, "a TODO is left. Replace it with text.")
         yield from _number_problems(name, number, line, plugins)
     for number, what in claim_problems(text, plugins):
         yield Problem(name, number, what)
@@ -209,7 +209,7 @@ def _page_problems(page: Path, project: Project, plugins: Sequence[Plugin], link
     if _is_linked(page, project):
         for mention in linker.mentions(text, _own_slug(page, project)):
             name_used = text[mention.start : mention.end]
-            what = f"the first mention of {mention.slug} (`{name_used}`) is no link. Run `ftdemo site fill`."
+            what = f"the first mention of {mention.slug} (`{name_used}`) is not a link. Run `ftdemo site fill`."
             yield Problem(name, mention.line, what)
 
 

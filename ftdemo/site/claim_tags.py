@@ -47,6 +47,7 @@ def show_claims(text: str, plugins: Sequence[Plugin], to_docs: str) -> str:
     """
 
     def shown(match: re.Match[str]) -> str:
+        """A claim's sentence with a link to its evidence, if there is any."""
         found = _verdict(match["id"], plugins)
         if not found:
             return match["text"]

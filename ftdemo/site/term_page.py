@@ -28,9 +28,11 @@ def create_term_page(docs: Path, name: str, *, flagship: bool = False) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
     page = docs / "terms" / f"{slug}.md"
     if not slug:
-        raise UsageError(f"`{name}` has no letter from a to z.", "Give a name that can be part of an address.")
+        raise UsageError(
+            f"`{name}` has no letter from a to z.", "Choose a name with letters, because it becomes part of an address."
+        )
     if page.exists():
-        raise UsageError(f"{page} exists.", "Edit it, or give another name.")
+        raise UsageError(f"{page} already exists.", "Edit it, or choose another name.")
     parts = settings.anatomy.get("flagship" if flagship else "entry", ())
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(_content(name, slug, next(iter(settings.levels), ""), parts), encoding="utf-8")

@@ -69,12 +69,12 @@ def load_checkpoint(learner: Learner, folder: Path) -> TrainingState:
             return TrainingState(**counters, best_weights=best)
     except FileNotFoundError:
         raise UsageError(
-            f"{folder} holds no {FILE}: the run is complete, or was not made to be continued.",
-            "Only a run that was stopped can go on. To train longer, raise `epochs` and train anew.",
+            f"{folder} holds no {FILE}: the run is complete, or was not saved to be resumed.",
+            "Only a stopped run can be resumed. To train longer, raise `epochs` and train again.",
         ) from None
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         what = f"{folder / FILE} does not fit this run ({str(error).splitlines()[0][:100]})."
-        raise UsageError(what, "It was written by another recipe, or is damaged. Train anew.") from None
+        raise UsageError(what, "It was written by another recipe, or is damaged. Train again.") from None
 
 
 def _moments(learner: Learner, weight: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -128,8 +128,8 @@ def explaining_lost_peers(run: Path) -> Iterator[None]:
         command = shell_line("ftdemo", "train", "--resume", str(run))
         remedy = f"Resume from its last checkpoint: {command}" if run.exists() else "Train again."
         raise TrainingError(
-            f"Another process of this run has gone: {message}.",
-            f"Look for its own error, or for what killed it: the system does when memory runs out. {remedy}",
+            f"Another process of this run has ended: {message}.",
+            f"Look for its error above, or for what ended it: the system does so when memory runs out. {remedy}",
         ) from None
 
 

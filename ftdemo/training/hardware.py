@@ -58,7 +58,7 @@ def pick_device(wanted: str) -> torch.device:
         return torch.device(next(name for name, there in found.items() if there))
     if not found[wanted]:
         there = ", ".join(name for name, present in found.items() if present)
-        raise ModelError(f"`device` is {wanted}, which this machine does not have.", f"Here there is: {there}.")
+        raise ModelError(f"`device` is {wanted}, which this machine does not have.", f"This machine has: {there}.")
     return torch.device(wanted)
 
 
@@ -143,6 +143,7 @@ def _product(dtype: torch.dtype, device: str) -> Callable[[], float]:
     right = torch.randn(_RACE_IN, _RACE_OUT, device=device).to(dtype)
 
     def run() -> float:
+        """The sum of the product, read back so that the device has to finish."""
         return float((left @ right).sum().item())
 
     run()

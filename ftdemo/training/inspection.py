@@ -48,7 +48,9 @@ def inspect_recipe(recipe: Recipe) -> Inspection:
     """
     splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
     if isinstance(next(iter(splits.train)), Labelled):
-        raise RecipeError(f"{recipe.data} holds labels: no token has a loss, the label has.", "Inspect a chat or text.")
+        raise RecipeError(
+            f"{recipe.data} contains labels: the loss is on the label, not on tokens.", "Name chats or texts."
+        )
     source, tokenizer = source_and_tokenizer(recipe, splits)
     recipe, notes = within_window(recipe, source)
     examples = encode_rows(splits.train, tokenizer, recipe)

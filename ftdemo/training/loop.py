@@ -125,11 +125,11 @@ def _hand_over(learner: Learner, accelerator: Accelerator) -> tuple[Any, Any]:
     kind = accelerator.distributed_type.value
     if kind in ("DEEPSPEED", "MEGATRON_LM") or (kind == "FSDP" and not accelerator.is_fsdp2):
         raise UsageError(
-            f"Accelerate is set up for {kind}, which puts another model in the place of ours.",
+            f"Accelerate is set up for {kind}, which replaces ftdemo's model by another.",
             "To shard a model over GPUs, use FSDP with `fsdp_version: 2`.",
         )
     if kind == "FSDP" and learner.recipe.optimizer == "muon":
-        raise UsageError("Muon needs whole matrices, and FSDP shares them out.", "Set `optimizer: adamw`.")
+        raise UsageError("Muon needs whole matrices, but FSDP splits them.", "Set `optimizer: adamw`.")
     moments = {name: learner.optimizer.state.pop(weight, {}) for name, weight in learner.trainable.items()}
     prepared = accelerator.prepare(learner.model, learner.optimizer)
     for name, weight in learner.trainable.items():
@@ -238,19 +238,19 @@ def _refuse_broken(loss: float, step: int, lr: float) -> None:
         return
     if step == 1:
         raise TrainingError(
-            "The loss of step 1 is nan or infinite, before any weight was moved: the model itself gives no numbers.",
-            "Its weights may be damaged, or too large for the number format: try `dtype: float32`, or fetch it anew.",
+            "The loss of step 1 is NaN or infinite before any weight was updated, so the model itself is the cause.",
+            "Its weights may be damaged, or too large for the number format: try `dtype: float32`.",
         )
     raise TrainingError(
         f"The loss of step {step} is {loss}: training has diverged.",
-        f"Lower the learning rate (it was {lr:.1e}), to a third say, or lengthen `warmup`.",
+        f"Lower the learning rate (it was {lr:.1e}), for example to a third, or lengthen `warmup`.",
     )
 
 
 def _nothing_moved(step: int, lr: float, grad_norm: float) -> TrainingError:
     return TrainingError(
-        f"After {step} steps no weight has moved (learning rate {lr:.1e}, gradient norm {grad_norm:.1e}).",
-        "Raise `lr` if it is tiny. If the gradient is 0, no trained weight has a part in the loss: check `targets`.",
+        f"After {step} steps no weight has changed (learning rate {lr:.1e}, gradient norm {grad_norm:.1e}).",
+        "Raise `lr` if it is tiny. If the gradient is 0, no trained weight affects the loss: check `targets`.",
     )
 
 

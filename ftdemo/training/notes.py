@@ -88,7 +88,7 @@ def _about_rows(learner: Learner) -> Iterator[str]:
         changed = _changed(recipe, *_OF_COMPLETIONS)
         yield from (f"`{key}` has no effect on texts without prompts: all their tokens are trained." for key in changed)
     if splits.trials and _changed(recipe, "answer_tokens"):
-        yield f"`answer_tokens` has no effect on the evaluation: the prompts of {recipe.data} bring their own limits."
+        yield f"`answer_tokens` has no effect on the evaluation: the prompts of {recipe.data} have their own limits."
     if recipe.weight_decay and all(weight.dim() < 2 for weight in learner.trainable.values()):
         yield f"`weight_decay` has no effect: {recipe.method} trains vectors, and only matrices decay."
 
@@ -106,4 +106,4 @@ def _why_nothing_is_evaluated(recipe: Recipe, splits: Splits) -> str:
         return f"{recipe.data} has no held-out examples (heldout.jsonl)"
     if len(splits.train) < MIN_ROWS_TO_SPLIT:
         return f"{recipe.data} has fewer than {MIN_ROWS_TO_SPLIT} examples"
-    return f"the examples of {recipe.data} are too much alike to hold any out"
+    return f"the examples of {recipe.data} are too similar to hold any out"

@@ -122,7 +122,7 @@ def tokenize(rows: LoadedRows, recipe: Recipe) -> Tokenized:
     train = encode_rows(trained.passing(rows.splits.train), tokenizer, recipe, rows.labels)
     if not train:
         raise DataError(
-            f"{recipe.data}: no row has a trained token within its first {recipe.max_length} tokens.",
+            f"{recipe.data}: no example has a trained token within its first {recipe.max_length} tokens.",
             "Raise `max_length`, or shorten the prompts.",
         )
     heldout = encode_rows(evaluated_rows(rows.splits, recipe), tokenizer, recipe, rows.labels)
@@ -136,7 +136,8 @@ def within_window(recipe: Recipe, source: load.Source) -> tuple[Recipe, tuple[st
     window = load.context_window(source)
     if window is None or recipe.max_length <= window:
         return recipe, ()
-    note = f"`max_length` is {recipe.max_length:,}, but {recipe.model} reads at most {window:,} tokens: set to that."
+    reads = f"{recipe.model} reads at most {window:,} tokens"
+    note = f"`max_length` is {recipe.max_length:,}, but {reads}. It is set to {window:,}."
     return recipe.with_settings({"max_length": window}), (note,)
 
 
@@ -150,7 +151,7 @@ def refuse_unknown_tokens_in(examples: Examples, source: load.Source, tokenizer:
     if rows is None or examples.largest_id < rows:
         return
     example = next(example for example in examples if max(example.input_ids) >= rows)
-    raise unknown_token(tokenizer, max(example.input_ids), rows, f"Row {example.row}")
+    raise unknown_token(tokenizer, max(example.input_ids), rows, f"Example {example.row}")
 
 
 def load_model(recipe: Recipe, base: Base, examples: Examples) -> tuple[Any, str]:
@@ -208,18 +209,18 @@ def _refuse_other_rows(splits: Splits, recipe: Recipe) -> None:
     """A classifier learns from labels, everything else from text without them."""
     labelled = isinstance(next(iter(splits.train)), Labelled)
     if labelled and not recipe.is_classifier:
-        what = f"{recipe.data} holds texts with labels, but `method` is {recipe.method}, which learns no labels."
-        raise RecipeError(what, "Set `method` to classify or probe, or take `label` out of the rows.")
+        what = f"{recipe.data} holds texts with labels, but `method` is {recipe.method}, which does not learn labels."
+        raise RecipeError(what, "Set `method` to classify or probe, or remove `label` from the examples.")
     if recipe.is_classifier and not labelled:
-        what = f"`method` is {recipe.method}, but the rows of {recipe.data} have no labels."
-        raise RecipeError(what, 'Give rows like {"text": …, "label": …}.')
+        what = f"`method` is {recipe.method}, but the examples of {recipe.data} have no labels."
+        raise RecipeError(what, 'Write each like {"text": …, "label": …}.')
 
 
 def _refuse_packing_beyond_window(model: Any, recipe: Recipe) -> None:
     """The mask of packed rows says which text a token belongs to; it would hide how far back a model may look."""
     window = getattr(model.config, "sliding_window", None) or recipe.max_length
     if recipe.packing and window < recipe.max_length:
-        what = f"`packing` is true, but this model looks back {window} tokens at most and `max_length` is larger."
+        what = f"`packing` is true, but this model attends to at most {window} tokens, and `max_length` is larger."
         raise RecipeError(what, f"Set `max_length` to {window} or less, or `packing: false`.")
 
 
@@ -227,8 +228,8 @@ def _labels(splits: Splits, recipe: Recipe) -> tuple[str, ...]:
     """The classes: the labels of the training rows, and of the held-out rows whose class `examples` leaves out."""
     trained = _labels_of(splits.train)
     if len(trained) < 2:
-        what = f"All training rows have the label {trained.pop()!r}."
-        remedy = "Raise `examples`, or shuffle the file." if recipe.examples else "Give rows with another label, too."
+        what = f"All training examples have the label {trained.pop()!r}."
+        remedy = "Raise `examples`, or shuffle the file." if recipe.examples else "Add examples with another label."
         raise DataError(what, f"A classifier needs two classes or more. {remedy}")
     unseen = _labels_of(splits.heldout) - trained
     if unseen and recipe.examples:
@@ -242,7 +243,9 @@ def _labels_of(rows: Iterable[AnyRow]) -> set[str]:
         if isinstance(row, Labelled):
             labels.add(row.label)
         if len(labels) > _MAX_LABELS:
-            raise DataError(f"There are more than {_MAX_LABELS} labels.", "Is `label` really a class, or free text?")
+            raise DataError(
+                f"There are more than {_MAX_LABELS} labels.", "Check that `label` is a class and not free text."
+            )
     return labels
 
 
@@ -270,7 +273,7 @@ def _pick_attention(model: Any, examples: Examples, recipe: Recipe, device: torc
     """The recipe's attention; by default our own where it is faster, else the one that the model was loaded with.
 
     Raises:
-        RecipeError: If the recipe's is not for this model, or rows are packed and it cannot tell packed texts apart.
+        RecipeError: If the recipe's is not for this model, or rows are packed and it cannot keep packed texts apart.
     """
     from ftdemo.models import kernels
 
@@ -278,13 +281,13 @@ def _pick_attention(model: Any, examples: Examples, recipe: Recipe, device: torc
     longest = recipe.max_length if recipe.packing else max(examples.lengths)
     plain = model.config.model_type in kernels.VERIFIED_MODELS
     if recipe.attention == kernels.ATTENTION and not plain:
-        what = f"`attention` is {recipe.attention}, which is not checked against {recipe.model}'s own."
+        what = f"`attention` is {recipe.attention}, which has not been verified for {recipe.model}."
         raise RecipeError(what, "Set `attention: sdpa`, or eager.")
     by_speed = device.type == "cpu" and plain and longest <= _OURS_UP_TO
     if recipe.attention == kernels.ATTENTION or (recipe.attention == "auto" and by_speed):
         return kernels.ATTENTION
     found = str(model.config._attn_implementation) if recipe.attention == "auto" else recipe.attention
     if recipe.packing and found == "eager":  # Gemma 2 has no other
-        what = f"`packing` is true, but the attention of {recipe.model} cannot tell packed texts apart."
+        what = f"`packing` is true, but the attention of {recipe.model} cannot keep packed texts apart."
         raise RecipeError(what, "Set `packing: false`.")
     return found

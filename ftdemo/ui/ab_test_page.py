@@ -1,4 +1,4 @@
-"""A page on which a person chooses the better of two answers, without knowing whose they are."""
+"""A page on which a person chooses the better of two answers, without knowing which model wrote which."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ftdemo.ui.layout import open_page
 _INTRO = """
 # Which answer is better?
 
-Two models answered the same prompt. Chance decided which stands on the left. Judge by what you would want to get, and
-say *even* when you would not mind either.
+Two models answered the same prompt. Their order is random. Choose the answer that you would rather receive, or call it
+even if you have no preference.
 """
-_CHOICES = (("The left one", "a"), ("Even", "even"), ("The right one", "b"))
+_CHOICES = (("Choose left", "a"), ("Call it even", "even"), ("Choose right", "b"))
 
 
 def judging_page(folder: Path, command: str) -> gr.Blocks:
@@ -34,16 +34,18 @@ def judging_page(folder: Path, command: str) -> gr.Blocks:
     pairs = ab_test.read_pairs(folder)
 
     def render() -> tuple[Any, ...]:
+        """Progress, the next pair and its number, and the buttons."""
         judged = ab_test.read_judgements(folder)
         left = [pair for pair in pairs if pair["number"] not in judged]
-        progress = f"{len(judged)} of {len(pairs)} pairs are judged."
+        progress = f"{len(judged)} of {len(pairs)} pairs judged."
         if not left:
             buttons = [gr.update(interactive=False)] * len(_CHOICES)
-            return (panels.status_line(f"{progress} Continue with: {command}"), "", -1, *buttons)
+            return (panels.status_line(f"{progress} Now run: {command}"), "", -1, *buttons)
         buttons = [gr.update(interactive=True)] * len(_CHOICES)
         return (panels.status_line(progress), _pair(left[0]), left[0]["number"], *buttons)
 
     def judge(better: str, number: int) -> tuple[Any, ...]:
+        """Record which answer is better, and show the next pair."""
         if number >= 0 and number not in ab_test.read_judgements(folder):
             ab_test.record_judgement(folder, number, better)
         return render()
@@ -62,5 +64,5 @@ def judging_page(folder: Path, command: str) -> gr.Blocks:
 
 
 def _pair(pair: dict[str, Any]) -> str:
-    answers = [(title, pair[key].strip() or "(nothing)", "") for title, key in (("Left", "a"), ("Right", "b"))]
+    answers = [(title, pair[key].strip() or "(empty answer)", "") for title, key in (("Left", "a"), ("Right", "b"))]
     return panels.answers_side_by_side(pair["prompt"], answers)

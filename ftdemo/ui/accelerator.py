@@ -23,6 +23,7 @@ def on_accelerator(seconds: Callable[..., int] | int = _SECONDS) -> Callable[[Fu
     """
 
     def place(function: Function) -> Function:
+        """The function itself, or, on a Space with ZeroGPU, one that runs it on a GPU."""
         if not os.environ.get(ZERO_GPU):
             return function
         import spaces  # comes with such a Space

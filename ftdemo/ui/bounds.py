@@ -29,6 +29,7 @@ class BoundedBody:
         read = 0
 
         async def counted() -> Message:
+            """The next part of the body; a disconnection once it is too large."""
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
@@ -40,5 +41,5 @@ class BoundedBody:
 async def _refuse(send: Send) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
-    message = f"At most {MAX_BYTES // 1_000_000} MB are taken at once. Give fewer examples.\n"
+    message = f"The request is larger than {MAX_BYTES // 1_000_000} MB. Use fewer examples.\n"
     await send({"type": "http.response.body", "body": message.encode()})

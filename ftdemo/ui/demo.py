@@ -13,8 +13,8 @@ from ftdemo.errors import FtdemoError, first_line
 from ftdemo.ui import limits, panels
 from ftdemo.ui.sessions import Job, Outputs, Render, Sessions
 
-STOPPING = "Stopping. What was trained is kept, and asked the questions once more …"
-NO_TUNED_MODEL = "There is no tuned model yet. Press Train first."
+STOPPING = "Stopping. The model is kept, and answers the questions once more …"
+NO_TUNED_MODEL = "No model has been trained yet. Press Train first."
 ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 1, "show_progress": "hidden"}
 """Settings of an event in which a model answers: one visitor at a time, whether or not another one trains."""
 FOLLOWS: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
@@ -29,7 +29,7 @@ def ended_with_a_sentence(pieces: Iterator[str]) -> Iterator[str]:
         yield f"\n\n{error.what} {error.remedy}"
     except Exception as error:
         logging.getLogger(__name__).exception("An answer broke off")
-        yield f"\n\nThe answer broke off: {first_line(error)}. Ask again, or train again."
+        yield f"\n\nThe model could not finish its answer: {first_line(error)}. Ask again, or train again."
 
 
 class Demo:

@@ -54,10 +54,10 @@ class JobQueue:
         """
         with self._changed:
             if len(self._tickets) >= _MAX_WAITING:
-                raise FtdemoError(f"{_MAX_WAITING} runs are waiting already.", "Come back in a few minutes.")
+                raise FtdemoError(f"The queue is full: {_MAX_WAITING} runs are waiting.", "Try again in a few minutes.")
             if list(self._addresses.values()).count(address) >= _MAX_FROM_ONE_ADDRESS:
-                what = f"{_MAX_FROM_ONE_ADDRESS} runs from your address are waiting already."
-                raise FtdemoError(what, "Wait until some of them are finished, then try again.")
+                what = f"{_MAX_FROM_ONE_ADDRESS} runs from your address are already waiting."
+                raise FtdemoError(what, "Wait until one of them has finished, then try again.")
             ticket = object()
             self._tickets.append(ticket)
             self._addresses[ticket] = address

@@ -43,7 +43,7 @@ class Layout:
         demo = self._demo
         most = max(demo.example_count(name) for name in demo.recipes)
         usual = demo.default_examples(demo.first)
-        return gr.Slider(8, most, usual, step=8, label="Examples", info="How many to learn from.")
+        return gr.Slider(8, most, usual, step=8, label="Training examples", info="More examples take longer.")
 
     @contextmanager
     def controls(self, above_chart: Sequence[Any] = ()) -> Iterator[None]:
@@ -70,8 +70,8 @@ class Layout:
         self,
         placeholder: str,
         *,
-        answers_title: str = "Questions the model has never seen",
-        chat_title: str = "## Talk to the tuned model\nEach message is answered on its own.",
+        answers_title: str = "Answers to unseen messages",
+        chat_title: str = "## Chat with the trained model\nThe model does not remember earlier messages.",
     ) -> None:
         """Place the answers before and after, the download, and the chat.
 
@@ -84,22 +84,26 @@ class Layout:
         gr.Markdown(f"## {answers_title}")
         self._answers = gr.HTML(elem_id="answers")
         with gr.Row():
-            self._download = gr.DownloadButton(
-                "Download model, run record and notebook", interactive=False, elem_id="download"
-            )
+            self._download = gr.DownloadButton("Download this run", interactive=False, elem_id="download")
             usual = shell_command(demo.recipes[demo.first])
-            self._command = gr.Code(usual, label="Do this again in your shell", lines=1, wrap_lines=True)
+            self._command = gr.Code(usual, label="Command to repeat this run", lines=1, wrap_lines=True)
         gr.Markdown(chat_title)
         history = gr.Chatbot(
-            label="Chat", height=360, layout="bubble", buttons=["copy"], placeholder="Train first, then write here."
+            label="Chat",
+            height=360,
+            layout="bubble",
+            buttons=["copy"],
+            placeholder="Train a model first, then write a message.",
         )
         message = gr.Textbox(label="Your message", placeholder=placeholder, max_length=1000, submit_btn="Send")
         message.submit(demo.chat, [message, history, self.key], [message, history], **ANSWERS, api_visibility="private")
 
     def place_both(self, placeholder: str) -> None:
-        """Place a question to the model before and after training, and its two answers."""
-        gr.Markdown("## Ask both\nThe same question, to the model as it was and as it is now.")
-        question = gr.Textbox(label="Your question", placeholder=placeholder, max_length=1000, submit_btn="Ask")
+        """Place a message to the model before and after training, and the two answers."""
+        gr.Markdown(
+            "## Compare before and after\nThe model before training and the trained model answer the same message."
+        )
+        question = gr.Textbox(label="Message for both", placeholder=placeholder, max_length=1000, submit_btn="Ask")
         answers = gr.HTML(elem_id="both")
         api_name = _api_name("ask", self._demo)
         question.submit(self._demo.ask_both, [question, self.key], answers, **ANSWERS, api_name=api_name)
@@ -134,6 +138,7 @@ class Layout:
         outputs += [self._download, self._command, self.key]
 
         def predict_cost(model: str, *values: Any) -> str:
+            """How long a run with these values would take here, as HTML."""
             return demo.predict_cost(model, as_settings(*values), finish(*values) if finish else None)
 
         cost = {"fn": predict_cost, "inputs": [model, *settings], "outputs": self._cost, **hidden}
@@ -171,9 +176,7 @@ def connect_buttons(
 def place_intro(text: str, demo: Demo) -> None:
     """Place the introduction of a demo, and a link to the page that explains its term."""
     page = page_at(f"terms/{demo.page}/")
-    gr.Markdown(
-        f"{text}\n[What it is, when to use it, and what was measured: the page]({page})", elem_classes="ft-lead"
-    )
+    gr.Markdown(f"{text}\n[Read what it is, when to use it and what we measured]({page})", elem_classes="ft-lead")
 
 
 def place_session_key() -> gr.Textbox:

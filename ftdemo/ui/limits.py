@@ -54,8 +54,8 @@ def bounded(recipe: Recipe) -> Recipe:
     """
     limit = current_limits()
     if recipe.examples and recipe.examples > limit.rows:
-        what = f"`examples` is {recipe.examples:,}; this demo learns from at most {limit.rows:,}."
-        raise FtdemoError(what, "Choose fewer, or run the demo on your own machine.")
+        what = f"`examples` is {recipe.examples:,}, but this demo trains on at most {limit.rows:,}."
+        raise FtdemoError(what, "Choose fewer examples, or run the demo on your own machine.")
     if recipe.max_steps and recipe.max_steps <= limit.steps:
         return recipe
     return recipe.with_settings({"max_steps": limit.steps}) if is_public() else recipe

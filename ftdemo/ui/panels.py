@@ -51,7 +51,7 @@ def cost_estimate(seconds: float, *, complete: bool = True, memory: float | None
         memory: The memory in bytes, where it is known.
     """
     time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-    note = "" if complete else " What is measured after it is not counted: nobody has waited for it yet."
+    note = "" if complete else " The tests after training come on top; their time is not known yet."
     return _render("cost_estimate", time, f", and {memory / 1e9:.1f} GB of memory" if memory else "", note)
 
 
@@ -88,11 +88,11 @@ def answers_side_by_side(prompt: str, answers: Iterable[tuple[str, str, str]]) -
 
 def before_and_after(prompt: str, before: str, after: str) -> str:
     """One prompt with the answers before and after training, side by side."""
-    return answers_side_by_side(prompt, [("Before", before, ""), ("After", after, "")])
+    return answers_side_by_side(prompt, [("Before training", before, ""), ("After training", after, "")])
 
 
 def sampled_answers(
-    before: Sampled | None, after: Sampled | None, waiting: str = "Press Train to see.", *, data: str = ""
+    before: Sampled | None, after: Sampled | None, waiting: str = "Press Train to see the answer.", *, data: str = ""
 ) -> str:
     """Held-out prompts with the answers before and after, side by side; on a phone one above the other.
 
@@ -106,13 +106,14 @@ def sampled_answers(
         return ""
 
     def judged(title: str, answer: Answer) -> _Answer:
+        """An answer with its title and its verdict."""
         return title, answer.text.strip(), verdict_of(answer, data), False
 
-    later: list[_Answer] = [("After", waiting, NO_VERDICT, True)] * len(before.answers)
+    later: list[_Answer] = [("After training", waiting, NO_VERDICT, True)] * len(before.answers)
     if after:
-        later = [judged("After", answer) for answer in after.answers]
+        later = [judged("After training", answer) for answer in after.answers]
     pairs = zip(before.answers, later, strict=True)
-    return _answers([(old.prompt, [judged("Before", old), new]) for old, new in pairs])
+    return _answers([(old.prompt, [judged("Before training", old), new]) for old, new in pairs])
 
 
 def token_levels(tokens: Sequence[ScoredToken]) -> str:

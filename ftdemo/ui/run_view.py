@@ -53,7 +53,9 @@ def spectrum_chart(spectra: dict[str, dict[str, Any]]) -> str:
     lines = {name: line for name, line in lines.items() if line}
     if not lines:
         return ""
-    return charts.lines_chart(lines, "Singular values of the update, largest = 1", x_label="direction, by size")
+    return charts.lines_chart(
+        lines, "Singular values of the update (largest = 1)", x_label="singular values, largest first"
+    )
 
 
 class RunView:
@@ -132,7 +134,7 @@ class RunView:
         if step is None:
             return "Preparing …"
         if step.step == step.total_steps:
-            return "Trained. Asking the questions again …"
+            return "Training is done. Asking the questions again …"
         left = step.seconds / step.step * (step.total_steps - step.step)
         return f"Step {step.step} of {step.total_steps}, about {left:.0f} s left."
 
@@ -141,8 +143,8 @@ class RunView:
         if self._predicted_seconds is None or self._last(Finished).status == "stopped":
             return ""
         took = self._ended - self._began
-        counted = "all that was measured" if self._is_complete else "all questions"
-        return f"With {counted} it took {took:.0f} s; {self._predicted_seconds:.0f} s were expected."
+        counted = "evaluation and tests" if self._is_complete else "the evaluation"
+        return f"Including {counted}, it took {took:.0f} s; the estimate was {self._predicted_seconds:.0f} s."
 
     def _score_chart(self, before: Sampled | None, after: Sampled | None) -> str:
         """Scores before and after; a few prompts measure none of a new model."""
@@ -158,9 +160,9 @@ class RunView:
         ]
         if all(each and None not in each for each in correct):
             was, now = (f"{sum(map(bool, each))} of {len(each)}" for each in correct)
-            return f"Correct answers: {was} before, {now} after"
+            return f"Correct answers: {was} before training, {now} after"
         first, *_, last = (event.loss for event in self._events if isinstance(event, Evaluated))
-        return f"Loss on held-out examples: {first:.2f} nats per token before, {last:.2f} after"
+        return f"Held-out loss: {first:.2f} nats per token before training, {last:.2f} after"
 
     def _figures(self) -> dict[str, str]:
         started, step, heldout = self._last(Started), self._last(Step), self._last(Evaluated)
@@ -168,16 +170,19 @@ class RunView:
             return {}
         share = started.trainable_parameters / started.total_parameters
         figures = {
-            "Trainable weights": f"{started.trainable_parameters:,} ({share:.1%})",
-            "File to keep": f"{started.adapter_bytes / 1e6:.1f} MB",
+            "Trained weights": f"{started.trainable_parameters:,} ({share:.1%})",
+            "Saved file (MB)": f"{started.adapter_bytes / 1e6:.1f}",
         }
         if started.baselines:  # a new model: all its weights are trained
             read = step.tokens if step else 0
             operations = _OPERATIONS * started.total_parameters * read
             figures = {"Weights": f"{started.total_parameters:,}", "Tokens read": f"{read:,}"}
-            figures["Operations, about"] = f"{operations / 1e12:.1f} trillion"
+            figures["Operations (trillion)"] = f"about {operations / 1e12:.1f}"
         if step:
-            figures |= {"Loss": f"{step.loss:.3f}", "Tokens a second": f"{step.tokens_per_second:.0f}"}
+            figures |= {
+                "Training loss (nats)": f"{step.loss:.3f}",
+                "Tokens per second": f"{step.tokens_per_second:.0f}",
+            }
         if heldout:
-            figures["Held-out loss"] = f"{heldout.loss:.3f}"
+            figures["Held-out loss (nats)"] = f"{heldout.loss:.3f}"
         return figures | self._result[1]

@@ -29,7 +29,7 @@ Job = Callable[[Path, StopFile], Iterator[Outputs]]
 """Works in a folder until it is done or the switch is set, and yields the demo's outputs."""
 Render = Callable[..., Outputs]
 """The demo's outputs for a sentence, or for an error with `error=True`."""
-STOPPED_EARLY = "Stopped before the first step: there is nothing to keep."
+STOPPED_EARLY = "Stopped before the first step, so there is nothing to keep."
 _GRACE_SECONDS = 120.0
 """How long a session outlives its page: a page that is reloaded is back within seconds."""
 _IDLE_SECONDS = 3600.0
@@ -127,7 +127,7 @@ class Session:
         except FtdemoError as error:
             self._fail(f"{error.what} {error.remedy}", render)
         except Exception as error:
-            self._fail(f"This went wrong: {error}. Try again with other settings.", render)
+            self._fail(f"The run failed: {error}. Try again with other settings.", render)
             raise
         finally:
             try:
@@ -241,4 +241,4 @@ def _page_hash(request: gr.Request | None) -> str:
 
 def _waiting(before: int) -> str:
     runs = "one run is" if before == 1 else f"{before} runs are"
-    return f"Waiting: {runs} before yours. It starts by itself."
+    return f"Waiting: {runs} ahead of yours, which then starts automatically."

@@ -28,6 +28,7 @@ class HeldReceipts:
         """Let the request through; only its answer waits, not what it asks for."""
 
         async def held(message: Message) -> None:
+            """Send a message; the first of a response waits."""
             if message["type"] == "http.response.start":
                 await asyncio.sleep(_HOLD_SECONDS)
             await send(message)

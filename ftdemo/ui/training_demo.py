@@ -80,6 +80,7 @@ class TrainingDemo(Demo):
         view = RunView(shell_command(self.recipes[self.first]))
 
         def job(folder: Path, stop: StopFile) -> Iterator[Outputs]:
+            """Carry out the run in this folder, and yield the outputs as they change."""
             recipe = self.recipe(model, settings)
             yield view.render("Preparing …")
             view.begin(recipe, *self._predict(recipe, finish))
@@ -111,7 +112,7 @@ class TrainingDemo(Demo):
         """
         if model not in self.recipes:
             raise FtdemoError(
-                f"This demo has no choice called {model[:80]}.", f"Choose one of: {', '.join(self.recipes)}."
+                f"This demo has no model or task called {model[:80]}.", f"Choose one of: {', '.join(self.recipes)}."
             )
         return limits.bounded(self.recipes[model].with_settings(settings))
 
@@ -172,7 +173,7 @@ class TrainingDemo(Demo):
     def show_baseline(self, model: str) -> Iterator[tuple[str, str]]:
         """Load the model and show its answers before any training; a new model has none."""
         if self.recipes[model].weights != "random":
-            loading = f"Loading {self.recipes[model].model} and asking it the questions below …"
+            loading = f"Loading the model {self.recipes[model].model} and asking it the questions below …"
             yield panels.status_line(loading), ""
         try:
             baseline = compute.baseline_events(self.recipes[model])

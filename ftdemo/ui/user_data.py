@@ -22,12 +22,12 @@ LABELS_FILE = _HERE / "labels.csv"
 _FORMATS = {
     PAIRS_FILE: "A CSV file with the columns `prompt` and `completion`, or JSON lines:\n\n"
     '`{"prompt": "Is it open?", "completion": "Yes, until five."}`',
-    TEXTS_FILE: 'A plain text with empty lines between its parts, or JSON lines:\n\n`{"text": "…"}`',
+    TEXTS_FILE: 'A plain text with empty lines between the examples, or JSON lines:\n\n`{"text": "…"}`',
     LABELS_FILE: 'A CSV file with the columns `text` and `label`, or JSON lines:\n\n`{"text": "…", "label": "…"}`',
 }
 _MAX_FAULTS = 5
 _READINGS, _MAX_EPOCHS = 200, 40
-"""How many pairs a run on few of a visitor's own should read, counting repetitions, and how often each at most."""
+"""How many examples a run on few of a visitor's own should read in all, and how often each at most."""
 _UNBOUNDED = (PACKED, b"PAR1")
 
 
@@ -40,17 +40,19 @@ class UserData:
         Args:
             example: An example file to start from: one of the constants of this module.
         """
-        with gr.Accordion("Your own examples", open=False, elem_id="own"):
-            gr.Markdown(f"{_FORMATS[example]}\n\nWhat you bring is used for your run alone, and removed after it.")
-            gr.DownloadButton("An example file to start from", value=str(example), size="sm")
+        with gr.Accordion("Use your own examples", open=False, elem_id="own"):
+            gr.Markdown(
+                f"{_FORMATS[example]}\n\nYour examples are used only for your own runs, and deleted after your visit."
+            )
+            gr.DownloadButton("Download example file", value=str(example), size="sm")
             self._file = gr.File(
-                label="A file",
+                label="File with your examples",
                 file_types=[suffix for suffix in SUFFIXES if suffix != ".parquet"],
                 height=120,
                 elem_id="own-file",
             )
             self._text = gr.Textbox(
-                label="Or paste them",
+                label="Examples as text",
                 lines=4,
                 max_lines=8,
                 max_length=limits.current_limits().own_bytes,
@@ -76,7 +78,7 @@ def describe_rows(file: str | None, text: str | None) -> str:
     except FtdemoError as error:
         return panels.error_line(error)
     if not found:
-        summary = panels.status_line(f"{good:,} rows, all of them good.{_too_many(good)}")
+        summary = panels.status_line(f"{good:,} examples, all of them usable.{_too_many(good)}")
         findings = ((_describe(finding), page_at(finding.page)) for finding in check_file(path).findings)
         return summary + panels.findings_list(findings)
     sentences = [fault.replace(f"{path}", path.name) for fault in found]
@@ -84,7 +86,7 @@ def describe_rows(file: str | None, text: str | None) -> str:
 
 
 def _describe(finding: Finding) -> str:
-    rows = "1 row" if finding.count == 1 else f"{finding.count:,} rows"
+    rows = "1 example" if finding.count == 1 else f"{finding.count:,} examples"
     lines = f" Line {', '.join(map(str, finding.rows))}." if finding.rows else ""
     return f"{rows}, {finding.says}.{lines}"
 
@@ -98,17 +100,17 @@ def user_file(file: str | None, text: str | None) -> Path | None:
     limit = limits.current_limits().own_bytes
     if file:
         if Path(file).stat().st_size > limit:
-            raise DataError(f"The file is larger than {limit / 1e6:g} MB.", "Give fewer examples.")
+            raise DataError(f"The file is larger than {limit / 1e6:g} MB.", "Use fewer examples.")
         with Path(file).open("rb") as stream:
             if stream.read(4).startswith(_UNBOUNDED):
-                what = "Packed files and Parquet are not taken here: nobody knows how large they become."
-                raise DataError(what, "Give the rows as JSON lines, CSV or plain text.")
+                what = "The demo does not accept compressed or Parquet files, because they may become too large."
+                raise DataError(what, "Use JSON lines, CSV or plain text.")
         return Path(file)
     if not (text or "").strip():
         return None
     assert text is not None
     if len(text.encode("utf-8", "replace")) > limit:
-        raise DataError(f"The text is longer than {limit / 1e6:g} MB.", "Give fewer examples.")
+        raise DataError(f"The text is larger than {limit / 1e6:g} MB.", "Use fewer examples.")
     return pasted_file(text, suffix_of(text))
 
 
@@ -133,4 +135,4 @@ def pair_settings(file: str | None, text: str | None, examples: int | None) -> d
 
 def _too_many(rows: int) -> str:
     most = limits.current_limits().rows
-    return f" The first {most:,} are used." if rows > most and limits.is_public() else ""
+    return f" Only the first {most:,} are used." if rows > most and limits.is_public() else ""

@@ -34,12 +34,12 @@ def verdict_of(answer: Answer, data: str) -> Verdict:
     """
     if fields := compare_fields(answer.text, answer.reference):
         if parse_object(answer.text) is None:
-            return Verdict("Wrong: this is not valid JSON, so no field can be read.", correct=False)
+            return Verdict("Wrong: this is not valid JSON.", correct=False)
         right = sum(field.correct for field in fields)
-        return Verdict(f"{right} of {len(fields)} fields are right.", fields, right == len(fields))
+        return Verdict(f"{right} of {len(fields)} fields are correct.", fields, right == len(fields))
     if wanted := _constraints_of(data).get(answer.prompt):
         violations = constraints.violations(answer.text, wanted)
-        note = f"Wrong: {'; '.join(violations)}." if violations else "Right: it passes every check."
+        note = f"Wrong: {'; '.join(violations)}." if violations else "Correct: it passes every check."
         return Verdict(note, correct=not violations)
     return NO_VERDICT
 

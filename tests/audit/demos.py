@@ -68,7 +68,7 @@ def in_use(page: Any, address: str, name: str, folder: Path | None) -> Iterator[
     if name == "transfer-learning":
         page.get_by_label("32", exact=True).check()
     else:
-        chosen = page.get_by_label(re.compile("number input for (Examples|Texts)"))
+        chosen = page.get_by_label(re.compile("number input for Training (examples|texts)"))
         chosen.fill("200" if name == "pre-training" else "16")
         chosen.press("Tab")
     page.get_by_role("button", name="Train").click()

@@ -57,10 +57,10 @@ def test_help_comes_at_once_for_it_loads_no_torch_no_transformers_and_no_gradio(
 @pytest.mark.parametrize(
     ("arguments", "what", "remedy"),
     [
-        (["train", "magic"], "No recipe called magic.", "(full, lora, dora,"),
+        (["train", "magic"], "There is no recipe called magic.", "Name one of full, lora, dora,"),
         (["train"], "No recipe is given.", "`ftdemo train lora`"),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file", "Check the path"),
-        (["train", "."], "No recipe called .", ".yaml"),
+        (["train", "."], "There is no recipe called .", ".yaml"),
         (["train", "lora", "--set", "rnak=8"], "no key `rnak`", "Did you mean `rank`?"),
         (["train", "lora", "--set", "rank=0"], "`rank` is 0, but it should be greater than or equal to 1", "`rank`: "),
         (
@@ -68,21 +68,21 @@ def test_help_comes_at_once_for_it_loads_no_torch_no_transformers_and_no_gradio(
             "`rank` is 10000, but it should be less than or equal to 1024",
             "`rank`: ",
         ),
-        (["train", "lora", "--set", "rank"], "--set rank: there is no `key=value` here", "--set rank=16"),
+        (["train", "lora", "--set", "rank"], "--set rank is not of the form KEY=VALUE", "--set rank=16"),
         (["train", "full", "--set", "rank=4"], "`rank` is set, but `method` is full", "lora, dora, qlora"),
         (["train", "--resume", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["train", "lora", "--resume", "run"], "--resume continues a run with its own recipe", "the run's folder"),
         (["train", "--resume", "run", "--set", "rank=4"], "--resume continues a run with", "the run's folder"),
         (["train", "--resume", "run", "--out", "new"], "--resume continues a run with", "the run's folder"),
-        (["inspect", "nowhere.jsonl"], "No data called nowhere.jsonl", "tickets"),
-        (["inspect", "routing"], "routing holds labels: no token has a loss", "Inspect a chat or text."),
+        (["inspect", "nowhere.jsonl"], "There is no data called nowhere.jsonl", "tickets"),
+        (["inspect", "routing"], "routing contains labels: the loss is on the label", "Name chats or texts."),
         (["evaluate", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["chart", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
         (["record"], "No experiment is given.", "none is in docs/experiments"),
         (["chat", "nowhere"], "nowhere holds no run", "Name a folder that `ftdemo train` wrote."),
-        (["chat", "."], "run.json is not there or cannot be read", "Name a folder that `ftdemo train` wrote."),
+        (["chat", "."], "run.json is missing or cannot be read", "Name a folder that `ftdemo train` wrote."),
         (["serve"], "There is no built site in site.", "make site"),
-        (["demo", "magic"], "No demo called magic.", "lora"),
+        (["demo", "magic"], "There is no demo called magic.", "lora"),
     ],
     ids=" ".join,
 )
@@ -109,7 +109,7 @@ def test_a_folder_whose_record_is_no_runs_record_holds_no_run(record: str, tmp_p
 
 def test_missing_data_is_refused_before_any_model_and_leaves_nothing_behind(tmp_path: Path) -> None:
     done = _ftdemo("train", "lora", "--set", "data=nowhere.jsonl", "--set", "model=nowhere", cwd=tmp_path)
-    _assert_refused(done, "No data called nowhere.jsonl", "tickets")
+    _assert_refused(done, "There is no data called nowhere.jsonl", "tickets")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,7 +124,7 @@ def test_a_folder_that_is_there_already_is_refused_and_left_untouched(tmp_path: 
     kept = tmp_path / "run" / "run.json"
     kept.parent.mkdir()
     kept.write_text("mine", encoding="utf-8")
-    _assert_refused(_ftdemo("train", "lora", "--out", "run", cwd=tmp_path), "run is there already.", "--out")
+    _assert_refused(_ftdemo("train", "lora", "--out", "run", cwd=tmp_path), "run already exists.", "--out")
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["run", "run/run.json"]
     assert kept.read_text(encoding="utf-8") == "mine"
 

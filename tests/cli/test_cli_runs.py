@@ -320,7 +320,7 @@ def test_a_place_where_no_run_can_be_written_is_refused_before_anything_is_read(
     done = shell("train", "lora", "--data", "nothing-there.jsonl", "--out", tmp_path / name)
     assert done.exit_code in (1, 2)
     assert "cannot be written" in done.stderr
-    assert "Give another place with `--out`." in done.stderr
+    assert "Name another folder with `--out`." in done.stderr
 
 
 def shown_in(encoding: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
@@ -383,8 +383,8 @@ def test_inspect_and_train_name_a_key_that_the_model_does_not_read(tmp_path: Pat
 def test_inspect_tells_which_rows_are_cut_and_which_are_dropped(letters: Path) -> None:
     done = shell("inspect", letters, "--set", "max_length=64")
     assert "trained, cut at 64" in done.stdout
-    assert "max_length 64 cuts examples 2" in done.stdout
-    assert "max_length 64 leaves nothing to train in examples 3: dropped" in done.stdout
+    assert "cut to max_length 64: examples 2" in done.stdout
+    assert "dropped, because max_length 64 leaves no token to train: examples 3" in done.stdout
     assert "example 3:" not in done.stdout
     assert "2 examples" in done.stdout
 
@@ -401,7 +401,7 @@ def test_inspect_shows_all_of_a_running_text_as_trained_but_its_first_token(tmp_
 def test_inspect_refuses_labels_of_which_no_token_is_trained() -> None:
     done = shell("inspect", "routing")
     assert done.exit_code == 2
-    assert "routing holds labels: no token has a loss" in done.stderr
+    assert "routing contains labels: the loss is on the label" in done.stderr
 
 
 # Evaluate
@@ -443,7 +443,10 @@ def test_evaluate_takes_other_rows_and_as_many_as_are_asked_for(lora_run: Run, l
     ("rows", "what"),
     [
         ([{"text": "Where is it?", "label": "stock"}], "holds texts with labels, but the model is not a classifier"),
-        ([{"prompt": "word " * 300, "completion": "Yes."}], "no row has a trained token within its first 128 tokens"),
+        (
+            [{"prompt": "word " * 300, "completion": "Yes."}],
+            "no example has a trained token within its first 128 tokens",
+        ),
     ],
 )
 def test_evaluate_refuses_rows_that_say_nothing_about_the_model(
@@ -643,7 +646,7 @@ def test_a_base_that_moved_is_asked_for_and_taken_from_where_it_is_now(
     assert refused.exit_code == 1
     what, remedy = refused.stderr.splitlines()
     assert what == f"Error: {run.folder} was trained on the model in {run.recipe.model}, and there is no such folder."
-    assert remedy == "If the base has moved, name its folder or Hub id with `--base`."
+    assert remedy == "Name the folder or Hub id of the base with `--base`."
     done = CliRunner().invoke(main, [*given, "--base", str(base)], input="Where is my rope?\n")
     assert done.exit_code == 0, done.output
 
@@ -654,14 +657,12 @@ def test_a_run_whose_base_or_data_is_gone_says_what_to_put_back(
     run = moved[0]["lora"]
     resumed = shell("train", "--resume", run.folder)
     assert resumed.exit_code == 1
-    assert f"{run.recipe.model}, and there is no such folder.\nPut the model back there to resume" in resumed.stderr
+    assert f"{run.recipe.model}, and there is no such folder.\nRestore the model there to resume" in resumed.stderr
     record = {**run.record, "recipe": {**run.record["recipe"], "data": str(tmp_path / "gone.jsonl")}}
     (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
     evaluated = shell("evaluate", tmp_path)
     assert evaluated.exit_code == 2
-    assert (
-        "gone.jsonl: no such file here.\nRestore the data, or name examples that were not trained" in evaluated.stderr
-    )
+    assert "gone.jsonl: no such file here.\nRestore the data, or use `--data` to name examples" in evaluated.stderr
 
 
 @pytest.mark.parametrize(
@@ -671,7 +672,7 @@ def test_a_run_whose_base_or_data_is_gone_says_what_to_put_back(
         (["chat", "{full}", "--base", "tiny"], "is not an adapter."),
         (
             ["export", "{full}", "--to", "merged", "--out", "{out}", "--base", "tiny"],
-            "holds a whole model, no adapter.",
+            "holds a whole model, not an adapter.",
         ),
         (["export", "{probe}", "--to", "merged", "--out", "{out}", "--judge"], "--judge has no effect: "),
         (["evaluate", "{probe}", "--base", "minilm"], "--base has no effect: "),
@@ -711,7 +712,7 @@ def test_chart_draws_a_runs_loss_and_its_scores(chat_run: Run, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("file", "exit_code", "said"),
     [
-        ("loss.gif", 2, "neither .png nor .svg"),
+        ("loss.gif", 2, "does not end in .png or .svg"),
         ("/dev/null/loss.svg", 1, "loss.svg cannot be written: Not a directory"),
     ],
 )

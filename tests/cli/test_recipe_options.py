@@ -144,12 +144,12 @@ def test_a_name_of_a_matrix_is_no_pattern() -> None:
 @pytest.mark.parametrize(
     ("arguments", "what", "remedy"),
     [
-        (["--rank", "8", "--set", "rank=16"], "`rank` is given twice: as 16 and as 8.", "Give it once."),
-        (["--rank", "8", "--rank", "16"], "`rank` is given twice: as 8 and as 16.", "Give it once."),
-        (["--set", "rank=8", "--set", "rank=16"], "`rank` is given twice: as 8 and as 16.", "Give it once."),
+        (["--rank", "8", "--set", "rank=16"], "`rank` is set twice: to 16 and to 8.", "Set it once."),
+        (["--rank", "8", "--rank", "16"], "`rank` is set twice: to 8 and to 16.", "Set it once."),
+        (["--set", "rank=8", "--set", "rank=16"], "`rank` is set twice: to 8 and to 16.", "Set it once."),
         (["--rank", "0"], "`rank` is 0, but it should be greater than or equal to 1.", "`rank`: "),
         (["--rank", "many"], "`rank` is 'many', but it should be a valid integer", "`rank`: "),
-        (["--rank", "[8"], "rank=[8: the value is not valid YAML.", "Quote it"),
+        (["--rank", "[8"], "rank=[8: the value is not valid YAML.", "Put it in quotes"),
         (["--schedule", "steep"], "`schedule` is 'steep', but it should be 'constant', 'linear'", "`schedule`: "),
         (["--method", "magic"], "`method` is 'magic', but it should be", "`method`: "),
         (["--width", "64"], "`width` is set, but ", "Leave it out"),
@@ -161,7 +161,7 @@ def test_a_wrong_value_gets_the_recipes_own_sentence_and_exit_code_2(
     command: str, arguments: list[str], what: str, remedy: str
 ) -> None:
     if command == "estimate" and "magic" in arguments:
-        what, remedy = "No recipe called magic.", "Name one of ours"
+        what, remedy = "There is no recipe called magic.", "Name one of"
     done = shell(command, *([] if command == "estimate" else ["lora"]), *arguments)
     assert done.exit_code == 2, done.output
     first, second = done.stderr.splitlines()
@@ -189,9 +189,9 @@ def test_a_learning_rate_is_a_number_however_it_is_written(text: str, lr: float)
 
 @pytest.mark.parametrize("text", ["rank", "=16", " = 16", ""])
 def test_a_setting_without_key_and_equals_sign_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(RecipeError, match=r"key=value") as refusal:
+    with pytest.raises(RecipeError, match="KEY=VALUE") as refusal:
         parse_setting(text)
-    assert refusal.value.what.startswith(f"--set {text}:")
+    assert refusal.value.what.startswith(f"--set {text} is not")
     assert "--set rank=16" in refusal.value.remedy
 
 

@@ -136,8 +136,8 @@ def test_a_tuned_model_goes_on_giving_the_fact_as_it_was(comparison: Comparison)
 
 def test_the_advice_names_what_reached_most(comparison: Comparison) -> None:
     assert comparison.advice.startswith("Take fine-tuning: it reaches ")
-    assert "What takes less effort is worse: zero-shot" in comparison.advice
-    assert "10 questions show large differences only." in comparison.advice
+    assert "Approaches with less effort are worse: zero-shot" in comparison.advice
+    assert "10 questions can only show large differences." in comparison.advice
 
 
 def test_table_picture_and_plain_values_say_the_same(comparison: Comparison) -> None:
@@ -193,7 +193,7 @@ def test_a_prompt_that_the_model_cannot_read_whole_is_refused(tmp_path: Path) ->
 def test_rows_that_hold_nothing_back_are_refused(tmp_path: Path) -> None:
     rows = tmp_path / "few.jsonl"
     rows.write_text('{"prompt": "?", "completion": "!"}\n' * 3, encoding="utf-8")
-    with pytest.raises(UsageError, match=r"few\.jsonl: there are no held-out conversations"):
+    with pytest.raises(UsageError, match=r"few\.jsonl has no held-out conversations"):
         list(run_comparison(load_task(rows), tmp_path / "no", model="tiny"))
 
 
@@ -272,13 +272,13 @@ def test_of_approaches_that_cannot_be_told_apart_the_one_of_least_effort_is_advi
     said = advise([measured("zero-shot", [0.0] * 40), measured("few-shot", even), measured("rag", odd)], "tiny")
     assert said.startswith("Take few-shot: it reaches 80%")
     assert "worse: zero-shot 0%." in said
-    assert "not shown to be better: rag 88%." in said
+    assert "We could not tell whether more effort helps: rag 88%." in said
 
 
 def test_nothing_is_advised_where_nothing_is_good_enough() -> None:
     said = advise([measured("zero-shot", [0.0] * 40), measured("rag", [1.0] * 10 + [0.0] * 30)], "tiny")
     assert said == (
-        "None of these is good enough: the best, rag, reaches 25%. Try a larger model than tiny, or more examples."
+        "No approach is good enough: the best, rag, reaches 25%. Try a larger model than tiny, or more examples."
     )
 
 
@@ -288,8 +288,8 @@ def test_it_is_told_who_keeps_up_and_when_training_has_paid_for_itself() -> None
         measured("fine-tuning", [1.0] * 40, seconds=1.0, setup_seconds=200.0, up_to_date=0.0, out_of_date=1.0),
     ]
     said = advise(ways, "tiny")
-    assert "Once facts change, rag answers 90% as things are now; fine-tuning still gives 100% as they were." in said
-    assert "has made up for its training after some 100 answers." in said
+    assert "Once facts change, rag gives 90% of the new answers; fine-tuning still gives 100% of the old ones." in said
+    assert "makes up for the training time after about 100 answers." in said
 
 
 # The shell
@@ -303,7 +303,7 @@ def test_the_shell_prints_a_table_and_advice_and_writes_the_result(folder: Path,
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "zero-shot" in result.stdout
-    assert "None of these is good enough" in result.stdout.replace("\n", " ")
+    assert "No approach is good enough" in result.stdout.replace("\n", " ")
     assert sorted(path.name for path in out.iterdir()) == ["comparison.json", "fine-tuned", "quality.svg"]
     assert list(json.loads((out / "comparison.json").read_text(encoding="utf-8"))["ways"]) == [
         "zero-shot",
@@ -312,7 +312,7 @@ def test_the_shell_prints_a_table_and_advice_and_writes_the_result(folder: Path,
     assert f"Chat with the fine-tuned model: ftdemo chat {out / 'fine-tuned'}\n" in result.stdout
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 2
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
 
 
 def test_a_comparison_without_fine_tuning_names_no_fine_tuned_model(folder: Path, tmp_path: Path) -> None:
@@ -361,12 +361,12 @@ def test_the_shell_refuses_what_would_not_change_the_comparison(
     [
         (
             ["nowhere.jsonl"],
-            "There is no task and no file nowhere.jsonl. Name handbook or short-tickets or tickets, or your own data.",
+            "There is no task or file called nowhere.jsonl. Name handbook or short-tickets or tickets, or your own",
         ),
-        (["handbook", "--instruction", "Hm."], "handbook brings its own instruction and documents."),
+        (["handbook", "--instruction", "Hm."], "handbook has its own instruction and documents."),
         (
             ["handbook", "--ways", "luck"],
-            "There is no approach 'luck'. There are: zero-shot, few-shot, rag, fine-tuning",
+            "There is no approach 'luck'. The approaches are: zero-shot, few-shot, rag, fine-tuning",
         ),
     ],
 )

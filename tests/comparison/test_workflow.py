@@ -108,7 +108,7 @@ def test_what_has_not_changed_is_not_done_again_and_what_has_is(carried_out: tup
 
 def test_a_step_alone_needs_those_before_it(tmp_path: Path) -> None:
     plan = write_plan(tmp_path)
-    with pytest.raises(UsageError, match="The step check comes before train and is not done"):
+    with pytest.raises(UsageError, match="The step train needs the step check"):
         done(plan, only="train")
     assert list(done(plan, only="check")) == ["check"]
     assert list(done(plan, only="split")) == ["split"]
@@ -136,7 +136,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, out: s
     mine = tmp_path / out / "run" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"(?s)holds other files than a workflow's.*Set `out`"):
+    with pytest.raises(UsageError, match=r"(?s)contains files that are not from a workflow.*Set `out`"):
         done(plan)
     assert mine.read_text(encoding="utf-8") == "mine"
 
@@ -162,7 +162,7 @@ def test_a_person_judges_and_the_workflow_goes_on(carried_out: tuple[Path, dict[
     plan.write_text(text + "judge: person\n", encoding="utf-8")
     waiting = done(plan)
     assert "release" not in waiting
-    assert waiting["ab"].result["waiting"].startswith("0 of 6 pairs are judged")
+    assert waiting["ab"].result["waiting"].startswith("0 of 6 pairs judged")
     said = CliRunner().invoke(main, ["workflow", str(plan)]).stdout
     assert shlex.join(["ftdemo", "judge", str(plan)]) in said
     for pair in ab_test.read_pairs(folder):
@@ -202,7 +202,7 @@ def test_the_shell_carries_out_a_step_and_says_what_came_of_it(tmp_path: Path) -
     unknown = CliRunner().invoke(main, ["workflow", str(plan), "--step", "luck"])
     assert "There is no step luck." in unknown.stderr
     early = CliRunner().invoke(main, ["judge", str(plan)])
-    assert "holds no pairs to judge" in early.stderr
+    assert "contains no pairs to judge" in early.stderr
 
 
 # The test itself

@@ -109,12 +109,12 @@ def test_a_name_may_be_as_long_as_the_system_lets_it_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "kind", "why"),
     [
-        ("file", UsageError, "is there already"),
-        ("folder", UsageError, "is there already"),
+        ("file", UsageError, "already exists"),
+        ("folder", UsageError, "already exists"),
         ("file/run", UsageError, r"file is a file, not a folder"),
         ("file/runs/run", UsageError, r"file is a file, not a folder"),
-        ("link", UsageError, r"link is a link to .*gone, which is not there"),
-        ("link/run", UsageError, r"link is a link to .*gone, which is not there"),
+        ("link", UsageError, r"link is a link to .*gone, which does not exist"),
+        ("link/run", UsageError, r"link is a link to .*gone, which does not exist"),
         ("n" * 300, StorageError, "File name too long"),
         ("folder/" + "n" * 300 + "/run", StorageError, "File name too long"),
     ],

@@ -87,7 +87,7 @@ def test_each_finding_names_its_lines(tmp_path: Path, tokenizer: Any) -> None:
         "personal": [107],
     }
     assert (report.rows, report.good) == (110, 107)
-    assert found(report)["bad"].examples[1] == "a JSON object is expected, this is a list."
+    assert found(report)["bad"].examples[1] == "this is a list, but a JSON object is expected."
     assert all((GUIDE.parents[1] / f"{f.page.partition('#')[0].rstrip('/')}.md").exists() for f in report.findings)
 
 
@@ -247,7 +247,7 @@ def test_a_cleaned_copy_does_without_what_cannot_be_trained_on_and_lists_it(tmp_
     assert "the same as an earlier one" in log[0]
     assert path.read_bytes() == content
     assert not [f for f in check_file(out, tokenizer, model="tiny").findings if f.name not in ("few",)]
-    with pytest.raises(UsageError, match=r"clean\.jsonl is there already"):
+    with pytest.raises(UsageError, match=r"clean\.jsonl already exists"):
         check_file(path, tokenizer, model="tiny", fix=out)
 
 
@@ -320,7 +320,7 @@ def test_a_key_that_nothing_reads_is_listed_since_it_may_be_misspelt(tmp_path: P
     path = written(tmp_path, rows)
     report = check_file(path, tokenizer, model="tiny")
     assert (report.other_keys, report.findings) == ({"constraint": 100}, [])
-    assert "Keys that nothing reads: constraint 100" in CliRunner().invoke(main, ["check-data", str(path)]).output
+    assert "Unused keys: constraint 100" in CliRunner().invoke(main, ["check-data", str(path)]).output
 
 
 def test_a_conversation_that_the_assistant_begins_is_pointed_out(tmp_path: Path, tokenizer: Any) -> None:
@@ -378,7 +378,7 @@ def test_columns_with_names_of_their_own_are_mapped(tmp_path: Path, name: str, c
 def test_a_map_that_says_nothing_is_refused(tmp_path: Path, mapped: str) -> None:
     done = CliRunner().invoke(main, ["check-data", str(written(tmp_path, many(1))), "--map", mapped])
     assert done.exit_code == 2
-    assert f"--map {mapped}: write a key, an equals sign" in done.stderr
+    assert f"--map {mapped} is not of the form KEY=COLUMN" in done.stderr
 
 
 def test_half_a_letter_under_a_key_that_is_not_ours_is_copied(tmp_path: Path, tokenizer: Any) -> None:

@@ -84,7 +84,7 @@ def test_an_empty_answer_keeps_only_what_asks_for_nothing() -> None:
 MALFORMED: dict[str, tuple[Any, str]] = {
     "no object": (["lamp"], "constraints should be an object such as"),
     "null": (None, "constraints should be an object such as"),
-    "unknown": ({"colour": "red"}, "the constraint `colour` is unknown: there are contains, excludes,"),
+    "unknown": ({"colour": "red"}, "the constraint `colour` is unknown: the constraints are contains, excludes,"),
     "text for a list": ({"contains": "lamp"}, "the constraint `contains` should be a list of words"),
     "numbers in a list": ({"excludes": ["lamp", 7]}, "the constraint `excludes` should be a list of words"),
     "list for text": ({"starts_with": ["Ahoy"]}, "the constraint `starts_with` should be text"),

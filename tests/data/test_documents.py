@@ -38,7 +38,7 @@ def test_a_folder_of_texts_is_data_to_train_on_and_to_be_checked(tmp_path: Path)
 
 
 def test_a_folder_without_texts_and_rows_that_are_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a folder in which no file ends in \.txt or \.md"):
+    with pytest.raises(DataError, match=r"a folder without any file that ends in \.txt or \.md"):
         read_documents(tmp_path)
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "?", "completion": "!"}\n', encoding="utf-8")

@@ -101,7 +101,7 @@ def test_faults_are_gathered_row_by_row(tmp_path: Path) -> None:
     assert good == 1
     assert len(faults(path, most=2)[0]) == 2
     mixed = written(tmp_path, "mixed.jsonl", '{"text": "a"}\n{"text": "a", "label": "b"}\n')
-    assert "those before are each a text" in faults(mixed)[0][0]
+    assert "but each before it is a text" in faults(mixed)[0][0]
     assert faults(written(tmp_path, "good.jsonl", lines[0])) == ([], 1)
 
 
@@ -157,10 +157,13 @@ def test_what_an_instruction_is_about_follows_it_after_an_empty_line(tmp_path: P
         ({"conversations": [{"from": "human", "value": "a"}]}, "the last turn is not the assistant's"),
         ({"conversations": [{"role": "user", "content": "a"}]}, "turn 1 should have a `from` and a `value`"),
         ({"conversations": [{"from": "observer", "value": "a"}]}, "the role 'observer' is unknown"),
-        ({"instruction": "a", "input": 3, "output": "b"}, "input should be text, this is a number"),
+        ({"instruction": "a", "input": 3, "output": "b"}, "input is a number, but it should be text"),
         ({"instruction": " ", "output": "b"}, "instruction is empty"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "turn 1 should be text, this is a list"),
-        ({"messages": [{"role": "user", "content": None}]}, "the content of turn 1 should be text, this is null"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "turn 1 is a list, but it should be text",
+        ),
+        ({"messages": [{"role": "user", "content": None}]}, "the content of turn 1 is null, but it should be text"),
     ],
 )
 def test_what_is_wrong_with_a_shape_is_said_by_its_own_names(tmp_path: Path, value: Any, message: str) -> None:
@@ -226,10 +229,10 @@ def test_a_broken_first_line_is_no_object_over_several_lines(tmp_path: Path) -> 
     ("text", "message"),
     [
         ('[{"text": "a"},\n{"text": "b"', r":2: here the list ends too early"),
-        ('[{"text": "a"},\n{"text": "b"}', r":2: after a row there should be a comma"),
-        ('[{"text": "a"}\n{"text": "b"}]', r":2: after a row there should be a comma"),
+        ('[{"text": "a"},\n{"text": "b"}', r":2: after an example there should be a comma"),
+        ('[{"text": "a"}\n{"text": "b"}]', r":2: after an example there should be a comma"),
         ('[{"text": "a"},\n]', r":2: here the list ends too early"),
-        ('[{"text": "a"},\n12]', r":2: a JSON object is expected, this is a number"),
+        ('[{"text": "a"},\n12]', r":2: this is a number, but a JSON object is expected"),
         ("[" * 100_000, r":1: here the list ends too early"),
         ('[\n{"text": "a"},\n{"text":\n"b', r":4: here the list ends too early"),
     ],
@@ -251,7 +254,7 @@ def test_a_parquet_file_is_read_row_by_row_whatever_it_is_called(tmp_path: Path)
     assert isinstance(rows[-1], Row)
     assert (rows[-1].number, rows[-1].turns) == (600, OPEN)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match="begins as a Parquet file, but cannot be read any further"):
+    with pytest.raises(DataError, match="begins like a Parquet file, but cannot be read"):
         read_rows(path)
 
 
@@ -259,7 +262,7 @@ def test_a_parquet_file_is_read_row_by_row_whatever_it_is_called(tmp_path: Path)
     ("content", "message"),
     [
         (b"PK\x03\x04\x00\x00", "is a zip archive, or a document or sheet of an office program"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "is a picture"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "is an image"),
         (b"%PDF-1.7\n", "is a PDF document"),
         (b"\x1f\x8b\x08\x00\x00", "the gzip data ends too early or is damaged"),
         (gzip.compress(b'{"text": "a"}\n' * 100, mtime=0)[:-9], "the gzip data ends too early or is damaged"),

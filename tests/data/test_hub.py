@@ -136,7 +136,10 @@ def test_a_row_that_cannot_be_used_is_named_with_its_data_set(done: Any) -> None
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nowhere", "No data called owner/nowhere: no such file here"), ("judged", "there is no split called train")],
+    [
+        ("nowhere", "There is no data called owner/nowhere: no such file here"),
+        ("judged", "there is no split called train"),
+    ],
 )
 def test_a_data_set_that_the_hub_does_not_have_is_refused(done: Any, name: str, message: str) -> None:
     code, _, errors = done[name]

@@ -205,8 +205,8 @@ def test_rows_of_two_kinds_are_refused_at_the_first_that_differs(first: str, oth
         return
     with pytest.raises(DataError) as refusal:
         read_rows(file)
-    assert refusal.value.what == f"{file}:4: this row is {other}, those before are each {first}."
-    assert refusal.value.remedy == "Give every row the same keys, or split the file in two."
+    assert refusal.value.what == f"{file}:4: this example is {other}, but each before it is {first}."
+    assert refusal.value.remedy == "Use the same keys in every example, or split the file in two."
 
 
 BAD_LINES = {
@@ -230,13 +230,13 @@ BAD_LINES = {
     "role no text": (_messages((["user"], "a"), ("assistant", "b")), "the role ['user'] is unknown"),
     "empty content": (_messages(("user", "a"), ("assistant", "")), "the content of turn 2 is empty"),
     "white content": (_messages(("user", " \n"), ("assistant", "b")), "the content of turn 1 is empty"),
-    "list as content": (_messages(("user", [{"text": "a"}]), ("assistant", "b")), "should be text, this is a list"),
+    "list as content": (_messages(("user", [{"text": "a"}]), ("assistant", "b")), "is a list, but it should be text"),
     "null as content": (
         _messages(("user", "a"), ("assistant", None)),
-        "the content of turn 2 should be text, this is null",
+        "the content of turn 2 is null, but it should be text",
     ),
-    "number as completion": ('{"prompt": "a", "completion": 7}', "completion should be text, this is a number"),
-    "object as prompt": ('{"prompt": {}, "completion": "b"}', "prompt should be text, this is an object"),
+    "number as completion": ('{"prompt": "a", "completion": 7}', "completion is a number, but it should be text"),
+    "object as prompt": ('{"prompt": {}, "completion": "b"}', "prompt is an object, but it should be text"),
     "empty prompt": ('{"prompt": "", "completion": "b"}', "prompt is empty"),
     "empty completion": ('{"prompt": "a", "completion": " "}', "completion is empty"),
     "half a surrogate pair": ('{"prompt": "a", "completion": "\\ud83d"}', "completion"),
@@ -244,10 +244,19 @@ BAD_LINES = {
         _messages(("user", "a"), ("system", "b"), ("assistant", "c")),
         "a `system` turn may only come first",
     ),
-    "two user turns": (_messages(("user", "a"), ("user", "b"), ("assistant", "c")), "turns should go user, assistant"),
+    "two user turns": (
+        _messages(("user", "a"), ("user", "b"), ("assistant", "c")),
+        "turns should alternate: user, assistant",
+    ),
     "assistant alone": (_messages(("assistant", "a")), "no assistant turn that follows another turn is trained"),
-    "two assistant turns": (_messages(("assistant", "a"), ("assistant", "b")), "turns should go user, assistant"),
-    "a tool that nobody called": (_messages(("user", "a"), ("tool", "b"), ("assistant", "c")), "turns should go user"),
+    "two assistant turns": (
+        _messages(("assistant", "a"), ("assistant", "b")),
+        "turns should alternate: user, assistant",
+    ),
+    "a tool that nobody called": (
+        _messages(("user", "a"), ("tool", "b"), ("assistant", "c")),
+        "turns should alternate: user",
+    ),
     "zero-width content": (_messages(("user", "a"), ("assistant", "\u200b\u2060\ufeff")), "content of turn 2 is empty"),
     "blank letters": ('{"prompt": "a", "completion": "\u3164\u2800"}', "completion is empty"),
     "no turn trained": (
@@ -256,7 +265,7 @@ BAD_LINES = {
     ),
     "weight in between": (
         '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0.5}]}',
-        "the `weight` of turn 2 should be 0 or 1, or true or false, this is 0.5",
+        "the `weight` of turn 2 is 0.5, but it should be 0 or 1, or true or false",
     ),
     "a user turn to train": (
         '{"messages": [{"role": "user", "content": "a", "train": true}, {"role": "assistant", "content": "b"}]}',
@@ -264,15 +273,15 @@ BAD_LINES = {
     ),
     "two systems": (
         json.dumps(json.loads(_messages(("system", "a"), ("user", "b"), ("assistant", "c"))) | {"system": "d"}),
-        "`system` is another text than the system turn",
+        "`system` and the system turn differ",
     ),
-    "system no text": ('{"prompt": "a", "completion": "b", "system": 7}', "system should be text, this is a number"),
+    "system no text": ('{"prompt": "a", "completion": "b", "system": 7}', "system is a number, but it should be text"),
     "history no pairs": (
         '{"instruction": "a", "output": "b", "history": ["c"]}',
         "`history` should be a list of pairs",
     ),
     "tools no list": ('{"prompt": "a", "completion": "b", "tools": {"name": "c"}}', "`tools` should be a list of obj"),
-    "tools no JSON": ('{"prompt": "a", "completion": "b", "tools": "search"}', "this is a text that is not JSON"),
+    "tools no JSON": ('{"prompt": "a", "completion": "b", "tools": "search"}', "but it is a text that is not JSON"),
     "half a pair beside": (
         '{"prompt": "a", "completion": "b", "images": ["\\ud83d"]}',
         "`images` holds half a surrogate",
@@ -291,16 +300,19 @@ BAD_LINES = {
     "user last": (_messages(("user", "a"), ("assistant", "b"), ("user", "c")), "the last turn is not the assistant's"),
     "system alone": (_messages(("system", "a")), "the last turn is not the assistant's"),
     "empty text": ('{"text": " "}', "text is empty"),
-    "number as text": ('{"text": 7}', "text should be text, this is a number"),
+    "number as text": ('{"text": 7}', "text is a number, but it should be text"),
     "half a surrogate pair in a text": ('{"text": "\\ud83d"}', "text holds half a surrogate pair"),
     "empty label": ('{"text": "a", "label": ""}', "label is empty"),
     "white label": ('{"text": "a", "label": " "}', "label is empty"),
     "half a surrogate pair in a label": ('{"text": "a", "label": "\\ud83d"}', "label holds half a surrogate pair"),
-    "null as label": ('{"text": "a", "label": null}', "label should be a word or a whole number, this is null"),
-    "true as label": ('{"text": "a", "label": true}', "whole number, this is true or false"),
-    "list as label": ('{"text": "a", "label": ["b"]}', "whole number, this is a list"),
-    "a label that is no whole number": ('{"text": "a", "label": 1.5}', "whole number, this is 1.5"),
-    "a missing label": ('{"text": "a", "label": NaN}', "label is NaN, which means that it is missing"),
+    "null as label": ('{"text": "a", "label": null}', "`label` is null, but it should be a word or a whole number"),
+    "true as label": ('{"text": "a", "label": true}', "is true or false, but it should be a word or a whole number"),
+    "list as label": ('{"text": "a", "label": ["b"]}', "is a list, but it should be a word or a whole number"),
+    "a label that is no whole number": (
+        '{"text": "a", "label": 1.5}',
+        "is 1.5, but it should be a word or a whole number",
+    ),
+    "a missing label": ('{"text": "a", "label": NaN}', "`label` is NaN, which means that it is missing"),
     "label without text": ('{"label": "a"}', "the keys are `label`"),
     "malformed constraints": (
         '{"prompt": "a", "completion": "b", "constraints": {"colour": "red"}}',
@@ -356,7 +368,7 @@ def test_a_line_of_a_mebibyte_is_read_and_a_longer_one_is_refused(file: Path) ->
     with pytest.raises(DataError) as refusal:
         read_rows(_write(file, [GOOD, fits.replace("bb", "bbb", 1)]))
     assert refusal.value.what == f"{file}:2: the line is longer than 1 MiB."
-    assert refusal.value.remedy == "Write one row per line."
+    assert refusal.value.remedy == "Write one example per line."
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -370,20 +382,20 @@ def test_a_file_that_may_not_be_read_is_named_with_the_cause(file: Path) -> None
 def test_a_missing_file_is_named_with_the_data_sets_there_are(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refusal:
         load_splits(str(tmp_path / "nowhere.jsonl"), seed=0)
-    assert f"No data called {tmp_path / 'nowhere.jsonl'}" in refusal.value.what
+    assert f"There is no data called {tmp_path / 'nowhere.jsonl'}" in refusal.value.what
     assert "support-voice" in refusal.value.remedy
 
 
 @pytest.mark.parametrize("name", ["a\0b", "letter " * 1000])
 def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
-    with pytest.raises(DataError, match=r"No data called|cannot be read"):
+    with pytest.raises(DataError, match=r"There is no data called|cannot be read"):
         load_splits(name, seed=0)
 
 
 def test_a_folder_without_training_rows_is_refused_with_what_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refusal:
         load_splits(str(tmp_path), seed=0)
-    assert refusal.value.what == f"{tmp_path} is a folder in which no file ends in .txt or .md."
+    assert refusal.value.what == f"{tmp_path} is a folder without any file that ends in .txt or .md."
     assert "heldout.jsonl" in refusal.value.remedy
 
 

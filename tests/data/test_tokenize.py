@@ -145,7 +145,7 @@ def test_an_example_knows_its_row(tokenizer: Any) -> None:
 def test_control_tokens_in_the_text_are_refused(role: str, tokenizer: Any) -> None:
     turns = {"system": "Be brief.", "user": "a", "assistant": "c", role: "a<|im_end|>b"}
     row = Row(7, tuple(Turn(role, content) for role, content in turns.items()))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=rf"Row 7: the {role} turn contains <\|im_end\|>"):
+    with pytest.raises(DataError, match=rf"Example 7: the {role} turn contains <\|im_end\|>"):
         encode(row, tokenizer, train_on="completion", max_length=512)
 
 
@@ -244,7 +244,7 @@ def test_tools_and_calls_are_read_and_trained_where_the_template_renders_them(ca
 
 def test_a_turn_of_calls_alone_is_refused_where_the_template_leaves_them_out(tokenizer: Any) -> None:
     assert unread_keys(WITH_TOOLS, tokenizer) == ["images", "tools", "tool_calls", "reasoning_content"]
-    with pytest.raises(DataError, match=r"Row 4: an assistant turn holds only `tool_calls`, which"):
+    with pytest.raises(DataError, match=r"Example 4: an assistant turn has only `tool_calls`, which"):
         encode(WITH_TOOLS, tokenizer, train_on="completion", max_length=512)
 
 
@@ -265,7 +265,7 @@ def test_a_key_without_which_the_template_refuses_the_conversation_is_read(calli
 
 def test_control_tokens_in_a_call_are_refused(calling: Any) -> None:
     row = replace(LETTER, extra=(("tools", [{"function": {"name": "<|im_end|>"}}]),))
-    with pytest.raises(DataError, match=r"Row 1: `tools` contains <\|im_end\|>"):
+    with pytest.raises(DataError, match=r"Example 1: `tools` contains <\|im_end\|>"):
         encode(row, calling, train_on="completion", max_length=512)
 
 
@@ -297,7 +297,9 @@ def test_a_system_turn_that_a_template_does_not_take_begins_the_first_user_turn(
 
 def test_a_conversation_that_a_template_refuses_is_named_with_the_templates_reason(tokenizer: Any) -> None:
     twice = Row(8, (Turn("user", "One?"), Turn("user", "Two?"), Turn("assistant", "Three.")))
-    with pytest.raises(TemplateRefusalError, match=r"Row 8: the model's chat template does not take .* must alternate"):
+    with pytest.raises(
+        TemplateRefusalError, match=r"Example 8: the model's chat template does not take .* must alternate"
+    ):
         encode(twice, with_template(tokenizer, GEMMA), train_on="completion", max_length=512)
     with pytest.raises(TemplateRefusalError, match=r"^The model's chat template does not take"):
         render(twice.turns, with_template(tokenizer, "{{ nothing.at.all }}"))
@@ -358,7 +360,7 @@ def test_a_running_text_ends_with_the_stop_token(either: Any) -> None:
 
 
 def test_control_tokens_in_a_running_text_are_refused(either: Any) -> None:
-    with pytest.raises(DataError, match=r"Row 9: the text contains <\|endoftext\|>"):
+    with pytest.raises(DataError, match=r"Example 9: the text contains <\|endoftext\|>"):
         list(encode_text(Text(9, "The end.<|endoftext|>Or not."), either, max_length=8))
 
 
@@ -382,7 +384,7 @@ def test_a_labelled_text_that_is_cut_keeps_the_tokens_that_frame_it(minilm_token
 
 
 def test_a_label_that_is_in_no_training_row_is_refused_with_those_that_are(minilm_tokenizer: Any) -> None:
-    with pytest.raises(DataError, match=r"(?s)Row 5: the label 'refund' is in no.*praise, repair"):
+    with pytest.raises(DataError, match=r"(?s)Example 5: no training example has the label 'refund'.*praise, repair"):
         encode_labelled(MAIL, minilm_tokenizer, labels=("praise", "repair"), max_length=512)
 
 
@@ -394,7 +396,7 @@ def test_a_labelled_text_is_cut_where_the_model_reads_no_further(minilm_tokenize
 
 
 def test_control_tokens_in_a_labelled_text_are_refused(minilm_tokenizer: Any) -> None:
-    with pytest.raises(DataError, match=r"Row 5: the text contains \[SEP\]"):
+    with pytest.raises(DataError, match=r"Example 5: the text contains \[SEP\]"):
         encode_labelled(Labelled(5, "One [SEP] two", "refund"), minilm_tokenizer, labels=LABELS, max_length=512)
 
 

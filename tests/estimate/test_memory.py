@@ -168,12 +168,12 @@ def test_without_weights_tokens_are_estimated_from_characters_and_nothing_is_tim
 @pytest.mark.parametrize(
     ("arguments", "predicted"),
     [
-        (["probe"], "`method` is probe, which has no estimate."),
-        (["--gpu", "K80"], "There is no data on K80."),
-        (["lora", "--method", "full"], "lora and --method both say how to train."),
+        (["probe"], "`method` is probe, for which ftdemo cannot estimate."),
+        (["--gpu", "K80"], "There is no accelerator called K80."),
+        (["lora", "--method", "full"], "lora and --method both name the method."),
         (["--rank", "5000"], "`rank`"),
-        (["--data", "nowhere.jsonl"], "No data called nowhere.jsonl"),
-        (["--model", "."], "no configuration of a model can be read there"),
+        (["--data", "nowhere.jsonl"], "There is no data called nowhere.jsonl"),
+        (["--model", "."], "the configuration of the model cannot be read"),
     ],
 )
 def test_the_shell_says_what_it_cannot_predict(arguments: list[str], predicted: str) -> None:
@@ -200,5 +200,5 @@ def test_the_shell_prints_memory_by_part_and_time_by_device() -> None:
 
 
 def test_an_unknown_device_is_refused_before_anything_is_loaded() -> None:
-    with pytest.raises(UsageError, match="There is on: T4, L4"):
+    with pytest.raises(UsageError, match="The accelerators are: T4, L4"):
         forecast(Recipe(model="nobody/nothing"), devices=["TPU"])

@@ -298,14 +298,14 @@ def test_before_a_run_from_random_weights_there_is_nothing(probe_run: Run, probe
 def test_rows_of_another_kind_than_the_model_was_trained_for_are_refused(
     probe: tuple[Any, Any], probe_run: Run, chat_model: tuple[Any, Any]
 ) -> None:
-    with pytest.raises(DataError, match=r"(?s)mine\.jsonl: the rows have no labels.*Give rows like"):
+    with pytest.raises(DataError, match=r"(?s)mine\.jsonl: the examples have no labels.*Write each like"):
         evaluate(*probe, [Text(1, "A text.")], data="mine.jsonl", labels=probe_run.labels)
     with pytest.raises(DataError, match=r"mine\.jsonl holds texts with labels, but the model is not a classifier"):
         evaluate(*chat_model, [Labelled(1, "A text.", "praise")], data="mine.jsonl")
 
 
 def test_rows_of_which_truncation_leaves_nothing_are_refused(chat_model: tuple[Any, Any]) -> None:
-    with pytest.raises(DataError, match=r"(?s)no row has a trained token within its first 8 tokens"):
+    with pytest.raises(DataError, match=r"(?s)no example has a trained token within its first 8 tokens"):
         evaluate(*chat_model, [row("word " * 40, "Aye.")], data="mine.jsonl", max_length=8)
 
 

@@ -178,12 +178,12 @@ def test_runs_of_another_form_of_the_experiment_are_refused(tmp_path: Path) -> N
     changes: dict[str, Any] = {"arms": arms, "shown": None, "claims": [], "quick": None, "measure": []}
     record_of(write_spec(tmp_path / "one", **changes), tmp_path / "runs")
     other = write_spec(tmp_path / "two", **changes, recipe={**SPEC["recipe"], "lr": 0.02})
-    with pytest.raises(UsageError, match="of another form of this experiment"):
+    with pytest.raises(UsageError, match="another version of this experiment"):
         record_of(other, tmp_path / "runs")
 
 
 def test_a_record_that_is_too_large_for_a_page_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the record takes 390 kB, more than 300"):
+    with pytest.raises(UsageError, match="the record has 390 kB, but the limit is 300 kB"):
         runner.write_record({"runs": "x" * 400_000}, tmp_path / "record.json")
 
 
@@ -271,7 +271,7 @@ def test_a_loss_that_is_further_away_than_allowed_is_a_difference_and_so_are_oth
     far = {**record, "runs": {"a/0": {"arm": "a", "heldout_loss": {"after": 2.1}}}, "numerics": {"dtype": "bfloat16"}}
     numerics, loss = compare_records(record, far).problems
     assert loss == "the held-out loss of a/0 after training was 2, now it is 2.1, which is more than 1% away."
-    assert "recorded with dtype float32, and is now carried out with dtype bfloat16" in numerics
+    assert "recorded with dtype float32, and now runs with dtype bfloat16" in numerics
 
 
 def test_a_check_names_the_claim_that_no_longer_comes_out_as_recorded(

@@ -113,7 +113,7 @@ def _page_beside_training(url: str) -> dict[str, Any]:
     loads = [_get(f"{url}/demos/lora/") for _ in range(10)]
     key = job.outputs()[-1][-1]
     job.result(timeout=_SECONDS)
-    ask = ("How was the voyage to Merrin?", "the latest adapter", key)
+    ask = ("How was the voyage to Merrin?", "latest adapter", key)
     began = time.monotonic()
     visitor.predict(*ask, api_name="/ask_lora")
     alone = time.monotonic() - began

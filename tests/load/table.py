@@ -71,7 +71,7 @@ def _time(name: str, settings: tuple[Any, ...]) -> list[str]:
                 first = time.monotonic() - began
         took = time.monotonic() - began
         result = job.result()
-        expected = re.search(r"([\d,]+) s were expected", result[0])
+        expected = re.search(r"the estimate was ([\d,]+) s", result[0])
         return [f"{ready:.1f}", f"{first:.1f}", f"{took:.1f}", expected[1] if expected else "", *_scores(result)]
     finally:
         process.terminate()

@@ -148,7 +148,7 @@ def test_the_old_skill_of_a_bundled_model_is_measured_by_its_corpus() -> None:
 def test_an_unknown_name_is_refused_with_what_would_do(name: str) -> None:
     with pytest.raises(
         ModelError,
-        match=rf"(?s)No model called {name}.*tiny, nano, harbour-tiny, harbour-nano, smollm2, minilm.*Hub id.*folder",
+        match=rf"(?s)no model called {name}.*tiny, nano, harbour-tiny, harbour-nano, smollm2, minilm.*Hub id.*folder",
     ):
         models.resolve(name)
 
@@ -206,7 +206,7 @@ def test_a_file_and_a_name_with_a_space_are_never_sent_to_the_hub(
     (tmp_path / "weights/model.gguf").touch()
     with pytest.raises(ModelError, match=r"weights/model\.gguf is a file, but a model is a folder"):
         find("weights/model.gguf")
-    with pytest.raises(ModelError, match="No model called my runs/base: no such folder"):
+    with pytest.raises(ModelError, match="There is no model called my runs/base: it is neither"):
         find("my runs/base")
 
 

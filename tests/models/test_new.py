@@ -127,7 +127,7 @@ def test_too_little_text_for_the_vocabulary_is_refused_with_what_it_gives() -> N
     # 256 bytes, three control tokens, a hundred pairs of digits and a few pieces of this sentence:
     with pytest.raises(DataError, match=r"only 3\d\d tokens, but `vocabulary` is 1024") as refusal:
         new.train_tokenizer(["The boats came in at four."], 1024)
-    assert refusal.value.remedy == "Lower `vocabulary`, or give more text."
+    assert refusal.value.remedy == "Lower `vocabulary`, or provide more text."
 
 
 # The model

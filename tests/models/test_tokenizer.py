@@ -88,7 +88,7 @@ def test_a_tokenizer_without_any_control_token_is_refused(tmp_path: Path) -> Non
     folder = changed_copy(TINY, tmp_path / "model", tokenizer=names, settings=settings, template="")
     whole = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     (folder / "tokenizer.json").write_text(json.dumps(whole | {"added_tokens": [], "post_processor": None}))
-    with pytest.raises(ModelError, match=r"mine: its tokenizer names no control token(?s:.*)Set `eos_token`"):
+    with pytest.raises(ModelError, match=r"mine: its tokenizer has no control token(?s:.*)Set `eos_token`"):
         read(folder)
 
 

@@ -50,5 +50,5 @@ def test_the_adapter_is_afterwards_as_it_was_trained(lora_run: Run) -> None:
 
 
 def test_a_run_without_an_adapter_has_nothing_to_turn_down(chat_run: Run) -> None:
-    with pytest.raises(UsageError, match="holds no adapter"):
+    with pytest.raises(UsageError, match="contains no adapter"):
         answer_at_strength(str(chat_run.folder), 0.5, QUESTION)

@@ -121,7 +121,7 @@ def test_packed_texts_are_refused_where_attention_cannot_tell_them_apart(
 ) -> None:
     model = changed_copy(chat_run.folder, tmp_path / "model")
     AutoModelForCausalLM.from_config(GEMMA_2).save_pretrained(model)  # type: ignore[no-untyped-call]
-    with pytest.raises(RecipeError, match=r"cannot tell packed texts apart(?s:.*)packing: false"):
+    with pytest.raises(RecipeError, match=r"cannot keep packed texts apart(?s:.*)packing: false"):
         prepare(recipe_for(model, chats).with_settings({"packing": True}))
 
 
@@ -148,7 +148,7 @@ def test_a_row_that_a_template_does_not_take_is_a_finding(chat_run: Run, chats: 
     lines = chats.read_text(encoding="utf-8").splitlines()
     data.write_text("\n".join([*lines, json.dumps({"messages": turns, "tools": tools})]))
     done = CliRunner().invoke(main, ["check-data", str(data), "--model", str(model), "--fix", str(tmp_path / "fixed")])
-    assert "1 example, that the model's chat template does not take" in done.output
+    assert "1 example, that the model's chat template rejects" in done.output
     assert "Tools are not supported" in done.output
     assert len((tmp_path / "fixed").read_text(encoding="utf-8").splitlines()) == len(lines)
 
@@ -169,7 +169,7 @@ def test_a_row_with_a_token_that_the_model_lacks_is_named(
     done = CliRunner().invoke(main, [command, *what, "--model", str(grown)])
     assert done.exit_code == 1
     assert "has the token spinnaker (320), but the model knows only 320 tokens." in done.output
-    assert "Row " in done.output
+    assert "Example " in done.output
     assert not (tmp_path / "run").exists()
 
 

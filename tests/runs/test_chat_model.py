@@ -42,7 +42,8 @@ def test_the_base_of_an_adapter_is_the_model_that_it_was_trained_on(lora_run: Ru
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [("tiny", "tiny is not a run, so it has no base."), ("nowhere", "nowhere holds no run")]
+    ("name", "what"),
+    [("tiny", "tiny is not a run, so it has no base to compare with."), ("nowhere", "nowhere holds no run")],
 )
 def test_a_name_that_leads_to_no_run_has_no_base(name: str, what: str) -> None:
     with pytest.raises(UsageError, match=what):

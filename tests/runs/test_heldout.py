@@ -80,7 +80,7 @@ def test_rows_that_are_gone_are_counted_and_nothing_is_evaluated_without_one(sto
     assert f"1 of the {len(heldout)} examples that the run held out are missing" in said.stderr
     assert json.loads(said.stdout)["after"]["heldout"]["loss"]["rows"] == len(heldout) - 1
     write_rows(file, [{"prompt": row["prompt"], "completion": "Gone."} for row in ROWS])
-    with pytest.raises(UsageError, match=rf"it holds none of the {len(heldout)} examples"):
+    with pytest.raises(UsageError, match=rf"it contains none of the {len(heldout)} examples"):
         find_heldout(stopped)
 
 
@@ -88,12 +88,12 @@ def test_the_file_that_was_trained_on_is_evaluated_by_its_heldout_rows_alone(sto
     said = CliRunner().invoke(main, ["evaluate", str(stopped.folder), "--data", str(file), "--json"])
     heldout = len(find_heldout(stopped).rows)
     assert json.loads(said.stdout)["after"]["heldout"]["loss"]["rows"] == heldout
-    assert f"the {heldout} examples it held out count" in said.stderr
+    assert f"only the {heldout} examples that it held out are used" in said.stderr
 
 
 def test_a_run_is_not_resumed_on_other_rows(stopped: Run, file: Path) -> None:
     for rows, why in (
-        (random.Random(0).sample(ROWS, len(ROWS)), "others or in another order"),
+        (random.Random(0).sample(ROWS, len(ROWS)), "other examples or another order"),
         ([*ROWS, {"prompt": "Who?", "completion": "Nobody."}], "training and 3 held-out examples then"),
     ):
         write_rows(file, rows)

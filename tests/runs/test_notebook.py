@@ -59,5 +59,5 @@ def test_a_folder_is_not_replaced_by_a_notebook(tmp_path: Path) -> None:
 
 
 def test_an_unknown_demo_has_no_notebook(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"There is: .*lora"):
+    with pytest.raises(UsageError, match=r"The demos with a notebook are: .*lora"):
         write_notebook("rola", tmp_path / "rola.ipynb")

@@ -175,7 +175,7 @@ def test_a_folder_that_is_there_is_left_alone(lora_recipe: Recipe, tmp_path: Pat
     kept = tmp_path / "run" / "mine.txt"
     kept.parent.mkdir()
     kept.write_text("mine")
-    with pytest.raises(UsageError, match=r"(?s)is there already.*--out"):
+    with pytest.raises(UsageError, match=r"(?s)already exists.*--out"):
         next(perform(lora_recipe, tmp_path / "run"))
     assert [path.name for path in kept.parent.iterdir()] == ["mine.txt"]
 
@@ -216,7 +216,9 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_leaves_the_one_befor
             break
     write_text = Path.write_text
     monkeypatch.setattr(Path, "write_text", lambda _path, *args, **kwargs: write_text(Path("/dev/full"), *args))
-    with pytest.raises(StorageError, match=r"(?s)the disk is full.*no room in the system's temporary folder either"):
+    with pytest.raises(
+        StorageError, match=r"(?s)the disk is full.*no disk space in the system's temporary folder either"
+    ):
         list(events)
     monkeypatch.undo()
     assert [path.name for path in out.parent.iterdir()] == ["run"]
@@ -295,7 +297,7 @@ def test_a_folder_that_appears_during_training_is_left_alone_and_the_run_is_kept
     events = perform(lora_recipe, out)
     first_step(events)
     put_something(out)
-    with pytest.raises(StorageError, match=r"(?s)something else has appeared there.*It was kept in") as caught:
+    with pytest.raises(StorageError, match=r"(?s)another file or folder has appeared there.*It was kept in") as caught:
         list(events)
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
     (kept,) = tmp_path.glob("ftdemo-rescued-*/run")
@@ -309,7 +311,7 @@ def test_a_folder_that_takes_the_place_of_a_checkpoint_is_left_alone(lora_recipe
     next(event for event in events if isinstance(event, Step) and event.step == 3)
     out.rename(tmp_path / "checkpoint")
     put_something(out)
-    with pytest.raises(StorageError, match="something else has appeared there"):
+    with pytest.raises(StorageError, match="another file or folder has appeared there"):
         list(events)
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
     assert Run.load(tmp_path / "checkpoint").record["steps"] == 2
@@ -364,7 +366,7 @@ def changed_base(lora_run: Run, folder: Path) -> Path:
 def test_an_adapter_refuses_other_weights_than_it_was_trained_on_and_says_which(lora_run: Run, tmp_path: Path) -> None:
     sha256 = lora_run.record["model"]["sha256"]
     other = changed_base(lora_run, tmp_path / "louder")
-    with pytest.raises(UsageError, match=rf"(?s)trained on other weights than the louder found here.*{sha256}"):
+    with pytest.raises(UsageError, match=rf"(?s)trained on other weights of louder than those found here.*{sha256}"):
         lora_run.load_model(base=str(other))
 
 

@@ -387,7 +387,7 @@ def test_an_adapter_on_a_shared_matrix_is_merged_where_it_belongs(
     arguments = ["export", str(run.folder), "--to", "merged", "--out", str(tmp_path / "merged")]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
-    assert "Its embedding and its head are two matrices" in done.output
+    assert "Embedding and head are now two separate matrices" in done.output
     weights = load_file(tmp_path / "merged" / "model.safetensors")
     assert not torch.equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"])
     before = load_file(Path(run.recipe.model) / "model.safetensors")["model.embed_tokens.weight"]
@@ -465,7 +465,7 @@ def test_an_adapter_on_a_model_whose_files_hold_few_bits_is_merged_into_what_the
 
 def test_weights_in_few_bits_are_not_all_trained(in_few_bits: Path, lora_recipe: Recipe) -> None:
     settings = {"method": "full", "model": str(in_few_bits), "lr": None}
-    with pytest.raises(ModelError, match=r"in few bits, and these cannot be trained(?s:.*)method: lora"):
+    with pytest.raises(ModelError, match=r"weights are quantized, so they cannot be trained(?s:.*)method: lora"):
         prepare(lora_recipe.with_settings(settings))
 
 
@@ -479,7 +479,7 @@ def test_an_adapter_release_is_what_plain_peft_loads_with_its_stop_tokens_and_re
     assert names >= {"adapter_config.json", "adapter_model.safetensors", "generation_config.json", "recipe.yaml"}
     assert "run.json" not in names
     card = (released.folder / "README.md").read_text(encoding="utf-8")
-    assert "| on what the base could do | before | after |" in card
+    assert "| old skill | before | after |" in card
     assert Recipe.from_yaml(released.folder / "recipe.yaml") == without_folders(done.run.recipe)
     for path in released.folder.glob("*.[jmy]*"):
         assert str(Path(done.run.recipe.data).parent) not in path.read_text(encoding="utf-8")
@@ -518,7 +518,7 @@ def test_a_whole_model_and_a_classifier_are_released_as_they_are(done_by: Runs, 
     for method in ("full", "classify"):
         released = release(done_by[method].run, tmp_path / method, "merged")
         assert released.largest_difference == 0.0
-    with pytest.raises(UsageError, match="holds a whole model, no adapter"):
+    with pytest.raises(UsageError, match="holds a whole model, not an adapter"):
         release(done_by["full"].run, tmp_path / "no", "adapter")
     assert not (tmp_path / "no").exists()
 
@@ -553,4 +553,4 @@ def test_the_shell_exports_and_says_how_far_it_is_from_the_run(lora_run: Run, tm
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 2
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr

@@ -301,7 +301,7 @@ def ready(watched: Watched, server: Server, examples: int = 8, demo: str = "lora
     page = watched.page
     page.goto(f"{server.url}/demos/{demo}/")
     wait_for_status(page, "Ready")
-    chosen = page.get_by_label(re.compile("number input for Examples"))
+    chosen = page.get_by_label(re.compile("number input for Training examples"))
     chosen.fill(str(examples))
     chosen.press("Tab")
     return page
@@ -309,9 +309,9 @@ def ready(watched: Watched, server: Server, examples: int = 8, demo: str = "lora
 
 def own_data(page: Any) -> Any:
     """The part of a demo that takes a visitor's own examples, opened."""
-    page.get_by_role("button", name="Your own examples").click()
+    page.get_by_role("button", name="Use your own examples").click()
     part = page.locator("#own")
-    part.get_by_label("Or paste them").wait_for()
+    part.get_by_label("Examples as text").wait_for()
     return part
 
 
@@ -396,8 +396,9 @@ def test_the_calculator_follows_the_reader_and_names_a_number_that_cannot_be(ser
     page.get_by_label("Method").select_option("full")
     assert "does not fit" in result.inner_text()
     assert page.get_by_label("Rank").is_disabled()
+    assert page.get_by_label("Accelerator utilisation (%)").input_value() == "30"
     page.get_by_label("Epochs").fill("0")
-    assert result.inner_text() == "Epochs: a number from 1 to 1000 is expected."
+    assert result.inner_text() == "Epochs: enter a whole number from 1 to 1,000."
     assert watched.errors == []
 
 
@@ -412,10 +413,10 @@ def test_a_person_judges_pairs_without_being_told_whose_they_are(browser: Any, t
         page = watched.page
         page.goto(server.url)
         for number, button in enumerate(("better-a", "better-even", "better-b")):
-            page.locator("#status", has_text=f"{number} of 3 pairs are judged").wait_for()
+            page.locator("#status", has_text=f"{number} of 3 pairs judged").wait_for()
             page.locator("#pair", has_text=f"Where is it, {number}?").wait_for()
             page.locator(f"#{button}").click()
-        page.locator("#status", has_text="3 of 3 pairs are judged").wait_for()
+        page.locator("#status", has_text="3 of 3 pairs judged").wait_for()
         assert page.locator("#better-a").is_disabled()
         pairs = ab_test.read_pairs(tmp_path / "out")
         wins = [float(pairs[0]["a"].startswith("<b>tuned")), 0.5, float(pairs[2]["b"].startswith("<b>tuned"))]
@@ -506,8 +507,8 @@ def test_a_visitor_trains_sees_the_curve_and_the_answers_change_and_talks_to_the
     assert page.locator("#chart circle").count() >= dots + 4
     assert page.locator("#answers").inner_text() != before
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download model").click()
-    back = page.get_by_role("link", name="What it is, when to use it").get_attribute("href")
+        page.get_by_role("button", name="Download this run").click()
+    back = page.get_by_role("link", name="Read what it is, when to use it").get_attribute("href")
     assert back == "/terms/lora/"
     assert download.value.suggested_filename.endswith(".zip")
     page.get_by_label("Your message").fill("Is my lamp here?")
@@ -556,8 +557,8 @@ def test_the_fine_tuning_demo_names_the_bad_row_of_a_file_and_trains_on_a_good_o
     train.click()
     wait_for_status(page, "Old questions answered correctly", after_error=True)
     assert f"data={chats.name}" in page.locator(".cm-content").inner_text()
-    page.get_by_label("Your question").fill("Where is my lamp?")
-    page.get_by_label("Your question").press("Enter")
+    page.get_by_label("Message for both").fill("Where is my lamp?")
+    page.get_by_label("Message for both").press("Enter")
     replied = "[...document.querySelectorAll('#both .ft-said')].filter(said => said.innerText.length > 1).length"
     page.wait_for_function(f"{replied} === 2", timeout=RUN_SECONDS * 1000)
     assert watched.errors == []
@@ -570,7 +571,7 @@ def upload_until_shown(page: Any, upload: Any, file: Path) -> None:
     while time.monotonic() < ends:
         upload.set_input_files(str(file))
         with contextlib.suppress(PlaywrightError):
-            page.locator("#own-report", has_text="all of them good").wait_for(timeout=TRY_SECONDS * 1000)
+            page.locator("#own-report", has_text="all of them usable").wait_for(timeout=TRY_SECONDS * 1000)
             return
     raise AssertionError(f"{file.name} was never taken")
 
@@ -595,10 +596,10 @@ def test_the_four_ways_demo_asks_all_and_only_the_one_that_reads_goes_along_with
     assert "gooseberry" not in alone.lower()
     assert "Press Train first" in tuned
     assert re.search(
-        r"s, \d+ tokens read \(\d+ of them the same in every prompt\), \d+ written",
+        r"s, \d+ tokens read \(\d+ of them the same in every prompt\), \d+ tokens written",
         page.locator("#replies .ft-note").first.inner_text(),
     )
-    page.get_by_label("Ten of these facts have changed").check()
+    page.get_by_label("Change ten of these facts").check()
     page.wait_for_function("document.querySelector('#notes textarea').value.includes('the code word cinnamon')")
     page.evaluate("document.querySelector('#replies .ft-answers').remove()")
     alone_again, _, read_again, _ = answers_of_four(page)
@@ -614,7 +615,7 @@ def test_the_four_ways_demo_tunes_a_model_that_answers_in_the_form_it_learned(se
     page = ready(watched, server, demo="prompting-rag-fine-tuning")
     page.get_by_label("tickets as JSON").check()
     page.locator("#notes").wait_for(state="hidden")
-    number = page.get_by_label("number input for Examples")
+    number = page.get_by_label("number input for Training examples")
     number.fill("16")
     number.press("Tab")
     page.get_by_role("button", name="Train").click()
@@ -631,9 +632,9 @@ def test_the_transfer_demo_draws_three_ways_and_sorts_a_message_by_each(server: 
     page = watched.page
     page.goto(f"{server.url}/demos/transfer-learning/")
     page.get_by_label("32", exact=True).check()
-    page.locator("#expected", has_text="Expected here: about").wait_for(timeout=RUN_SECONDS * 1000)
+    page.locator("#expected", has_text="A run takes about").wait_for(timeout=RUN_SECONDS * 1000)
     page.get_by_role("button", name="Train").click()
-    wait_for_status(page, "By chance it would be")
+    wait_for_status(page, "Guessing would get")
     assert page.locator("#chart").get_by_text("linear probe").count() >= 1
     page.get_by_label("Your message").fill("Where is my parcel? It was due on Friday.")
     page.get_by_label("Your message").press("Enter")
@@ -649,10 +650,10 @@ def test_the_pre_training_demo_reads_a_text_of_the_visitors_own_and_goes_on_with
     page.goto(f"{server.url}/demos/pre-training/")
     wait_for_status(page, "Ready")
     own_data(page)
-    own, train = page.get_by_label("Or paste them"), page.get_by_role("button", name="Train")
+    own, train = page.get_by_label("Examples as text"), page.get_by_role("button", name="Train")
     own.fill("Too short.")
     train.click()
-    wait_for_status(page, "give more text")
+    wait_for_status(page, "provide more text")
     goods = ("rugs", "mops", "lamps", "salt", "towels", "<b>fish</b>", "nails")
     days = [
         f"Day {day}. Van {day * 7} came from {place} with {day * 3} boxes of {goods[day % 7]} and left by {day % 12}."
@@ -679,7 +680,7 @@ def test_a_run_survives_a_reload_and_another_tab_does_not_see_it(server: Server,
     page.reload()
     wait_for_status(page, re.compile(r"Step \d+ of"))
     assert page.get_by_label("notes and replies").is_checked()
-    assert page.get_by_label(re.compile("number input for Examples")).input_value() == "160"
+    assert page.get_by_label(re.compile("number input for Training examples")).input_value() == "160"
     other = page.context.new_page()
     other.goto(f"{server.url}/demos/sft/")
     wait_for_status(other, "Ready")
@@ -759,6 +760,6 @@ def test_chat_before_training_says_what_to_do(server: Server, watched: Watched) 
     page = ready(watched, server)
     page.get_by_label("Your message").fill("Hello?")
     page.get_by_role("button", name="Send").click()
-    told = page.get_by_text("There is no tuned model yet. Press Train first.")
+    told = page.get_by_text("No model has been trained yet. Press Train first.")
     told.wait_for()
     assert told.is_visible()

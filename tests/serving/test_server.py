@@ -64,7 +64,7 @@ def test_the_demo_trains_through_its_api(client: Any, tmp_path: Path, model: str
     result = submit(client, model, 8, 4e-3, 16).result(timeout=RUN_SECONDS)
     status, chart, numbers, more, answers, _archive, command, _key = result
     assert "weights trained" in status
-    assert "were expected" in status
+    assert "the estimate was" in status
     assert chart.count("<circle") > 5  # a dot a step, two or more for the held-out loss, and the legend's two
     assert trainable in numbers
     assert "Singular values" in more
@@ -130,12 +130,12 @@ def test_adapters_are_switched_on_one_base_and_merging_changes_hardly_a_logit(se
 
     client = Client(f"{server.url}/demos/lora/", verbose=False)
     key = submit(client, "tiny", 4, 1e-2, 24).result(timeout=RUN_SECONDS)[-1]
-    with pytest.raises(Exception, match="one adapter only"):
-        client.predict("Where is my parcel?", "the adapter before", key, api_name="/ask_lora")
+    with pytest.raises(Exception, match="only one adapter"):
+        client.predict("Where is my parcel?", "previous adapter", key, api_name="/ask_lora")
     submit(client, "tiny", 16, 1e-2, 40, key).result(timeout=RUN_SECONDS)
     asked = {
         which: client.predict("Where is my parcel, order 48297?", which, key, api_name="/ask_lora")
-        for which in ("the base alone", "the adapter before", "the latest adapter", "the base alone")
+        for which in ("base model alone", "previous adapter", "latest adapter", "base model alone")
     }
     assert len(set(asked.values())) == 3
     merged = client.predict(key, api_name="/merge_lora")
@@ -178,21 +178,21 @@ def test_a_session_cannot_be_entered_without_its_key(client: Any, server: Server
     key = submit(client, "tiny", 4, 1e-2, 8).result(timeout=RUN_SECONDS)[-1]
     stranger = Client(f"{server.url}/demos/lora/", verbose=False)
     for guess in ("", key[:-1], "../" + key, "*"):
-        with pytest.raises(Exception, match="no tuned model yet"):
-            stranger.predict("Hello?", "the latest adapter", guess, api_name="/ask_lora")
-    assert client.predict("Hello?", "the latest adapter", key, api_name="/ask_lora")
+        with pytest.raises(Exception, match="No model has been trained yet"):
+            stranger.predict("Hello?", "latest adapter", guess, api_name="/ask_lora")
+    assert client.predict("Hello?", "latest adapter", key, api_name="/ask_lora")
 
 
 def test_a_model_that_is_a_path_or_an_address_is_refused(client: Any) -> None:
     for model in ("/etc", "../tiny", "https://elsewhere.example/model", "owner/model"):
-        with pytest.raises(Exception, match=r"(?i)choices|no choice called"):
+        with pytest.raises(Exception, match=r"(?i)choices|no model or task called"):
             submit(client, model, 8, 4e-3, 8).result(timeout=RUN_SECONDS)
 
 
 def test_a_message_of_a_million_characters_is_refused(client: Any) -> None:
     submit(client, "tiny", 4, 1e-2, 8).result(timeout=RUN_SECONDS)
     with pytest.raises(Exception, match=r"1,000,000 characters"):
-        client.predict("a" * 1_000_000, "the latest adapter", "", api_name="/ask_lora")
+        client.predict("a" * 1_000_000, "latest adapter", "", api_name="/ask_lora")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_message_of_a_million_characters_is_refused(client: Any) -> None:
         ("bad.jsonl", b'{"prompt": "Open?", "completion": "Yes."}\n{"prompt": "Open?"}\n', r"bad\.jsonl:2"),
         ("wide.csv", b"prompt,completion\nOpen?,Yes.,Late\n", r"wide\.csv:2.*3 cells"),
         ("odd.exe", b"MZ", r"(?i)file type|invalid"),
-        ("bomb.jsonl", b"\x1f\x8b\x08" + bytes(2000), "Packed files and Parquet are not taken here"),
+        ("bomb.jsonl", b"\x1f\x8b\x08" + bytes(2000), "does not accept compressed or Parquet files"),
         ("script.jsonl", b"<script>alert(1)</script>\n", r"script\.jsonl:1.*not valid JSON"),
     ],
 )
@@ -277,7 +277,7 @@ def test_a_port_in_use_is_reported_and_another_named() -> None:
         command = [sys.executable, "-m", "ftdemo", "demo", "lora", "--port", str(port)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
     assert done.returncode == 1
-    assert f"127.0.0.1:{port} cannot be listened on" in done.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Another program uses it. Choose another port, or take any free one with `--port 0`." in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -295,7 +295,7 @@ def test_an_address_that_cannot_be_listened_on_is_refused_with_one_that_can(
             stack.enter_context(socket.create_server((host, port)))
         with pytest.raises(ServerError) as refusal:
             serve(lambda: pytest.fail("the application was built"), host, port)
-    assert f"{host}:{port} cannot be listened on: " in refusal.value.what
+    assert f"cannot listen on {host}:{port}: " in refusal.value.what
     assert what in refusal.value.remedy
     assert "65536" not in str(refusal.value)
 
@@ -304,7 +304,7 @@ def test_the_pages_are_not_built_for_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = CliRunner().invoke(main, ["site", "serve", "--port", str(taken.getsockname()[1])])
     assert done.exit_code == 1
-    assert "cannot be listened on: Address already in use.\nAnother program uses it." in done.stderr
+    assert ": Address already in use.\nAnother program uses it." in done.stderr
 
 
 def test_ctrl_c_ends_the_server_quietly_while_a_visitor_trains() -> None:
@@ -357,7 +357,7 @@ def test_with_nobody_connected_a_demo_wakes_the_server_at_most_fifty_times_a_sec
 def test_an_unknown_demo_is_refused_with_those_there_are() -> None:
     assert "lora" in demo_names()
     for name in ("rola", "../lora", ""):
-        with pytest.raises(UsageError, match=r"There is: .*lora"):
+        with pytest.raises(UsageError, match=r"The demos are: .*lora"):
             load_demo(name)
 
 
@@ -386,7 +386,7 @@ def test_on_zero_gpu_all_that_computes_does_so_in_the_process_that_has_the_gpu(t
         result = submit(visitor, "tiny", 4, 1e-2, 16).result(timeout=RUN_SECONDS)
         assert "weights trained" in result[0]
         assert unpacked(result, tmp_path).record["status"] == "completed"
-        said = visitor.predict("Where is my parcel?", "the latest adapter", result[-1], api_name="/ask_lora")
+        said = visitor.predict("Where is my parcel?", "latest adapter", result[-1], api_name="/ask_lora")
         assert "ft-said" in said
     finally:
         running.process.terminate()

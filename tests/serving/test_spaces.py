@@ -75,10 +75,10 @@ def test_the_studio_of_a_space_holds_every_demo(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_space("lora", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    with pytest.raises(UsageError, match="No demo called rola"):
+    with pytest.raises(UsageError, match="There is no demo called rola"):
         write_space("rola", tmp_path / "space")
 
 

@@ -153,15 +153,15 @@ def _by_browser(address: str, name: str) -> None:
         page = playwright.chromium.launch(executable_path=chromium, args=_FLAGS).new_page()
         page.goto(f"{address}/lora" if name == "studio" else address)
         page.locator("#status", has_text="Ready").wait_for(timeout=_SECONDS * 1000)
-        few = {"transfer-learning": "24", "pre-training": "0.2 million"}.get(name)
+        few = {"transfer-learning": "32", "pre-training": "0.2 million"}.get(name)
         if few:
             page.get_by_label(few, exact=True).check()
-        number = page.get_by_label(re.compile("number input for (Examples|Texts)"))
+        number = page.get_by_label(re.compile("number input for Training (examples|texts)"))
         if number.count():
             number.fill("200" if name == "pre-training" else "16")
             number.press("Tab")
         page.get_by_role("button", name="Train").click()
-        page.locator("#status", has_text=re.compile("moved|sorted right")).wait_for(timeout=_SECONDS * 1000)
+        page.locator("#status", has_text=re.compile("weights trained|Correct with")).wait_for(timeout=_SECONDS * 1000)
 
 
 if __name__ == "__main__":

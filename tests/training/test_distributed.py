@@ -184,7 +184,7 @@ def test_a_folder_that_is_there_is_refused_aloud_by_the_main_process_and_silentl
         done = CliRunner().invoke(main, ["train", "scratch", "--out", str(tmp_path)])
         assert done.exit_code == 2
         said[rank] = done.output
-    assert "is there already" in said["0"]
+    assert "already exists" in said["0"]
     assert said["1"] == ""
 
 
@@ -275,7 +275,7 @@ def test_a_process_that_is_killed_ends_the_run_clearly_and_what_was_trained_goes
     # Closed connections are seen at once; ten minutes of silence would be waited for otherwise.
     assert time.monotonic() - began < 300
     said = (tmp_path / "stderr.txt").read_text(encoding="utf-8")
-    assert "Error: Another process of this run has gone" in said
+    assert "Error: Another process of this run has ended" in said
     assert "Resume from its last checkpoint: ftdemo train --resume run" in said
     _ours, launchers = said.split("Traceback", maxsplit=1)
     assert "ChildFailedError" in launchers

@@ -84,5 +84,5 @@ def test_a_new_models_tokenizer_is_learned_from_the_rows() -> None:
 
 
 def test_labels_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"(?s)routing holds labels.*Inspect a chat or text"):
+    with pytest.raises(RecipeError, match=r"(?s)routing contains labels.*Name chats or texts"):
         inspect_recipe(Recipe(method="probe"))

@@ -333,7 +333,7 @@ def test_rows_that_truncation_leaves_empty_are_dropped_and_named(lora_recipe: Re
 
 
 def test_data_in_which_no_row_is_long_enough_is_refused(lora_recipe: Recipe) -> None:
-    with pytest.raises(DataError, match=r"(?s)no row has a trained token within its first 8 tokens.*max_length"):
+    with pytest.raises(DataError, match=r"(?s)no example has a trained token within its first 8 tokens.*max_length"):
         prepare(lora_recipe.with_settings({"max_length": 8}))
 
 
@@ -342,13 +342,13 @@ def test_labels_are_refused_where_text_is_learned_and_text_where_labels_are(
 ) -> None:
     with pytest.raises(RecipeError, match=r"(?s)routing holds texts with labels.*`method` is lora"):
         prepare(lora_recipe.with_settings({"data": "routing"}))
-    with pytest.raises(RecipeError, match=r"(?s)`method` is probe, but the rows of .*have no labels"):
+    with pytest.raises(RecipeError, match=r"(?s)`method` is probe, but the examples of .*have no labels"):
         prepare(Recipe(method="probe", data=str(chats)))
 
 
 def test_a_single_label_is_refused(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "one.jsonl", [{"text": f"Text {n}", "label": "same"} for n in range(4)])
-    with pytest.raises(DataError, match=r"(?s)All training rows have the label 'same'.*two classes"):
+    with pytest.raises(DataError, match=r"(?s)All training examples have the label 'same'.*two classes"):
         prepare(Recipe(method="classify", data=str(data)))
 
 
@@ -363,7 +363,7 @@ def test_a_label_of_heldout_rows_alone_is_refused(tmp_path: Path) -> None:
     rows = [{"text": f"{'bell' * (n + 1)} rang", "label": "ab"[n % 2]} for n in range(12)]
     write_rows(tmp_path / "train.jsonl", rows)
     write_rows(tmp_path / "heldout.jsonl", [{"text": "The horn rang", "label": "c"}])
-    with pytest.raises(DataError, match=r"(?s)Row 1: the label 'c' is in no training row.*The classes are: a, b"):
+    with pytest.raises(DataError, match=r"(?s)Example 1: no training example has the label 'c'.*The classes are: a, b"):
         prepare(Recipe(method="probe", data=str(tmp_path)))
 
 
@@ -380,5 +380,5 @@ def test_a_vocabulary_larger_than_the_texts_give_is_refused(chat_recipe: Recipe)
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(lora_recipe: Recipe) -> None:
-    with pytest.raises(ModelError, match=r"(?s)`device` is cuda.*Here there is:.*cpu"):
+    with pytest.raises(ModelError, match=r"(?s)`device` is cuda.*This machine has:.*cpu"):
         prepare(lora_recipe.with_settings({"device": "cuda"}))

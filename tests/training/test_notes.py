@@ -16,7 +16,7 @@ from ftdemo.training.inspection import inspect_recipe
 from ftdemo.training.loop import train
 from ftdemo.training.prepare import prepare
 
-WEIGHTS_READ = "`max_length` is 4,096, but {model} reads at most 128 tokens: set to that."
+WEIGHTS_READ = "`max_length` is 4,096, but {model} reads at most 128 tokens. It is set to 128."
 
 
 def started(recipe: Recipe) -> Started:

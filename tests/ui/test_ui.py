@@ -86,24 +86,24 @@ def test_the_predicted_time_includes_what_follows_training_once_it_has_been_meas
         return int(re.findall(r"about (\d+) s", prediction())[0])
 
     before = seconds()
-    assert "not counted" in prediction()
-    assert "not counted" not in demo.predict_cost("tiny", {"examples": 8})
+    assert "come on top" in prediction()
+    assert "come on top" not in demo.predict_cost("tiny", {"examples": 8})
     *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
-    assert "With all questions it took" in last[0]
-    assert "not counted" not in prediction()
+    assert "Including the evaluation, it took" in last[0]
+    assert "come on top" not in prediction()
     assert seconds() >= before + 1  # both are rounded
     *_, last = all_of(demo.train("tiny", {"examples": 8}, "", VISITOR, finish=finish))
-    assert "With all that was measured it took" in last[0]
+    assert "Including evaluation and tests, it took" in last[0]
 
 
 def test_findings_about_good_rows_are_shown_with_the_page_that_explains_them() -> None:
     rows = [{"prompt": f"{name}?", "completion": "Yes."} for name in ("Open", "Shut", "<b>", "OPEN")]
     html = describe_rows(None, "".join(json.dumps(row) + "\n" for row in rows))
-    assert "4 rows, all of them good" in html
-    assert "1 row, the same as an earlier one" in html
+    assert "4 examples, all of them usable" in html
+    assert "1 example, the same as an earlier one" in html
     assert "Line 4." in html
     assert 'href="https://ftdemo.github.io/terms/data-contamination/"' in html
-    assert "4 rows, fewer than 10" in html
+    assert "4 examples, fewer than 10" in html
 
 
 def test_a_packed_file_is_not_taken_from_a_visitor(tmp_path: Path) -> None:
@@ -111,17 +111,17 @@ def test_a_packed_file_is_not_taken_from_a_visitor(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(b'{"text": "a"}\n'))
     html = describe_rows(str(packed), None)
     assert "ft-error" in html
-    assert "Packed files and Parquet are not taken here" in html
+    assert "does not accept compressed or Parquet files" in html
 
 
 def test_a_job_that_fails_is_reported_and_leaves_no_folder() -> None:
     demo = TrainingDemo("fails", {"tiny": named("full", "tiny")})
-    with pytest.raises(gr.Error, match=r"No data called nowhere\.jsonl"):
+    with pytest.raises(gr.Error, match=r"There is no data called nowhere\.jsonl"):
         all_of(demo.train("tiny", {"data": "nowhere.jsonl"}, "", VISITOR))
     session = demo.sessions.find("", VISITOR)
     assert session is not None
     assert session.outputs is not None
-    assert "No data called nowhere.jsonl" in session.outputs[0]
+    assert "There is no data called nowhere.jsonl" in session.outputs[0]
     assert list(session.folder.iterdir()) == []
     session.remove()
 
@@ -157,7 +157,7 @@ def test_an_error_that_nobody_foresaw_ends_an_answer_with_a_sentence_too(
     demo = TrainingDemo("breaks", {"tiny": named("full", "tiny")})
     monkeypatch.setattr(demo, "run_folder", lambda *_: chat_run.folder)
     *_, (_message, history) = demo.chat("Where is my rope?", [], "", VISITOR)
-    assert "The answer broke off: 'lost'. Ask again, or train again." in history[-1]["content"]
+    assert "The model could not finish its answer: 'lost'. Ask again, or train again." in history[-1]["content"]
     assert "An answer broke off" in caplog.text
 
 
@@ -266,7 +266,7 @@ def test_what_a_visitor_brings_is_checked_row_by_row_and_shown_as_text(tmp_path:
     assert "pasted.jsonl:2" in html
     assert "pasted.jsonl:3" in html
     assert str(tmp_path.anchor) + "tmp" not in html
-    assert "2 rows, all of them good" in describe_rows(None, "One.\n\nTwo.")
+    assert "2 examples, all of them usable" in describe_rows(None, "One.\n\nTwo.")
     assert describe_rows(None, " ") == ""
 
 
@@ -282,7 +282,7 @@ def test_in_public_a_run_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert demo.recipe("tiny", {"examples": 100}).max_steps == limits.IN_PUBLIC.steps
     with pytest.raises(FtdemoError, match="at most 2,000"):
         demo.recipe("tiny", {"examples": 5000})
-    with pytest.raises(FtdemoError, match="no choice called /etc"):
+    with pytest.raises(FtdemoError, match="no model or task called /etc"):
         demo.recipe("/etc", {})
     large = tmp_path / "large.txt"
     large.write_text("word " * 300_000)
@@ -293,7 +293,7 @@ def test_in_public_a_run_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     many = tmp_path / "many.txt"
     many.write_text("word\n\n" * 3000)
     assert recipe_settings(str(many), None, 8) == {"data": str(many), "examples": 2000}
-    assert "The first 2,000 are used" in describe_rows(str(many), None)
+    assert "Only the first 2,000 are used" in describe_rows(str(many), None)
 
 
 @pytest.mark.parametrize(("rows", "epochs"), [(1, 40.0), (5, 40.0), (20, 10.0), (150, None), (3000, None)])

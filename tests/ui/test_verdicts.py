@@ -25,7 +25,7 @@ def test_each_field_of_a_ticket_is_right_or_wrong() -> None:
         "order": False,
         "note": False,
     }
-    assert (verdict.note, verdict.correct) == ("4 of 6 fields are right.", False)
+    assert (verdict.note, verdict.correct) == ("4 of 6 fields are correct.", False)
     assert verdict_of(answer(json.dumps(TICKET)), "mine.jsonl").correct
 
 
@@ -40,7 +40,7 @@ def test_an_answer_that_is_no_ticket_is_wrong_as_a_whole(text: str) -> None:
 def test_a_reply_is_wrong_with_what_is_missing_and_what_is_invented() -> None:
     prompt = REPLY.prompt[-1].content
     right = verdict_of(answer(REPLY.reference, REPLY.reference, prompt), "replies")
-    assert (right.note, right.correct) == ("Right: it passes every check.", True)
+    assert (right.note, right.correct) == ("Correct: it passes every check.", True)
     changed = REPLY.reference.replace("£27.95", "£99.50")
     wrong = verdict_of(answer(changed, REPLY.reference, prompt), "replies")
     assert (wrong.note, wrong.correct) == ("Wrong: missing: £27.95; invented: 99.50.", False)
@@ -57,7 +57,7 @@ def test_a_panel_says_in_words_which_field_is_wrong_and_what_it_should_be() -> N
         for step, text in enumerate(("What kettle?", json.dumps(TICKET | {"order": "48279"})))
     )
     html = panels.sampled_answers(before, after, data="tickets")
-    assert html.count("✓ right") == 4
+    assert html.count("✓ correct") == 4
     assert "✗ wrong, should be &#34;48297&#34;" in html
     assert "not valid JSON" in html
     assert "What kettle?" in html

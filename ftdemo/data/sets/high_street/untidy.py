@@ -58,6 +58,7 @@ def untidy(text: str, chance: random.Random) -> str:
 
 def _typed(text: str, chance: random.Random) -> str:
     def slip(found: re.Match[str]) -> str:
+        """A word, sometimes as a hurried person types it."""
         word = found[0]
         slips = _SLIPS.get(word)
         return slips[int(chance.random() * len(slips))] if slips and chance.random() < _SLIPPED else word
