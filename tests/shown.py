@@ -32,7 +32,8 @@ def commands(name: str) -> list[list[str]]:
 
 def understood(arguments: list[str]) -> dict[str, Any]:
     """The parameters of an `ftdemo` command, read as on the command line, which refuses what it does not know."""
-    command, context = main, click.Context(main, info_name="ftdemo")
+    command: click.Command = main
+    context = click.Context(main, info_name="ftdemo")
     name, rest = "ftdemo", arguments
     while isinstance(command, click.Group):
         name, *rest = rest
