@@ -1,4 +1,4 @@
-"""The layout of the package: who imports whom, what is at its top, and that a public name means one thing."""
+"""The layout: who imports whom, what is at the top, that a public name means one thing, and tests of pages' code."""
 
 from __future__ import annotations
 
@@ -114,3 +114,9 @@ def test_no_function_is_longer_than_sixty_lines() -> None:
         if not isinstance(each, ast.ClassDef) and (lines := (each.end_lineno or 0) - each.lineno + 1) > LONGEST_FUNCTION
     }
     assert longer == {}
+
+
+def test_a_test_of_code_on_pages_is_about_all_pages_or_the_one_that_it_is_named_after() -> None:
+    tests = {path.stem.removeprefix("test_") for path in (PACKAGE.parent / "tests" / "docs_src").glob("test_*.py")}
+    topics = {folder.name.replace("-", "_") for folder in (PACKAGE.parent / "docs_src").iterdir()}
+    assert tests - topics == {"blocks"}

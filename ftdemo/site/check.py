@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftdemo.errors import DataError
-from ftdemo.site.claim_tags import FENCED, claim_problems
+from ftdemo.site.blocks import FENCED, block_problem, blocks
+from ftdemo.site.claim_tags import claim_problems
 from ftdemo.site.glossary import POINTERS, RELATIONS, Glossary, Term, body, line_of, load_settings, load_terms
 from ftdemo.site.links import Linker
 from ftdemo.site.number_tags import NUMBER, update_numbers
 from ftdemo.site.plugins import Plugin, last_runs, load_plugins
 from ftdemo.site.project import Project
-from ftdemo.site.quotes import QUOTED, python_blocks, run_block, untested
+from ftdemo.site.quotes import QUOTED, untested
 from ftdemo.site.sources import CITED, Bibliography, load_bibliography
 
 _HEADING = re.compile(r"^## +(.*?)(?: *\{[^}]*\})? *$", re.MULTILINE)
@@ -50,7 +51,7 @@ def check_site(project: Project, *, code: bool = False) -> list[str]:
 
     Args:
         project: The glossary's folder.
-        code: Whether to run the Python blocks of pages, which takes a while.
+        code: Whether to check the code of pages, too: Python is run, which takes a while; YAML and JSON are read.
 
     Raises:
         DataError: If the glossary's own settings cannot be read.
@@ -70,7 +71,7 @@ def check_site(project: Project, *, code: bool = False) -> list[str]:
     for page in project.pages():
         found += _page_problems(page, project, plugins, linker)
         if code:
-            found += _code_problems(page, project)
+            found += code_problems(page, project)
     found += _unused_sources(bibliography, glossary)
     return [str(problem) for problem in sorted(found, key=lambda problem: (problem.page, problem.line, problem.what))]
 
@@ -225,10 +226,10 @@ def _number_problems(name: str, number: int, line: str, plugins: Sequence[Plugin
         yield Problem(name, number, "a number differs from its record. Run `ftdemo site fill`.")
 
 
-def _code_problems(page: Path, project: Project) -> Iterator[Problem]:
-    for block in python_blocks(page.read_text(encoding="utf-8")):
-        problem = "" if block.excuse else run_block(block, project.root)
-        if problem:
+def code_problems(page: Path, project: Project) -> Iterator[Problem]:
+    """What is wrong with the code of a page."""
+    for block in blocks(page.read_text(encoding="utf-8")):
+        if problem := block_problem(block, project):
             yield Problem(_name(page, project), block.line, problem)
 
 

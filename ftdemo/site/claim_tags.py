@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ftdemo.site.blocks import FENCED
 from ftdemo.site.number_tags import NUMBER
 from ftdemo.site.plugins import Plugin, RecordedVerdict
 
 _CLAIM = re.compile(r'<claim id="(?P<id>[^"]+)" verdict="(?P<verdict>[^"]*)">(?P<text>.*?)</claim>', re.DOTALL)
-FENCED = re.compile(r"^ *(`{3,})[^\n]*\n.*?^ *\1", re.DOTALL | re.MULTILINE)
-"""A block of code on a page."""
 _SECTION = re.compile(r"^## ", re.MULTILINE)
 _BOLD = re.compile(r"\*\*(?=\S)(?P<text>[^*]+?)(?<=\S)\*\*(?P<after>[.!?]?)")
 _TITLE = re.compile(r'^(?:#{2,} +(?P<heading>.*)|[!?]{3}\+? (?!question)\w+ "(?P<admonition>.*)")$', re.MULTILINE)

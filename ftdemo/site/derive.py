@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from ftdemo.errors import DataError
 from ftdemo.site import feeds, fragments
+from ftdemo.site.blocks import with_code
 from ftdemo.site.glossary import Glossary, body, head, load_settings, load_terms
 from ftdemo.site.plugins import last_runs, load_plugins
 from ftdemo.site.project import Project
@@ -108,7 +109,7 @@ def _lists(project: Project, glossary: Glossary, bibliography: Bibliography) -> 
 def _for_machines(project: Project, glossary: Glossary) -> _Files:
     pages = {page.stem: page for page in project.terms()}
     addresses = {slug: project.address(page) for slug, page in pages.items()}
-    texts = {slug: _plain(page) for slug, page in pages.items()}
+    texts = {slug: _plain(page, project) for slug, page in pages.items()}
     others = {
         project.address(page): str(head(page).get("title", page.stem))
         for page in project.pages()
@@ -130,10 +131,10 @@ def _is_published(page: Path, project: Project) -> bool:
     return not any(part and fnmatch(name, f"{part}/*") for part in left_out)
 
 
-def _plain(page: Path) -> str:
-    """A page's text without its head, what it includes, and tags."""
+def _plain(page: Path, project: Project) -> str:
+    """A page's text with its code, but without its head, all else that it includes, and tags."""
     content, _ = body(page.read_text(encoding="utf-8"))
-    return _TAG.sub("", _INCLUDE.sub("", content))
+    return _TAG.sub("", _INCLUDE.sub("", with_code(content, project)))
 
 
 def _write(path: Path, text: str | bytes) -> None:

@@ -29,6 +29,14 @@ class Project:
         return self.root / "build" / "derived"
 
     @property
+    def snippets(self) -> list[Path]:
+        """The folders of files that pages include."""
+        for extension in self.site.get("markdown_extensions") or ():
+            if isinstance(extension, dict) and "pymdownx.snippets" in extension:
+                return [self.root / folder for folder in extension["pymdownx.snippets"]["base_path"]]
+        return [self.docs, self.derived]
+
+    @property
     def package(self) -> Path:
         """The code that pages quote by name."""
         name: str = self._extra.get("package", "ftdemo")

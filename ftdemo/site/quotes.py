@@ -1,41 +1,16 @@
-"""Code on pages: quoted from the package by name, or written on the page and run."""
+"""Code of the package on pages, quoted by name."""
 
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
-import sys
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ftdemo.errors import DataError
-from ftdemo.site.glossary import body
 
 QUOTED = re.compile(r'--8<-- "code/([\w.]+)\.md"')
 """Where a page includes code by name."""
-_BLOCK = re.compile(
-    r"^(?P<indent> *)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```[ ]*\n"
-    r"(?:\s*^(?P=indent)```text[^\n]*\n(?P<printed>.*?)^(?P=indent)```[ ]*$)?",
-    re.DOTALL | re.MULTILINE,
-)
-_NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^>]*\S) -->\s*\Z")
-_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class PythonBlock:
-    """A fenced Python block of a page."""
-
-    code: str
-    printed: str | None
-    """What it should print, from the ``text`` block right after it."""
-    line: int
-    excuse: str
-    """Why it is not run, from a comment ``<!-- not run: reason -->`` right before it."""
 
 
 def code_block(package: Path, name: str) -> str:
@@ -69,40 +44,3 @@ def untested(package: Path, name: str, tests: Path) -> bool:
         re.MULTILINE,
     )
     return not any(imports.search(path.read_text(encoding="utf-8")) for path in tests.rglob("test_*.py"))
-
-
-def python_blocks(text: str) -> Iterator[PythonBlock]:
-    """The fenced Python blocks of a page."""
-    content, first_line = body(text)
-    for match in _BLOCK.finditer(content):
-        excuse = _NOT_RUN.search(content, 0, match.start())
-        printed = match["printed"]
-        yield PythonBlock(
-            textwrap.dedent(match["code"]),
-            textwrap.dedent(printed) if printed is not None else None,
-            first_line + content.count("\n", 0, match.start()),
-            excuse["reason"] if excuse else "",
-        )
-
-
-def run_block(block: PythonBlock, folder: Path) -> str | None:
-    """What is wrong with a block when it is run in a process of its own; None if it does what the page has."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", block.code],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"the code does not end within {_SECONDS} s. Shorten it, or write `<!-- not run: reason -->` before it."
-    if done.returncode:
-        error = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return f"the code fails: {error}. Fix it, or write `<!-- not run: reason -->` before it."
-    if block.printed is not None and done.stdout.strip() != block.printed.strip():
-        return f"the code prints {done.stdout.strip()!r}, not what the page has. Copy what it prints."
-    return None

@@ -44,7 +44,7 @@ def seconds(terms: int) -> float:
     """How long the whole site takes to build with so many terms."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
-        for part in ("docs", "demos", "ftdemo", "tests"):
+        for part in ("docs", "docs_src", "demos", "ftdemo", "tests"):
             shutil.copytree(
                 ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__", "derived", "node_modules")
             )

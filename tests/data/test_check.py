@@ -21,12 +21,6 @@ from ftdemo.errors import DataError, StorageError, UsageError
 from ftdemo.models.load import load_tokenizer, resolve
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/your-own-data.md"
-MESSAGES = [
-    {"prompt": "Where is my kettle?", "completion": "It left our warehouse today."},
-    {"prompt": "where is my kettle", "completion": "It left our warehouse today!"},
-    {"prompt": "When do you close?", "completion": "At 6 pm. Or write to maren@example.com."},
-    {"prompt": "Is the desk lamp in stock?"},
-]
 
 
 @pytest.fixture(scope="module")
@@ -170,14 +164,6 @@ def test_what_looks_personal_is_found_and_shown_masked(text: str, kind: str, mas
 )
 def test_what_only_resembles_it_is_let_be(text: str) -> None:
     assert list(find_pii(text)) == []
-
-
-def test_the_guide_shows_what_the_shell_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    written(tmp_path, MESSAGES)
-    done = CliRunner().invoke(main, ["check-data", "messages.jsonl"])
-    assert done.exit_code == 2
-    assert f"```text\n{done.stdout}```\n" in GUIDE.read_text(encoding="utf-8")
 
 
 def test_a_program_gets_it_all_as_json(tmp_path: Path) -> None:

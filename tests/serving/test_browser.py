@@ -279,7 +279,7 @@ def test_our_scripts_are_small(script: str) -> None:
 def test_zensical_builds_the_same_pages_from_the_same_configuration(site: Path, tmp_path: Path) -> None:
     """It calls no hook of ours, so what pages include is written first."""
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
-    for name in ("docs", "ftdemo", "build"):  # the derived files were written for the site above
+    for name in ("docs", "docs_src", "ftdemo", "build"):  # the derived files were written for the site above
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     tool = Path(sys.executable).with_name("zensical")
     done = subprocess.run([tool, "build", "--clean"], cwd=tmp_path, capture_output=True, text=True)

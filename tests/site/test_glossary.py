@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from ftdemo.cli.main import main
 from ftdemo.errors import DataError
 from ftdemo.site import fragments
+from ftdemo.site.blocks import block_problem, blocks
 from ftdemo.site.check import check_site, fill
 from ftdemo.site.derive import derive, load_glossary
 from ftdemo.site.glossary import Glossary, Settings, Term
 from ftdemo.site.links import Linker
 from ftdemo.site.project import Project
-from ftdemo.site.quotes import python_blocks, run_block
 from ftdemo.site.term_map import term_map
 
 KNOTS = Path(__file__).parent / "knots"
@@ -175,11 +175,76 @@ def test_code_with_an_excuse_is_not_run(knots: Project) -> None:
     assert check_site(knots, code=True) == []
 
 
-def test_code_in_a_tab_is_run_without_its_indentation() -> None:
+def test_code_in_a_tab_is_run_without_its_indentation(knots: Project) -> None:
     code = "    ```python\n    for n in range(2):\n        print(n)\n    ```\n\n"
-    (block,) = python_blocks(f'=== "A"\n\n{code}    ```text\n    0\n    1\n    ```\n')
+    block, _ = blocks(f'=== "A"\n\n{code}    ```text\n    0\n    1\n    ```\n')
     assert (block.line, block.printed) == (3, "0\n1\n")
-    assert run_block(block, Path.cwd()) is None
+    assert block_problem(block, knots) == ""
+
+
+def included(knots: Project, **files: str) -> None:
+    """Let the knot's page include its code and what it prints from files, each at first as it is written there."""
+    for name, text in {"tie.py": 'print("over", "under")\n', "tie.txt": "over under\n", **files}.items():
+        (knots.root / "docs_src" / "knot").mkdir(parents=True, exist_ok=True)
+        (knots.root / "docs_src" / "knot" / name).write_text(text, encoding="utf-8")
+    config = knots.root / "mkdocs.yml"
+    text = config.read_text(encoding="utf-8").replace("[docs, build/derived]", "[docs, build/derived, docs_src]")
+    config.write_text(text, encoding="utf-8")
+    change(knots, "terms/knot.md", 'print("over", "under")', '--8<-- "knot/tie.py"')
+    change(knots, "terms/knot.md", "```text\nover under", '```text\n--8<-- "knot/tie.txt"')
+
+
+def test_code_that_a_page_includes_is_checked_as_code_that_is_written_there(knots: Project) -> None:
+    included(knots)
+    assert check_site(knots, code=True) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        ({"tie.py": 'prind("over", "under")\n'}, "the code fails: NameError"),
+        ({"tie.txt": "under over\n"}, "the code prints 'over under', not what the page has"),
+        ({"tie.py": "print('over\n"}, "the python cannot be read"),
+    ],
+)
+def test_a_problem_of_included_code_is_reported_where_the_page_includes_it(
+    files: dict[str, str], what: str, knots: Project
+) -> None:
+    included(knots, **files)
+    (problem,) = check_site(knots, code=True)
+    assert problem.startswith("docs/terms/knot.md:24: ")
+    assert what in problem
+
+
+def test_a_block_whose_file_is_not_there_is_reported(knots: Project) -> None:
+    included(knots)
+    (knots.root / "docs_src" / "knot" / "tie.py").unlink()
+    (problem,) = check_site(knots, code=True)
+    assert problem.startswith("docs/terms/knot.md:24: ")
+    assert "one of the folders docs, build/derived, docs_src" in problem
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "right"),
+    [
+        ("yaml", "a: [1, 2]\nb: !!python/name:knots.tie", True),
+        ("yaml", "a: [1, 2", False),
+        ("json", '{"a": 1}\n{"a": 2}', True),
+        ("json", '{\n  "a": 1\n}', True),
+        ("json", '{"a": 1}\n{"a": 2', False),
+        ("sh", "for it is not read (", True),
+    ],
+)
+def test_yaml_and_json_have_to_parse(language: str, code: str, right: bool, knots: Project) -> None:
+    (block,) = blocks(f"```{language}\n{code}\n```\n")
+    assert block_problem(block, knots).startswith("" if right else f"the {language} cannot be read: ")
+    assert bool(block_problem(block, knots)) != right
+
+
+def test_language_models_get_included_code_too(knots: Project) -> None:
+    included(knots)
+    derive(knots)
+    assert 'print("over", "under")\n```' in (knots.docs / "llms-full.txt").read_text(encoding="utf-8")
 
 
 # ---- first mentions ----

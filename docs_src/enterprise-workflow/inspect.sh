@@ -1,0 +1,1 @@
+ftdemo inspect mine --model smollm2 --rows 1

@@ -1,0 +1,1 @@
+ftdemo workflow plan.yaml

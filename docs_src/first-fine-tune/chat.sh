@@ -1,0 +1,1 @@
+ftdemo chat runs/first

@@ -1,0 +1,1 @@
+ftdemo evaluate runs/first

@@ -1,0 +1,1 @@
+ftdemo inspect lora --rows 1

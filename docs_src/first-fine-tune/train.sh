@@ -1,0 +1,1 @@
+ftdemo train lora --out runs/first

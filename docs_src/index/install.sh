@@ -1,0 +1,3 @@
+git clone https://github.com/ftdemo/ftdemo
+cd ftdemo
+make demo

@@ -1,0 +1,1 @@
+ftdemo chat smollm2

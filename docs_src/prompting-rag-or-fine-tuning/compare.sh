@@ -1,0 +1,2 @@
+ftdemo compare tickets      # a few minutes on two cores
+ftdemo compare handbook

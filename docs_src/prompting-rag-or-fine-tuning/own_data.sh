@@ -1,0 +1,1 @@
+ftdemo compare mine.jsonl --documents handbook/ --instruction "Answer in one sentence."

@@ -1,0 +1,3 @@
+export FTDEMO_SITE_URL=https://you.example/        # where it will live
+export FTDEMO_DEMOS_URL=https://you.example/demos/{name}/   # where its demos run
+make site

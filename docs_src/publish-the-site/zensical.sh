@@ -1,0 +1,1 @@
+ftdemo site build --with zensical

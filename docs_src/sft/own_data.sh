@@ -1,0 +1,3 @@
+ftdemo inspect mine.jsonl --model smollm2
+ftdemo train lora --model smollm2 --data mine.jsonl
+ftdemo evaluate runs/…

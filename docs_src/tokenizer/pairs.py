@@ -1,0 +1,5 @@
+from collections import Counter
+
+word = list("banana")
+pairs = Counter(zip(word, word[1:]))
+print(pairs.most_common(2))

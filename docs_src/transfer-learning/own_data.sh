@@ -1,0 +1,2 @@
+ftdemo train probe --data mine.jsonl
+ftdemo train classify --data mine.jsonl

@@ -1,0 +1,3 @@
+with model.disable_adapter():
+    before = model.generate(**inputs)
+after = model.generate(**inputs)

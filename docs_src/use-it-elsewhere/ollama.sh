@@ -1,0 +1,2 @@
+ollama create mine
+ollama run mine

@@ -1,0 +1,2 @@
+hf auth login
+hf upload OWNER/my-adapter ./my-adapter

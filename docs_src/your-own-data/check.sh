@@ -1,0 +1,1 @@
+ftdemo check-data messages.jsonl

@@ -1,0 +1,1 @@
+ftdemo train lora --model smollm2 --data mine

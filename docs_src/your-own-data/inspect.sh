@@ -1,0 +1,1 @@
+ftdemo inspect mine.jsonl --model smollm2

@@ -1,0 +1,1 @@
+ftdemo new-term "Sheet bend"
