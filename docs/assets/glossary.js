@@ -89,6 +89,7 @@
   document.addEventListener("pointerover", (event) => {
     if (event.pointerType === "touch") return;
     const link = linkOf(event.target);
+    if (link?.closest(".ft-net")) return; // a card would cover the neighbours
     if (link && term(link)) later(() => show(link), 250);
     else if (card.contains(event.target)) clearTimeout(waiting);
     else if (open) later(hide, 200);
@@ -96,7 +97,7 @@
   });
   document.addEventListener("focusin", (event) => {
     const link = linkOf(event.target);
-    if (link && term(link) && link.matches(":focus-visible")) show(link);
+    if (link && term(link) && link.matches(":focus-visible") && !link.closest(".ft-net")) show(link);
     else if (open && !card.contains(event.target)) hide();
   });
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
@@ -202,7 +203,7 @@
     // The picture grows in a frame of a fixed size, which the browser scrolls by wheel, finger and arrow keys.
     let scale = 1;
     const zoom = (wanted, x = view.clientWidth / 2, y = view.clientHeight / 2) => {
-      view.style.height = `${view.offsetHeight}px`;
+      view.style.height = `${view.getBoundingClientRect().height}px`;
       const before = picture.getBoundingClientRect();
       const whole = Math.min(1, (view.clientWidth / before.width) * scale);
       scale = Math.min(4, Math.max(whole, wanted));

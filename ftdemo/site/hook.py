@@ -51,7 +51,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Remove what a page does not need: attributes that are not valid HTML, spaces around the navigation, unused files."""
+    """Remove what a page does not need: attributes that are not valid HTML, spaces before its content, unused files."""
     around, start, content = _CHECKBOX.sub(r"\1", output.replace(' tabindex=""', "")).partition(_CONTENT)
     around = _SPACE.sub("\n", around)
     for mark, file in _FILES.items():
