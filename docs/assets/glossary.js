@@ -1,5 +1,5 @@
-// Cards at links to terms, names that are spelled almost right in the search, progress on learning paths, and the picture
-// of how terms are related. All are extras: without this file the links, the lists and the pages are the same.
+// Cards at links to terms, names that are spelled almost right in the search, progress on learning paths, and zoom and
+// neighbours on the map of terms. All are extras: without this file the links, the map and the pages are the same.
 (() => {
   "use strict";
   const base = new URL("..", document.currentScript.src);
@@ -42,7 +42,7 @@
   const card = make("div", { class: "ft-card", id: "ft-card", role: "tooltip", hidden: "" });
 
   const term = (link) => {
-    const url = new URL(link.href, location.href);
+    const url = new URL(link.getAttribute("href"), location.href); // of a link in a picture, too
     if (!url.href.startsWith(base.href)) return null;
     const place = url.href.slice(base.href.length).replace(/[#?].*$/, "");
     const here = location.href.slice(base.href.length).replace(/[#?].*$/, "");
@@ -59,7 +59,7 @@
       make("p", { class: "ft-card-term" }, make("strong", {}, found.term), " ", make("span", {}, found.level)),
       make("p", {}, found.summary),
     );
-    if (touch) card.append(make("a", { href: link.href, class: "ft-card-more" }, `Read about ${found.term}`));
+    if (touch) card.append(make("a", { href: link.getAttribute("href"), class: "ft-card-more" }, `Read about ${found.term}`));
     document.body.append(card);
     card.hidden = false;
     link.setAttribute("aria-describedby", "ft-card");
@@ -89,6 +89,7 @@
   document.addEventListener("pointerover", (event) => {
     if (event.pointerType === "touch") return;
     const link = linkOf(event.target);
+    if (link?.closest(".ft-net")) return; // a card would cover the neighbours
     if (link && term(link)) later(() => show(link), 250);
     else if (card.contains(event.target)) clearTimeout(waiting);
     else if (open) later(hide, 200);
@@ -96,7 +97,7 @@
   });
   document.addEventListener("focusin", (event) => {
     const link = linkOf(event.target);
-    if (link && term(link) && link.matches(":focus-visible")) show(link);
+    if (link && term(link) && link.matches(":focus-visible") && !link.closest(".ft-net")) show(link);
     else if (open && !card.contains(event.target)) hide();
   });
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
@@ -104,7 +105,7 @@
   document.addEventListener("pointerdown", (event) => (touched = event.pointerType === "touch"), true);
   document.addEventListener("click", (event) => {
     const link = linkOf(event.target);
-    if (touched && link && term(link) && link !== open && link.closest("p, li, dd") && !link.closest(".ft-index, .ft-related")) {
+    if (touched && link && term(link) && link !== open && link.closest("p, li, dd, .ft-net") && !link.closest(".ft-index, .ft-related")) {
       event.preventDefault(); // the first tap says what it is, the second goes there
       show(link, { touch: true });
     } else if (!card.contains(event.target)) hide();
@@ -183,48 +184,86 @@
   }
 
   // ---- the map of terms ----
-  const place = document.querySelector(".ft-network");
-  if (place) load("assets/derived/graph.json").then((data) => draw(place, data)).catch(() => {});
-
-  const draw = (place, { levels, nodes, edges }) => {
-    const [width, height, edge] = [1000, 900, 80];
-    const at = new Map(nodes.map((node) => [node.slug, [edge + node.x * (width - 2 * edge), 30 + node.y * (height - 60)]]));
-    const near = new Map(nodes.map((node) => [node.slug, new Set([node.slug])]));
-    for (const [a, b] of edges) {
-      near.get(a).add(b);
-      near.get(b).add(a);
-    }
-    const lines = edges.map(([a, b]) => {
-      const [[x1, y1], [x2, y2]] = [at.get(a), at.get(b)];
-      const line = make("svg:line", { x1, y1, x2, y2 });
-      line.dataset.ends = `${a} ${b}`;
-      return line;
-    });
-    const marks = nodes.map((node) => {
-      const [x, y] = at.get(node.slug);
-      const size = 4 + Math.sqrt(near.get(node.slug).size) * 1.6;
-      const mark = make(
-        "svg:a",
-        { href: new URL(`terms/${node.slug}/`, base).href, class: `ft-node ft-at-${node.level}` },
-        make("svg:circle", { cx: x, cy: y, r: size }),
-        make("svg:text", { x, y: y - size - 4, "text-anchor": "middle" }, node.term),
-      );
-      mark.dataset.slug = node.slug;
-      return mark;
-    });
-    const picture = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, class: "ft-net", role: "group", "aria-label": "Map of terms; the list below contains the same relations" }, ...lines, ...marks);
+  const explore = (map) => {
+    const [view, picture] = [map.querySelector(".ft-map-view"), map.querySelector(".ft-net")];
+    const marks = [...map.querySelectorAll(".ft-node")];
+    const lines = [...map.querySelectorAll("[data-ends]")].map((line) => [line, line.dataset.ends.split(" ")]);
     const single = (slug) => {
+      const near = new Set(lines.flatMap(([, ends]) => (ends.includes(slug) ? ends : [])).concat(slug ?? []));
       picture.classList.toggle("ft-single", Boolean(slug));
-      for (const mark of marks) mark.classList.toggle("ft-near", Boolean(slug) && near.get(slug).has(mark.dataset.slug));
-      for (const line of lines) line.classList.toggle("ft-near", Boolean(slug) && line.dataset.ends.split(" ").includes(slug));
+      for (const mark of marks) mark.classList.toggle("ft-near", near.has(mark.dataset.slug));
+      for (const [line, ends] of lines) line.classList.toggle("ft-near", ends.includes(slug));
     };
     for (const mark of marks) {
       for (const begin of ["pointerenter", "focus"]) mark.addEventListener(begin, () => single(mark.dataset.slug));
-      for (const end of ["pointerleave", "blur"]) mark.addEventListener(end, () => single(""));
+      mark.addEventListener("pointerleave", (event) => event.pointerType === "touch" || single(null));
+      mark.addEventListener("blur", () => single(null));
     }
-    const key = Object.entries(levels).map(([level, name]) =>
-      make("span", {}, make("svg:svg", { viewBox: "0 0 12 12", class: `ft-dot ft-at-${level}`, "aria-hidden": "true" }, make("svg:circle", { cx: 6, cy: 6, r: 5 })), ` ${name}`),
+
+    // The picture grows in a frame of a fixed size, which the browser scrolls by wheel, finger and arrow keys.
+    let scale = 1;
+    const zoom = (wanted, x = view.clientWidth / 2, y = view.clientHeight / 2) => {
+      view.style.height = `${view.getBoundingClientRect().height}px`;
+      const before = picture.getBoundingClientRect();
+      const whole = Math.min(1, (view.clientWidth / before.width) * scale);
+      scale = Math.min(4, Math.max(whole, wanted));
+      picture.style.setProperty("--ft-zoom", scale);
+      const grown = picture.getBoundingClientRect().width / before.width;
+      view.scrollLeft = (view.scrollLeft + x) * grown - x;
+      view.scrollTop = (view.scrollTop + y) * grown - y;
+    };
+    const steps = { in: () => zoom(scale * 1.4), out: () => zoom(scale / 1.4), all: () => zoom(0) };
+    for (const button of map.querySelectorAll("[data-zoom]")) button.addEventListener("click", steps[button.dataset.zoom]);
+    map.addEventListener("keydown", (event) => {
+      const step = { "+": "in", "=": "in", "-": "out", 0: "all" }[event.key];
+      if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      steps[step]();
+    });
+    const inView = ({ clientX, clientY }) => {
+      const box = view.getBoundingClientRect();
+      return [clientX - box.left, clientY - box.top];
+    };
+    view.addEventListener(
+      "wheel",
+      (event) => {
+        if (!event.ctrlKey) return; // two fingers on a touchpad, too
+        event.preventDefault();
+        zoom(scale * Math.exp(-event.deltaY / 200), ...inView(event));
+      },
+      { passive: false },
     );
-    place.replaceChildren(make("p", { class: "ft-key" }, ...key), picture);
+    let fingers = null; // how far two fingers are apart, and the scale at which they began
+    view.addEventListener(
+      "touchmove",
+      (event) => {
+        if (event.touches.length !== 2) return;
+        event.preventDefault();
+        const [one, other] = event.touches;
+        const apart = Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
+        fingers ??= { apart, scale };
+        const middle = { clientX: (one.clientX + other.clientX) / 2, clientY: (one.clientY + other.clientY) / 2 };
+        zoom((fingers.scale * apart) / fingers.apart, ...inView(middle));
+      },
+      { passive: false },
+    );
+    for (const end of ["touchend", "touchcancel"]) view.addEventListener(end, () => (fingers = null));
+
+    let drag = null; // where the mouse went down, and whether it has moved since
+    view.addEventListener("dragstart", (event) => event.preventDefault());
+    view.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "mouse" && event.button === 0) drag = { x: event.clientX, y: event.clientY, moved: false };
+    });
+    addEventListener("pointermove", (event) => {
+      if (!drag) return;
+      const [across, down] = [event.clientX - drag.x, event.clientY - drag.y];
+      if (!drag.moved && Math.hypot(across, down) < 5) return;
+      view.scrollBy(-across, -down);
+      drag = { x: event.clientX, y: event.clientY, moved: true };
+    });
+    addEventListener("pointerup", () => setTimeout(() => (drag = null)));
+    view.addEventListener("click", (event) => drag?.moved && event.preventDefault(), true);
+    map.classList.add("ft-ready");
   };
+  document.querySelectorAll(".ft-map").forEach(explore);
 })();

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from ftdemo.errors import DataError
@@ -100,15 +102,22 @@ def fill(project: Project) -> list[Path]:
 
 
 def _settings_problems(glossary: Glossary) -> Iterator[Problem]:
-    """Names in ``glossary.yaml`` that no term has."""
-    named = {f"path {name}": path.terms for name, path in glossary.settings.paths.items()}
-    named["flagships"] = glossary.settings.flagships
+    """Names in ``glossary.yaml`` that no term has, and terms that are not under exactly one subject."""
+    settings = glossary.settings
+    named = {f"path {name}": path.terms for name, path in settings.paths.items()}
+    named |= {f"subject {name}": slugs for name, slugs in settings.subjects.items()}
+    named |= {"flagships": settings.flagships, "also_typed": tuple(settings.also_typed)}
     for place, slugs in named.items():
         for slug in slugs:
             if slug not in glossary.terms:
                 yield Problem(
                     "docs/glossary.yaml", 1, f"{place}: there is no term `{slug}`. Write its page or drop it."
                 )
+    found = Counter(chain.from_iterable(settings.subjects.values()))
+    for slug in glossary.terms if settings.subjects else ():
+        if found[slug] != 1:
+            what = f"{slug} is under {found[slug]} subjects. List it under one."
+            yield Problem("docs/glossary.yaml", 1, what)
 
 
 def _term_problems(

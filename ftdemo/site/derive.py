@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -101,6 +100,7 @@ def _lists(project: Project, glossary: Glossary, bibliography: Bibliography) -> 
     folder = project.derived / "glossary"
     yield folder / "flagships.md", fragments.flagships(glossary, "terms/{}.md")
     yield folder / "index.md", fragments.index(glossary)
+    yield folder / "map.html", term_map(glossary, "../terms/{}/")
     yield folder / "network.md", fragments.network(glossary, "terms/{}.md")
     yield folder / "paths.md", fragments.paths(glossary, "terms/{}.md")
     yield folder / "references.md", all_sources(bibliography, cited_by)
@@ -121,7 +121,6 @@ def _for_machines(project: Project, glossary: Glossary) -> _Files:
     yield project.docs / "feed.xml", feeds.feed(glossary, addresses, project.url)
     assets = project.docs / "assets" / "derived"
     yield assets / "cards.json", feeds.cards(glossary, addresses)
-    yield assets / "graph.json", json.dumps(term_map(glossary), separators=(",", ":")) + "\n"
 
 
 def _is_published(page: Path, project: Project) -> bool:

@@ -25,6 +25,8 @@ _LABELS = {
 def heading(glossary: Glossary, term: Term, verified: str) -> str:
     """Below a page's title: the definition, then other names, the level, what to read first, and when it was reviewed.
 
+    Misspellings are hidden from readers and screen readers, but every search indexes them.
+
     Args:
         glossary: All terms.
         term: The page's own.
@@ -37,7 +39,8 @@ def heading(glossary: Glossary, term: Term, verified: str) -> str:
         "Reviewed": term.reviewed.isoformat(),
         "Runs": verified,
     }
-    return render_template("heading.md", definition=term.summary, facts=facts)
+    also_typed = ", ".join(glossary.settings.also_typed.get(term.slug, ()))
+    return render_template("heading.md", definition=term.summary, facts=facts, also_typed=also_typed)
 
 
 def related(glossary: Glossary, term: Term) -> str:
@@ -72,7 +75,7 @@ def flagships(glossary: Glossary, to: str) -> str:
 
 
 def network(glossary: Glossary, to: str) -> str:
-    """How the terms are related, as a list; a script draws a map of it where scripts run.
+    """How the terms are related, as a list.
 
     Args:
         glossary: All terms.

@@ -90,6 +90,12 @@ class Settings(BaseModel):
     feedback: str = Field(default="", description="where readers say what is missing, with `{name}` for the term")
     levels: dict[str, str] = Field(description="each level's name, and how it reads")
     flagships: tuple[str, ...] = ()
+    subjects: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="each subject's terms: a card on the map of terms"
+    )
+    also_typed: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="misspellings by which the search finds a term; no page shows them"
+    )
     anatomy: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="second headings of a `flagship` and of an `entry`; `|` parts alternatives"
     )

@@ -19,6 +19,14 @@ from ftdemo.site.plugins import Plugin, load_plugins
 from ftdemo.site.project import Project
 
 _CHECKBOX = re.compile(r'(type="checkbox" id="__\w+") autocomplete="off"')
+_CONTENT = '<div class="md-content"'
+"""Where the theme's own part of a page ends, in which space has no meaning."""
+_SPACE = re.compile(r"\s*\n\s*")
+_FILES = {
+    "<ft-player": re.compile(r'<script src="[^"]*/player\.js"[^>]*></script>'),
+    'class="doc ': re.compile(r'<link rel="stylesheet" href="[^"]*/_mkdocstrings\.css">'),
+}
+"""Files that all pages would load, by what only those pages contain that need them."""
 
 
 def on_config(config: Any) -> Any:
@@ -31,18 +39,25 @@ def on_config(config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Let the search find a term by all of its names, and mark statements about results with their verdicts.
 
-    The search weighs tags most, and no page shows them.
+    The search weighs tags most, and no page shows them. A term comes before other pages, and a broad term before the
+    narrower ones, whose names often contain its own.
     """
     if "term" in page.meta:
         names = (page.meta["term"], page.meta.get("full_name"), *page.meta.get("aliases", ()))
         page.meta["tags"] = [name for name in names if name]
+        page.meta["search"] = {"boost": 2 + 0.2 * len(page.meta.get("narrower", ()))}
     to_docs = "../" * page.file.src_uri.count("/")
     return show_claims(markdown, _plugins(Path(config.config_file_path).parent), to_docs)
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Remove two attributes of the theme that are not valid HTML."""
-    return _CHECKBOX.sub(r"\1", output.replace(' tabindex=""', ""))
+    """Remove what a page does not need: attributes that are not valid HTML, spaces before its content, unused files."""
+    around, start, content = _CHECKBOX.sub(r"\1", output.replace(' tabindex=""', "")).partition(_CONTENT)
+    around = _SPACE.sub("\n", around)
+    for mark, file in _FILES.items():
+        if mark not in content:
+            around, content = file.sub("", around), file.sub("", content)
+    return around + start + content
 
 
 @lru_cache(maxsize=1)

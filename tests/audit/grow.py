@@ -38,6 +38,10 @@ def grow(project: Path, terms: int) -> None:
         new |= {"related": [names[other] for other in near]}
         body = re.sub(rf'--8<-- "(\w+)/{re.escape(original)}\.md"', rf'--8<-- "\1/{name}.md"', body)
         (folder / f"{name}.md").write_text(f"---\n{yaml.safe_dump(new)}---\n{body}", encoding="utf-8")
+    settings = project / "docs" / "glossary.yaml"
+    changed = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    changed["subjects"]["Copies"] = names
+    settings.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
 
 
 def seconds(terms: int) -> float:

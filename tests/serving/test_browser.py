@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-import json
 import os
 import re
 import shutil
@@ -28,6 +27,8 @@ from ftdemo.estimate import memory
 from ftdemo.estimate.parameters import parameter_counts
 from ftdemo.events import Answer
 from ftdemo.serving.server import demo_names
+from ftdemo.site.derive import load_glossary
+from ftdemo.site.project import Project
 from ftdemo.ui import theme
 
 TRY_SECONDS = 30
@@ -151,22 +152,46 @@ def test_on_a_touch_screen_the_first_tap_shows_the_definition_and_the_second_goe
     page.context.close()
 
 
-def test_the_search_finds_every_term_by_each_of_its_names(site: Path, server: Server, watched: Watched) -> None:
-    from playwright.sync_api import TimeoutError
+FIRST_THREE = """async ({ worker, queries }) => {
+    const search = new Worker(worker);
+    const ask = (message) => new Promise((answer) => {
+        search.onmessage = ({ data }) => answer(data);
+        search.postMessage(message);
+    });
+    const index = await (await fetch("/search/search_index.json")).json();
+    await ask({ type: 0, data: { ...index, options: {} } });
+    const found = {};
+    for (const query of queries) {
+        const { data } = await ask({ type: 2, data: query });
+        found[query] = data.items.slice(0, 3).map(([first]) => first.location.replace(/#.*/, ""));
+    }
+    return found;
+}"""
+"""The pages that the search of the theme lists first for each query; the numbers are its own names of messages."""
 
+
+def test_a_term_is_among_the_first_three_results_for_each_of_its_names_and_misspellings(
+    site: Path, server: Server, watched: Watched
+) -> None:
+    glossary = load_glossary(Project(ROOT))
+    also_typed = glossary.settings.also_typed
+    wanted = [(slug, query) for slug, term in glossary.terms.items() for query in (*term.names, *also_typed[slug])]
+    (worker,) = (site / "assets" / "javascripts" / "workers").glob("search.*.min.js")
+    watched.page.goto(f"{server.url}/404.html")
+    asked = {"worker": f"/{worker.relative_to(site)}", "queries": [query for _, query in wanted]}
+    found = watched.page.evaluate(FIRST_THREE, asked)
+    missed = {query: found[query] for slug, query in wanted if f"terms/{slug}/" not in found[query]}
+    assert missed == {}
+
+
+def test_a_misspelling_in_the_search_box_leads_to_the_term(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/", wait_until="networkidle")
     page.keyboard.press("/")
-    missed = []
-    for place, card in json.loads((site / "assets" / "derived" / "cards.json").read_text(encoding="utf-8")).items():
-        for name in [card["term"], *card["names"]]:
-            page.locator("[data-md-component=search-query]").fill(name)
-            page.keyboard.press("End")  # the theme listens to keys
-            try:
-                page.locator(f".md-search-result__link[href*='{place}']").first.wait_for(state="attached", timeout=8000)
-            except TimeoutError:
-                missed.append(name)
-    assert missed == []
+    page.locator("[data-md-component=search-query]").fill("catastrofic forgetting")
+    page.keyboard.press("End")  # the theme listens to keys
+    page.locator(".md-search-result__link[href*='terms/catastrophic-forgetting/']").first.click()
+    page.wait_for_url("**/terms/catastrophic-forgetting/**")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +223,7 @@ def test_progress_on_a_path_is_kept_in_the_browser(server: Server, watched: Watc
     assert page.locator("[data-path=decide] .ft-path-said").inner_text().startswith("1 of ")
 
 
-def test_the_picture_of_all_terms_leads_to_each_and_singles_out_neighbours(server: Server, watched: Watched) -> None:
+def test_the_map_of_terms_leads_to_each_and_singles_out_neighbours(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/network/", wait_until="networkidle")
     nodes = page.locator(".ft-node")
@@ -208,6 +233,58 @@ def test_the_picture_of_all_terms_leads_to_each_and_singles_out_neighbours(serve
     assert {"lora", "rank", "peft"} <= {node.get_attribute("data-slug") for node in near.all()}
     page.keyboard.press("Enter")
     page.wait_for_url("**/terms/lora/")
+    assert watched.errors == []
+
+
+OVERLAPPING = """() => {
+    const labels = [...document.querySelectorAll(".ft-net text")].map((text) => [text.textContent, text.getBBox()]);
+    const meet = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+    return labels.flatMap(([name, box], at) =>
+        labels.slice(at + 1).filter(([, other]) => meet(box, other)).map(([other]) => `${name} / ${other}`));
+}"""
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_names_on_the_map_are_large_enough_to_read_and_do_not_overlap(
+    server: Server, browser: Any, size: dict[str, int], scripts: bool
+) -> None:
+    opened = Watched(browser, server, viewport=size, java_script_enabled=scripts)
+    opened.page.goto(f"{server.url}/network/", wait_until="load")
+    assert opened.page.evaluate(OVERLAPPING) == []
+    picture = opened.page.locator(".ft-net")
+    drawn = picture.bounding_box()
+    assert drawn is not None
+    width = float((picture.get_attribute("viewBox") or "").split()[2])
+    assert 15 * drawn["width"] / width >= 12  # pixels
+    assert opened.page.locator(".ft-zoom").is_visible() == scripts
+    opened.page.context.close()
+
+
+def test_the_map_is_zoomed_by_button_and_key_and_moved_by_mouse_and_key(server: Server, watched: Watched) -> None:
+    page = watched.page
+    page.set_viewport_size(WIDE)
+    page.goto(f"{server.url}/network/", wait_until="networkidle")
+    view = page.locator(".ft-map-view")
+    width = "document.querySelector('.ft-net').getBoundingClientRect().width"
+    first, top = page.evaluate(width), view.bounding_box()
+    page.get_by_role("button", name="Zoom in").click()
+    assert page.evaluate(width) == pytest.approx(1.4 * first, rel=0.01)
+    assert view.bounding_box() == pytest.approx(top, abs=0.1)  # nothing on the page moves
+    view.focus()
+    page.keyboard.press("+")
+    assert page.evaluate(width) == pytest.approx(1.96 * first, rel=0.01)
+    assert top is not None
+    before = view.evaluate("view => view.scrollLeft")
+    page.mouse.move(top["x"] + 400, top["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(top["x"] + 300, top["y"] + 150, steps=4)
+    page.mouse.up()
+    assert view.evaluate("view => view.scrollLeft") == pytest.approx(before + 100, abs=2)
+    assert page.url.endswith("/network/")  # a drag that ends on a term does not open it
+    page.keyboard.press("0")
+    assert page.evaluate(width) <= first
+    assert watched.errors == []
 
 
 def test_the_index_is_filtered_by_level_without_javascript(server: Server, browser: Any) -> None:

@@ -22,7 +22,6 @@ from ftdemo.site.derive import derive, load_glossary
 from ftdemo.site.glossary import Glossary, Settings, Term
 from ftdemo.site.links import Linker
 from ftdemo.site.project import Project
-from ftdemo.site.term_map import term_map
 
 KNOTS = Path(__file__).parent / "knots"
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -120,6 +119,10 @@ def test_its_site_is_built_with_definitions_on_each_page_and_no_include_left(bui
         ("terms/knot.md", "level: basic", "level: basic\ndemo: tying", 7, "there is no demos/tying/app.py"),
         ("terms/knot.md", "level: basic", "level: basic\nruns: [pull]", 7, "there is no experiment `pull`"),
         ("glossary.yaml", "terms: [knot, bowline]", "terms: [knot, hitch]", 1, "path first: there is no term `hitch`"),
+        ("glossary.yaml", "[knot, bowline, sheet-bend]", "[knot, hitch]", 1, "subject Knots: there is no term `hitch`"),
+        ("glossary.yaml", "[knot, bowline, sheet-bend]", "[knot, bowline]", 1, "sheet-bend is under 0 subjects"),
+        ("glossary.yaml", "[knot, bowline, sheet-bend]", "[knot, bowline, sheet-bend, splice]", 1, "splice is under 2"),
+        ("glossary.yaml", "bowline: [bowlin]", "bowlin: [bowlin]", 1, "also_typed: there is no term `bowlin`"),
         (
             "references.bib",
             "@book",
@@ -300,6 +303,14 @@ def test_related_terms_stand_with_their_relation_and_definition_and_the_rest_lea
     assert "**See also**\n\n[Sheet bend]" in fragments.related(glossary, glossary.terms["bowline"])
 
 
+def test_a_misspelling_is_on_a_terms_page_for_the_search_and_hidden_from_readers(built: Path) -> None:
+    text = (built / "terms" / "bowline" / "index.html").read_text(encoding="utf-8")
+    assert "<p hidden>Also typed: bowlin.</p>" in text
+    index = json.loads((built / "search" / "search_index.json").read_text(encoding="utf-8"))
+    assert [entry["location"] for entry in index["docs"] if "bowlin." in entry["text"]] == ["terms/bowline/"]
+    assert "Also typed" not in (built / "terms" / "knot" / "index.html").read_text(encoding="utf-8")
+
+
 def test_the_index_has_every_term_under_its_letter_with_level_and_summary(knots: Project) -> None:
     text = fragments.index(load_glossary(knots))
     assert re.findall(r"^## (\w)", text, re.MULTILINE) == ["B", "K", "S"]
@@ -352,13 +363,6 @@ def test_an_address_from_the_environment_takes_the_place_of_the_configured_one(
     assert "https://elsewhere.example/knots/terms/splice/" in (knots.docs / "llms.txt").read_text(encoding="utf-8")
 
 
-def test_the_picture_has_a_place_for_every_term_and_the_same_one_each_time(knots: Project) -> None:
-    first, second = (term_map(load_glossary(knots)) for _ in range(2))
-    assert first == second
-    assert all(0 <= node["x"] <= 1 and 0 <= node["y"] <= 1 for node in first["nodes"])
-    assert ("bowline", "knot") in first["edges"]
-
-
 # ---- a new term ----
 
 
@@ -374,6 +378,7 @@ def test_a_new_terms_page_fails_the_check_until_it_is_filled(knots: Project, mon
     text = text.replace("TODO", "It holds while it is pulled.").replace("related: []", "related: [splice]")
     path.write_text(text.replace('## Sources\n\n--8<-- "sources/clove-hitch.md"\n', ""), encoding="utf-8")
     change(knots, "terms/splice.md", "contrast: [knot]", "contrast: [knot]\nrelated: [clove-hitch]")
+    change(knots, "glossary.yaml", "[splice]", "[splice, clove-hitch]")
     assert check_site(knots) == []
     derive(knots)
 
