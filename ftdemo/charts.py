@@ -95,8 +95,8 @@ class Point:
     each: tuple[float, ...] = ()
 
 
-def loss_chart(events: Iterable[Event], title: str = "Loss in nats a token") -> str:
-    """The training loss of each step and the held-out loss, in nats a token, over the steps of the plan.
+def loss_chart(events: Iterable[Event], title: str = "Loss in nats per token") -> str:
+    """The training loss of each step and the held-out loss, in nats per token, over the steps of the plan.
 
     Works on a run in progress: the axis shows the whole plan from the first event on. A model that began at random is
     compared with those that only count tokens.
@@ -113,7 +113,7 @@ def curve_chart(
     steps: Sequence[tuple[int, float]],
     heldout: Sequence[tuple[int, float]],
     planned: int,
-    title: str = "Loss in nats a token",
+    title: str = "Loss in nats per token",
     levels: Mapping[str, float] | None = None,
 ) -> str:
     """Training loss and held-out loss over the steps of a run.
@@ -138,7 +138,7 @@ def curve_chart(
             plot.mark(x, y, "ft-b", radius=4.5 if few else 3, label=f"held-out loss after step {x}: {y:.3f}")
             for x, y in heldout
         ),
-        _legend([("training batch", "ft-a"), ("held-out rows", "ft-b")]),
+        _legend([("training batch", "ft-a"), ("held-out examples", "ft-b")]),
     ]
     return _svg(title, _loss_summary(steps, heldout), body, _HEIGHT)
 
@@ -304,7 +304,7 @@ class Plot:
 
     @property
     def frame(self) -> dict[str, float]:
-        """Where the axes lie and what they span, for whoever wants to draw on top."""
+        """The position of the axes and their ranges, for code that draws on top."""
         return {
             "left": self._left,
             "right": self._right,

@@ -266,7 +266,7 @@ def _refuse_impossible(recipe: Recipe) -> None:
     rules = [
         (
             recipe.model == NEW and not method.starts_new,
-            f"`model` is new, but `method` is {name}, which needs a model that has learned something.",
+            f"`model` is new, but `method` is {name}, which needs a model that has learnt something.",
             "Set `method: scratch`, or name a pre-trained model.",
         ),
         (

@@ -54,7 +54,7 @@ def build() -> gr.Blocks:
         layout.place_results(
             "On Monday Clara went to the shop to buy",
             answers_title="Openings that the model continues",
-            chat_title="## Give it the first words\nIt continues them. It has not learned to answer.",
+            chat_title="## Give it the first words\nIt continues them. It has not learnt to answer.",
         )
         layout.connect(blocks, train, model, [size, examples, *mine.inputs], as_settings=_settings)
     return blocks

@@ -39,7 +39,7 @@ _APPROACHES: dict[Approach, str] = {
     "fine-tuning": "Fine-tuning",
 }
 _ROWS_PER_FACT = 2
-"""Training rows about each fact."""
+"""Training examples about each fact."""
 _MAX_NOTES = 60_000
 """Characters of the notes, at most: four times as many as the handbook has."""
 _INTRO = """
@@ -159,7 +159,7 @@ def ask(
         question: What to ask.
         instruction: The instruction for the model without fine-tuning.
         notes: For the handbook: the passages to search, one per line. Without any, the handbook's own.
-        file: A file of your own pairs, to take the examples from.
+        file: A file of your own examples, to take the examples from.
         pasted: Or such pairs as a text.
         session_key: The key of your session, as training gave it; without one, nothing is tuned yet.
         request: Tells visitors apart.

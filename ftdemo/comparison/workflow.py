@@ -246,7 +246,7 @@ def _split(plan: WorkflowPlan, _stop: Switch | None) -> Iterator[dict[str, Any]]
     held = max(1, round(plan.heldout * len(rows)))
     chosen = choose_heldout(texts, held=held, seed=plan.seed)
     if not chosen or len(chosen) == len(rows):
-        raise DataError(f"{plan.data}: {len(rows)} rows cannot be parted.", "Give some hundred, no two of them alike.")
+        raise DataError(f"{plan.data}: {len(rows)} examples cannot be split.", "Give a few hundred different examples.")
     folder = plan.out / "data"
     folder.mkdir(exist_ok=True)
     with cleaned.open(encoding="utf-8", newline="\n") as file:

@@ -47,7 +47,7 @@ def _splits(name: str) -> Any:
         import datasets
     except ModuleNotFoundError:
         raise DataError(
-            f"No data called {name}: no such file here. To download it from the Hub, the package datasets is needed.",
+            f"No data called {name}: no such file here. To download it from the Hub, install the package `datasets`.",
             "Run `pip install 'ftdemo[hub]'`, or give a file.",
         ) from None
     datasets.disable_progress_bars()

@@ -264,7 +264,7 @@ def encode_labelled(
     refuse_control_tokens(row.number, row.text, "the text", tokenizer)
     if row.label not in labels:
         known = ", ".join(labels[:_NAMED_LABELS]) + (" …" if len(labels) > _NAMED_LABELS else "")
-        what = f"Row {row.number}: the label {row.label!r} is in no training row, so the model has no such class."
+        what = f"Row {row.number}: the label {row.label!r} is in no training example, so the model has no such class."
         raise DataError(what, f"Train on rows with it, or leave the row out. The classes are: {known}.")
     full = len(tokenizer(row.text, verbose=False)["input_ids"])
     limit = min(max_length, tokenizer.model_max_length)

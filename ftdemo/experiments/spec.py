@@ -29,7 +29,7 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 class Change(BaseModel):
-    """What is done to the training rows of a built-in data set before an arm trains on them."""
+    """What is done to the training examples of a built-in data set before an arm trains on them."""
 
     model_config = _FROZEN
 
@@ -51,7 +51,7 @@ class Numerics(BaseModel):
 
 
 class Sweep(BaseModel):
-    """How the best of an arm's `rates` is chosen: by the loss on a validation split of its training rows."""
+    """How the best of an arm's `rates` is chosen: by the loss on a validation split of its training examples."""
 
     model_config = _FROZEN
 
@@ -59,7 +59,7 @@ class Sweep(BaseModel):
         default=1000, ge=0, description="of the split and of the trial runs; not one of the experiment's seeds"
     )
     share: float = Field(
-        default=0.2, gt=0, lt=1, description="share of the training rows that validates, up to 200 rows"
+        default=0.2, gt=0, lt=1, description="share of the training examples that validates, up to 200 rows"
     )
     extend: int = Field(default=3, ge=0, description="rates that are added, one by one, while the best is at an end")
 
@@ -70,7 +70,7 @@ class Arm(BaseModel):
     model_config = _FROZEN
 
     settings: dict[str, Any] = Field(default_factory=dict, alias="set", description="changes to the recipe")
-    rows: Change | None = Field(None, description="changes to the training rows")
+    rows: Change | None = Field(None, description="changes to the training examples")
     start: str | None = Field(None, description="the arm whose model this one starts from")
     adapter: str | None = Field(None, description="the arm whose adapter is put on `start`, instead of training")
     compare: str | None = Field(None, description="the task on which all approaches are compared")

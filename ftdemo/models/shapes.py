@@ -191,7 +191,7 @@ def _matrix(name: str, layer: Any, targets: str | Sequence[str]) -> Matrix:
     if isinstance(layer, Conv1D | torch.nn.Embedding):  # these keep the matrix as d_in x d_out
         return Matrix(*layer.weight.shape)
     kind = type(layer).__name__
-    what = f"`targets` is {targets_as_text(targets)}, which also names {name}, and that is no matrix but a {kind}."
+    what = f"`targets` is {targets_as_text(targets)}, which also names {name}, which is a {kind} and not a matrix."
     raise RecipeError(what, "Use all-linear, or names that only linear layers have.")
 
 

@@ -11,8 +11,15 @@ from ftdemo.errors import ServerError, UsageError, writing
 from ftdemo.recipe import NAMED, Recipe
 
 REPOSITORY = "https://github.com/ftdemo/ftdemo"
-_DEMOS = ("fine-tuning", "lora", "sft", "pre-training", "transfer-learning", "prompting-rag-fine-tuning")
-"""The demos that have a notebook. It trains by the recipe named like the demo."""
+_DEMOS = {
+    "fine-tuning": "Fine-tuning",
+    "lora": "LoRA",
+    "sft": "SFT",
+    "pre-training": "Pre-training",
+    "transfer-learning": "Transfer learning",
+    "prompting-rag-fine-tuning": "Prompting, RAG or fine-tuning",
+}
+"""The demos that have a notebook, each with its subject. The notebook trains by the recipe named like the demo."""
 _INSTALL = """\
 # Where ftdemo is not installed, as on a hosted notebook, this fetches it. It takes a minute.
 import importlib.util
@@ -132,7 +139,7 @@ def of_recipe(recipe: Recipe, name: str) -> str:
 
     Args:
         recipe: What to do.
-        name: Of the demo that it comes from.
+        name: The demo that it comes from.
 
     Raises:
         ServerError: If the library for notebooks is not installed.
@@ -155,11 +162,11 @@ def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
     question = json.dumps(_QUESTIONS.get(name, _TICKET))
     talk = _CLASSIFY if recipe.is_classifier else _CONTINUE if recipe.starts_new else _TALK
     inspect_cell = _SHOW_LABELS if recipe.is_classifier else _INSPECT
-    mine = "a file of your own" if recipe.is_classifier or recipe.starts_new else "your own pairs"
+    mine = "a file of your own" if recipe.is_classifier or recipe.starts_new else "your own examples"
     return [
-        ("text", f"# {name.replace('-', ' ').capitalize()}, step by step\n\nThe same engine as the page and the demo."),
+        ("text", f"# {_DEMOS.get(name, name)}, step by step\n\nThe same engine as the page and the demo."),
         ("code", _INSTALL.format(repository=REPOSITORY)),
-        ("text", f"## The recipe\n\nAll that decides the run. To learn from {mine}, set `data` to its path."),
+        ("text", f"## The recipe\n\nThese settings decide the run. To train on {mine}, set `data` to its path."),
         ("code", _RECIPE.format(settings=settings)),
         ("text", "## The data, as the model reads it\n\nWhere tokens are marked, only these have a loss."),
         ("code", inspect_cell),

@@ -70,11 +70,11 @@ def load_checkpoint(learner: Learner, folder: Path) -> TrainingState:
     except FileNotFoundError:
         raise UsageError(
             f"{folder} holds no {FILE}: the run is complete, or was not made to be continued.",
-            "Only a run that was stopped can go on. To train longer, raise `epochs` and train anew.",
+            "Only a stopped run can be resumed. To train longer, raise `epochs` and start a new run.",
         ) from None
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         what = f"{folder / FILE} does not fit this run ({str(error).splitlines()[0][:100]})."
-        raise UsageError(what, "It was written by another recipe, or is damaged. Train anew.") from None
+        raise UsageError(what, "It was written by another recipe, or is damaged. Start a new run.") from None
 
 
 def _moments(learner: Learner, weight: torch.Tensor) -> dict[str, torch.Tensor]:

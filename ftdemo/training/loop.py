@@ -1,6 +1,6 @@
 """The training loop, as a generator of events. Read it top to bottom: there is nothing else.
 
-Saving, sampling, scoring and drawing do not live here: whoever iterates does them between two events.
+Saving, sampling, scoring and drawing do not live here: the caller does them between two events.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def assemble(learner: Learner, examples: Examples, batch: Packed) -> Batch:
 
 
 def evaluate_heldout(learner: Learner, step: int) -> Evaluated:
-    """Mean cross-entropy over all targets of the held-out rows; of running text, also in bits a byte."""
+    """Mean cross-entropy over all targets of the held-out examples; of running text, also in bits per byte."""
     import torch
 
     total, count = 0.0, 0.0
@@ -239,7 +239,7 @@ def _refuse_broken(loss: float, step: int, lr: float) -> None:
     if step == 1:
         raise TrainingError(
             "The loss of step 1 is nan or infinite, before any weight was moved: the model itself gives no numbers.",
-            "Its weights may be damaged, or too large for the number format: try `dtype: float32`, or fetch it anew.",
+            "Its weights may be damaged or too large for the number format. Try `dtype: float32`, or get them again.",
         )
     raise TrainingError(
         f"The loss of step {step} is {loss}: training has diverged.",

@@ -112,5 +112,5 @@ def test_a_validation_split_takes_its_share_of_each_label_from_the_training_rows
 
 def test_where_each_label_has_one_row_none_can_validate() -> None:
     rows = list(load_splits("routing", seed=0, examples=8).train)
-    with pytest.raises(DataError, match="of 8 training rows, none can be put aside"):
+    with pytest.raises(DataError, match="of 8 training examples, none can be put aside"):
         validation_split(rows, share=0.5, seed=0, data="routing")

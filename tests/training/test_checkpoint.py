@@ -159,7 +159,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_and_the_run_left_alone(
     stopped = interrupted(chat_recipe, tmp_path / "run", after=1)
     damage(stopped.folder / checkpoint.FILE)
     before = {path.name: path.read_bytes() for path in stopped.folder.iterdir()}
-    with pytest.raises(UsageError, match=r"(?s)checkpoint\.safetensors does not fit this run.*Train anew"):
+    with pytest.raises(UsageError, match=r"(?s)checkpoint\.safetensors does not fit this run.*Start a new run"):
         resumed(stopped)
     assert {path.name: path.read_bytes() for path in stopped.folder.iterdir()} == before
 

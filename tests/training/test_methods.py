@@ -348,7 +348,7 @@ def test_labels_are_refused_where_text_is_learned_and_text_where_labels_are(
 
 def test_a_single_label_is_refused(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "one.jsonl", [{"text": f"Text {n}", "label": "same"} for n in range(4)])
-    with pytest.raises(DataError, match=r"(?s)All training rows have the label 'same'.*two classes"):
+    with pytest.raises(DataError, match=r"(?s)All training examples have the label 'same'.*two classes"):
         prepare(Recipe(method="classify", data=str(data)))
 
 
@@ -363,7 +363,7 @@ def test_a_label_of_heldout_rows_alone_is_refused(tmp_path: Path) -> None:
     rows = [{"text": f"{'bell' * (n + 1)} rang", "label": "ab"[n % 2]} for n in range(12)]
     write_rows(tmp_path / "train.jsonl", rows)
     write_rows(tmp_path / "heldout.jsonl", [{"text": "The horn rang", "label": "c"}])
-    with pytest.raises(DataError, match=r"(?s)Row 1: the label 'c' is in no training row.*The classes are: a, b"):
+    with pytest.raises(DataError, match=r"(?s)Row 1: the label 'c' is in no training example.*The classes are: a, b"):
         prepare(Recipe(method="probe", data=str(tmp_path)))
 
 
