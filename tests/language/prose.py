@@ -24,7 +24,7 @@ _BLOCKS = re.compile(
     r"^[ >]*(?P<fence>```+|~~~+).*?^[ >]*(?P=fence) *$|<!--.*?-->|<(?P<tag>script|style|svg|code|math)\b.*?</(?P=tag)>",
     re.DOTALL | re.MULTILINE,
 )
-_LINES = re.compile(r"^[ \t]*(--8<--|:::).*$", re.MULTILINE)
+_LINES = re.compile(r"^[ \t]*(--8<--|:::|:\w+:).*$", re.MULTILINE)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>", re.DOTALL)
 _NAMES = {"aliases", "runs", "sources"}
 """Keys of front matter whose values are what people search for, or names of files."""
