@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: demo test test-slow check site audit spaces train-here grow venv clean
+.PHONY: demo test test-slow check site audit grammar spaces train-here grow venv clean
 
 demo: $(VENV)/.demo  ## build the site, then serve site and demos at one address
 	FTDEMO_DEMOS_URL=/demos/{name}/ $(BIN)/mkdocs build --strict --quiet
@@ -38,6 +38,10 @@ audit: site $(VENV)/.dev  ## judge site and demos: Lighthouse, axe, HTML, links;
 	npm install --prefix tests/audit --silent --no-audit --no-fund --no-package-lock
 	$(BIN)/python tests/audit/audit.py site $(AUDIT)
 	$(BIN)/python tests/audit/demos.py
+
+grammar: $(VENV)/.dev  ## check the grammar of the pages; needs Node.js, and the network once
+	npm install --prefix tests/audit --silent --no-audit --no-fund --no-package-lock
+	$(BIN)/python tests/audit/grammar.py
 
 spaces: $(VENV)/.dev  ## try every Space on a bare Python, through its API and by a browser
 	$(BIN)/python tests/spaces/try_spaces.py

@@ -321,7 +321,7 @@ class Plot:
 
     @property
     def frame(self) -> dict[str, float]:
-        """Where the axes lie and what they span, for whoever wants to draw on top."""
+        """The position of the axes and their ranges, for code that draws on top."""
         return {
             "left": self._left,
             "right": self._right,

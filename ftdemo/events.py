@@ -16,7 +16,7 @@ class Started:
     examples: int
     heldout_examples: int
     dropped_rows: tuple[int, ...]
-    """Training rows (from 1) of which `max_length` leaves no trained token; the first thousand of them."""
+    """Training examples (from 1) of which `max_length` leaves no trained token; the first thousand of them."""
     truncated_rows: tuple[int, ...]
     trained_tokens: int
     """Tokens with a loss in one epoch."""
@@ -64,13 +64,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The loss on held-out rows was measured."""
+    """The loss on held-out examples was measured."""
 
     step: int
     loss: float
-    """Mean cross-entropy over all trained tokens, or labels, of the held-out rows, in nats."""
+    """Mean cross-entropy over all trained tokens, or labels, of the held-out examples, in nats."""
     bits_per_byte: float | None = None
-    """Of running text: the same loss in bits a byte of UTF-8, which compares across tokenizers."""
+    """Of running text: the same loss in bits per byte of UTF-8, which compares across tokenizers."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ _APPROACHES: dict[Approach, str] = {
     "fine-tuning": "Fine-tuning",
 }
 _ROWS_PER_FACT = 2
-"""Training rows about each fact."""
+"""Training examples about each fact."""
 _MAX_NOTES = 60_000
 """Characters of the notes, at most: four times as many as the handbook has."""
 _INTRO = """

@@ -1,4 +1,4 @@
-"""What all commands share: how errors are reported, what ends a command early, and how it prints."""
+"""What all commands share: how it prints errors, what ends a command early, and how it prints."""
 
 from __future__ import annotations
 

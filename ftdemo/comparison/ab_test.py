@@ -33,7 +33,7 @@ class Result:
     low: float
     high: float
     needed: int
-    """Pairs by which the smallest difference that matters is found in 80 of 100 such tests, at a level of 5%."""
+    """Pairs by which the smallest difference that matters is found in 80% of such tests, at a level of 5%."""
 
 
 def pairs_needed(difference: float) -> int:

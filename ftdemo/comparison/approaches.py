@@ -133,7 +133,7 @@ class Prompts:
 
     task: Task
     examples: tuple[Row, ...]
-    """All of the training rows."""
+    """All of the training examples."""
     shots: tuple[Row, ...]
     """Those in a few-shot prompt."""
 

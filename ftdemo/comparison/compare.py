@@ -93,7 +93,7 @@ def run_comparison(
         out: A folder that does not exist yet, for the tuned model.
         model: A model that answers, by name: see `ftdemo.models.load.resolve`.
         seed: Decides the examples in prompts and the order of training.
-        rows: Use only the first N held-out rows.
+        rows: Use only the first N held-out examples.
         approaches: Those to compare.
         search: How passages are found: ``bm25`` or ``minilm``.
         cached_price: Price of a prompt token that a provider finds in its cache, as a share of the usual price.
@@ -104,7 +104,7 @@ def run_comparison(
         The events of the training, each approach as soon as it is measured, and the comparison last.
 
     Raises:
-        FtdemoError: If the task has no held-out rows, or something cannot be loaded, trained or written.
+        FtdemoError: If the task has no held-out examples, or something cannot be loaded, trained or written.
     """
     recipe = tuning_recipe(task, model, {"seed": seed, "eval_every": None, "sample_prompts": 0} | dict(settings or {}))
     benchmark = _Benchmark.of(task, recipe, rows, search, cached_price)

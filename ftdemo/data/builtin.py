@@ -40,7 +40,7 @@ class BuiltIn:
 
     @property
     def train(self) -> Path:
-        """The training rows, as JSONL."""
+        """The training examples, as JSONL."""
         return self.folder / "train.jsonl"
 
     @property

@@ -55,7 +55,7 @@ class Broken:
 
 
 def with_home(path: str) -> str:
-    """A path as it was typed, with the user's home in place of a ``~`` that begins it."""
+    """A path as it was typed, with a ``~`` at its start replaced by the user's home."""
     begins = path == "~" or path.startswith(("~/", f"~{os.sep}"))  # ~$a.csv is another file
     return f"{Path.home()}{path[1:]}" if begins else path
 

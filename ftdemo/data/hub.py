@@ -47,7 +47,7 @@ def _splits(name: str) -> Any:
         import datasets
     except ModuleNotFoundError:
         raise DataError(
-            f"There is no data called {name}: no such file here. Getting it from the Hub needs the package datasets.",
+            f"There is no data called {name}: no such file here. Getting it from the Hub needs the package `datasets`.",
             "Run `pip install 'ftdemo[hub]'`, or name a file.",
         ) from None
     datasets.disable_progress_bars()

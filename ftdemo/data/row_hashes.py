@@ -32,12 +32,12 @@ class RowHashes:
 
     train_rows: int
     train: str
-    """SHA-256, in hexadecimal, of the training rows' hashes in their order."""
+    """SHA-256, in hexadecimal, of the training examples' hashes in their order."""
     heldout: tuple[bytes, ...]
-    """The hash of each held-out row, in their order."""
+    """The hash of each held-out example, in their order."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, in which a held-out row takes 11 characters."""
+        """Plain values, in which a held-out example takes 11 characters."""
         heldout = b64encode(b"".join(self.heldout)).decode()
         return {"train_rows": self.train_rows, "train_sha256": self.train, "heldout": heldout}
 
@@ -52,7 +52,7 @@ class RowHashes:
 
 
 class TrainingRows:
-    """Counts and hashes training rows as they pass by, so that they are read once."""
+    """Counts and hashes training examples as they pass by, so that they are read once."""
 
     def __init__(self) -> None:
         self._digest = sha256()

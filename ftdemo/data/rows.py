@@ -118,7 +118,7 @@ _MEANINGFUL = (
     *("images", "image", "audios", "audio", "videos", "video"),
     *("tool_calls", "functions", "function_call", "reasoning_content", "reasoning", "thinking"),
 )
-"""Keys that mean something to other trainers, in a row or in a turn. Those that are not read are reported."""
+"""Keys that mean something to other trainers, in a row or in a turn. `ftdemo` names those that it does not read."""
 _TURN_KEYS = (
     *("tool_calls", "tool_call_id", "name", "function_call", "reasoning_content", "reasoning", "thinking"),
     *("images", "image", "audio", "video"),

@@ -1,6 +1,6 @@
 """Rows to train on and rows to evaluate on: loaded from a file or a built-in set, which is read once and held.
 
-Held-out rows are chosen at random, each label in its share, and none is a near-duplicate of a training row.
+Held-out examples are chosen at random, each label in its share, and none is a near-duplicate of a training example.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LOW_32_BITS = 2**32 - 1
 
 @dataclass(frozen=True)
 class StreamedRows:
-    """Rows too many to hold: read, or generated, anew each time they are iterated over."""
+    """Rows too many to hold: read or generated again whenever they are iterated over."""
 
     read: Callable[[], Iterator[AnyRow]]
     count: int
@@ -74,7 +74,7 @@ class Splits:
     trials: tuple[Trial, ...] = ()
     """For generated texts: the openings whose continuations are scored."""
     in_order: bool = False
-    """Whether the order of the training rows matters, so that they are not shuffled."""
+    """Whether the order of the training examples matters, so that they are not shuffled."""
 
     @property
     def prompts(self) -> tuple[AnyPrompt, ...]:
@@ -83,15 +83,15 @@ class Splits:
 
 
 def load_splits(data: str, *, seed: int, examples: int | None = None) -> Splits:
-    """The rows of a built-in data set, a file or a folder, split into training and held-out rows.
+    """The rows of a built-in data set, a file or a folder, split into training and held-out examples.
 
-    A built-in set brings its own held-out rows, and so do a folder with ``train.jsonl`` and ``heldout.jsonl``, and a
+    A built-in set brings its own held-out examples. So do a folder with ``train.jsonl`` and ``heldout.jsonl``, and a
     data set on the Hub with a split called test or validation (60 rows of it). From a file, or from a folder of texts,
     with ten rows or more a seeded tenth (60 rows at most) is held out, as `choose_heldout` describes.
-    `examples` then keeps the first N training rows.
+    `examples` then keeps the first N training examples.
 
     A file is opened once, unless its rows take more than 256 MiB of memory. Nothing is kept for the next call, so that
-    a file which has changed in between is read anew.
+    a file which has changed in between is read again.
 
     Raises:
         DataError: If there is no such data, or a row that is needed cannot be read.
@@ -167,12 +167,12 @@ def choose_heldout(rows: Iterable[tuple[str, str]], *, held: int, seed: int) -> 
 
 
 def validation_split(rows: Iterable[AnyRow], *, share: float, seed: int, data: str) -> Splits:
-    """Training rows, split once more into rows to train on and, as held-out ones, rows to validate by.
+    """Training examples, split once more into rows to train on and, as held-out ones, rows to validate by.
 
-    What is chosen by these, such as a learning rate, has not seen the held-out rows of the data set.
+    What is chosen by these, such as a learning rate, has not seen the held-out examples of the data set.
 
     Args:
-        rows: All training rows.
+        rows: All training examples.
         share: The share of them that validates, up to 200 rows.
         seed: Decides which: see `choose_heldout`.
         data: The data set's name.

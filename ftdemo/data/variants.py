@@ -31,12 +31,12 @@ def write_variant(
         data: The data set to start from.
         folder: Where to write.
         seed: Decides which rows are changed, and how.
-        examples: How many training rows to use; all if it is none.
+        examples: How many training examples to use; all if it is none.
         mislabel: Share of them that get the answer or label of another one, from 0 to 1.
         repeat: How often each row is written.
         per_label: How many rows of each label to keep; all if it is none.
-        facts: Keep only rows whose answer is among the first so many different answers of the training rows. This is
-            the one change that the held-out rows share: they keep the questions about the same facts.
+        facts: Keep only rows whose answer is among the first so many different answers of the training examples. This
+            is the one change that the held-out examples share: they keep the questions about the same facts.
 
     Raises:
         DataError: If there are fewer facts than that.
@@ -123,6 +123,6 @@ def _write_splits(folder: Path, train: Sequence[dict[str, Any]], heldout: Sequen
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in (("train", train), ("heldout", heldout)):
         if not lines:
-            continue  # data need not have held-out rows, and a file of none cannot be read
+            continue  # data need not have held-out examples, and a file of none cannot be read
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")

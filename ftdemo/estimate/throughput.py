@@ -54,7 +54,7 @@ def measure_throughput(recipe: Recipe, *, evaluate: bool = True, steps: int = _S
 
     Args:
         recipe: Its model, method and rows; how long it trains does not matter.
-        evaluate: Whether an evaluation on the held-out rows is timed too.
+        evaluate: Whether an evaluation on the held-out examples is timed too.
         steps: How many steps are taken.
 
     Raises:

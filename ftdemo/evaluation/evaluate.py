@@ -1,4 +1,4 @@
-"""How good a model is: its loss and its scores on held-out rows, and what it still knows besides its task."""
+"""How good a model is: its loss and its scores on held-out examples, and what it still knows besides its task."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAIN_SCORES = ("constraints", "fields", "exact_match")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval: 95 of 100 resampled values lie in it (the bootstrap, Efron 1979)."""
+    """A value with its 95% interval: 95% of resampled values are in it (the bootstrap, Efron 1979)."""
 
     value: float
     low: float
@@ -58,7 +58,7 @@ class Evaluation:
     """A model's results, value by value."""
 
     heldout: dict[str, Estimate]
-    """On the held-out rows: ``loss`` (nats per token or label), ``perplexity``, and each score from 0 to 1."""
+    """On the held-out examples: ``loss`` (nats per token or label), ``perplexity``, and each score from 0 to 1."""
     old_skill: dict[str, Estimate]
     """On everything else: ``loss`` on general text, ``accuracy`` on questions. Empty for a classifier."""
 
@@ -74,7 +74,7 @@ def answer_and_score(
     answer_tokens: int = MAX_NEW_TOKENS,
     until: Callable[[], bool] | None = None,
 ) -> Sampled:
-    """Let the model answer held-out rows, and score its answers.
+    """Let the model answer held-out examples, and score its answers.
 
     Args:
         model: A causal language model, with or without an adapter, or a classifier.

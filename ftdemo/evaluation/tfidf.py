@@ -37,7 +37,7 @@ class TfidfClassifier:
     def label_losses(self, rows: Sequence[Labelled]) -> list[tuple[float, int]]:
         """For each row the cross-entropy of its label, in nats, and 1: as `row_losses` gives them for a network.
 
-        A label that no training row has gets infinity.
+        A label that no training example has gets infinity.
         """
         import numpy
 
@@ -51,7 +51,7 @@ class TfidfClassifier:
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """A baseline's answers to held-out rows."""
+    """A baseline's answers to held-out examples."""
 
     answers: tuple[Answer, ...]
     scores: dict[str, float]
@@ -71,7 +71,7 @@ def fit_tfidf(rows: Sequence[AnyRow]) -> TfidfClassifier:
     """Fit the baseline on texts with labels.
 
     Runs of three to five characters within words are counted, because they survive typing errors; a count n weighs
-    1 + ln n, times the inverse document frequency (Spärck Jones 1972). On the training rows of `routing`, five-fold
+    1 + ln n, times the inverse document frequency (Spärck Jones 1972). On the training examples of `routing`, five-fold
     cross-validation gives 69% with them and 66% with whole words, and hardly depends on C. So nothing is tuned here.
 
     Args:
@@ -99,7 +99,7 @@ def fit_tfidf(rows: Sequence[AnyRow]) -> TfidfClassifier:
 
 
 def evaluate_tfidf(fitted: TfidfClassifier, rows: Sequence[AnyRow], *, data: str) -> BaselineResult:
-    """Classify held-out rows, and score the answers as those of a fine-tuned classifier are scored.
+    """Classify held-out examples, and score the answers as those of a fine-tuned classifier are scored.
 
     Args:
         fitted: What `fit_tfidf` gave.

@@ -310,8 +310,8 @@ def _with_baseline(recipe: Recipe, out: Path, memory: dict[Any, Any]) -> Iterato
 def _baseline_key(recipe: Recipe) -> Any:
     """What decides the answers and the loss of a model before training; none where they are the run's own.
 
-    A new head is, being random, and so are the held-out rows of a file, which the seed chooses. An adapter begins as
-    nothing, so it leaves its base as it is. In fewer bits than 32, a frozen base is another one than a trained one.
+    A new head is, being random, and so are the held-out examples of a file, which the seed chooses. An adapter begins
+    as nothing, so it leaves its base as it is. In fewer bits than 32, a frozen base is another one than a trained one.
     """
     method = METHODS[recipe.method]
     if method.is_classifier or recipe.weights == "random" or recipe.data not in BUILT_IN:

@@ -29,7 +29,7 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 class Change(BaseModel):
-    """What is done to the training rows of a built-in data set before an arm trains on them."""
+    """What is done to the training examples of a built-in data set before an arm trains on them."""
 
     model_config = _FROZEN
 
@@ -51,7 +51,7 @@ class Numerics(BaseModel):
 
 
 class Sweep(BaseModel):
-    """How the best of an arm's `rates` is chosen: by the loss on a validation split of its training rows."""
+    """How the best of an arm's `rates` is chosen: by the loss on a validation split of its training examples."""
 
     model_config = _FROZEN
 

@@ -1,6 +1,7 @@
 """Chooses the learning rate of an arm: a trial run for each rate, judged by its loss on rows put aside for that.
 
-The rows come from the arm's own training rows, so the held-out rows, by which arms are compared, have no part in it.
+These rows come from the arm's own training examples, so the held-out examples, by which arms are compared, have no
+part in it.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def sweep_rates(
 
 
 def _split_rows(spec: Spec, name: str, recipe: Recipe, folder: Path) -> Splits:
-    """The arm's training rows, changed as its runs change them, and split.
+    """The arm's training examples, changed as its runs change them, and split.
 
     Raises:
         RecipeError: If there are too few.

@@ -151,7 +151,7 @@ def usual_learning_rate(parameters: int, family: str, factor: float) -> Learning
     """Where to begin with a model of this size that no run of ours has covered.
 
     Args:
-        parameters: Of the base model.
+        parameters: How many the base model has.
         family: Whose rates the method goes by: ``full`` or ``lora``.
         factor: How many times the family's rate the method wants.
     """

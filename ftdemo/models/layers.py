@@ -106,7 +106,7 @@ def precision(model: Any, dtype: torch.dtype | None = None) -> AbstractContextMa
 
     Args:
         model: A model of transformers or PEFT.
-        dtype: Of the matrix products; where none is given, that of the model's own weights.
+        dtype: The number format of the matrix products; by default, that of the model's own weights.
     """
     import torch
 

@@ -52,7 +52,7 @@ def refuse_changed_rows(run: Run, now: RowHashes) -> None:
     """Refuse to resume a run on other rows than it began with: it would train on rows that it held out.
 
     Raises:
-        UsageError: If its training or held-out rows are not the same, or in another order.
+        UsageError: If its training or held-out examples are not the same, or in another order.
     """
     then = run.row_hashes
     if then is None or then == now:

@@ -11,8 +11,15 @@ from ftdemo.errors import ServerError, UsageError, writing
 from ftdemo.recipe import NAMED, Recipe
 
 REPOSITORY = "https://github.com/ftdemo/ftdemo"
-_DEMOS = ("fine-tuning", "lora", "sft", "pre-training", "transfer-learning", "prompting-rag-fine-tuning")
-"""The demos that have a notebook. It trains by the recipe named like the demo."""
+_DEMOS = {
+    "fine-tuning": "Fine-tuning",
+    "lora": "LoRA",
+    "sft": "SFT",
+    "pre-training": "Pre-training",
+    "transfer-learning": "Transfer learning",
+    "prompting-rag-fine-tuning": "Prompting, RAG or fine-tuning",
+}
+"""The demos that have a notebook, each with its subject. The notebook trains by the recipe named like the demo."""
 _INSTALL = """\
 # If ftdemo is not installed, as on a hosted notebook, this installs it. It takes a minute.
 import importlib.util
@@ -132,7 +139,7 @@ def of_recipe(recipe: Recipe, name: str) -> str:
 
     Args:
         recipe: What to do.
-        name: Of the demo that it comes from.
+        name: The demo that it comes from.
 
     Raises:
         ServerError: If the library for notebooks is not installed.

@@ -32,7 +32,7 @@ from ftdemo.training.loop import evaluate_heldout, finished, train
 from ftdemo.training.prepare import prepare
 
 _RECORD_BYTES = 8 * 2**20
-"""Room to ask for besides the weights: some hundred bytes for each step, and some thousand for each answer."""
+"""Room to ask for besides the weights: a few hundred bytes for each step, and a few thousand for each answer."""
 _REMEDY = "Name another folder with `--out`."
 
 
@@ -70,7 +70,7 @@ def perform(
 
     Yields:
         All events of `train`, an `Evaluated` and a `Sampled` before and after training, and `Finished` once the run is
-        on disk. Of a resumed run, those that are new.
+        on disk. A resumed run yields the new ones only.
 
     Raises:
         FtdemoError: If the recipe cannot be carried out, or the run cannot be written.

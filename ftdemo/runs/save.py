@@ -320,7 +320,7 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=120)[0], skip_spe
 | --- | --- |
 | architecture | Llama, {width} wide, {layers} layers of {heads} heads; the embedding is the head too |
 | weights | bfloat16, safetensors |
-| tokenizer | byte-level BPE of {vocabulary} tokens, learned from the corpus; a chat template with a stop token |
+| tokenizer | byte-level BPE of {vocabulary} tokens, learnt from the corpus; a chat template with a stop token |
 | reads at once | {length} tokens |
 | corpus | {data}, generated texts written for this project: {tokens:.1f} million tokens, each read once |
 | training | {minutes:.0f} minutes, threads of torch: {threads}, on {device}, {day} |

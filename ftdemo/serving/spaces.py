@@ -29,7 +29,7 @@ def write_space(name: str, out: Path) -> list[Path]:
         What stands at the top of the folder.
 
     Raises:
-        UsageError: If there is no such demo, or something stands in the folder.
+        UsageError: If there is no such demo, or the folder is not empty.
         StorageError: If the folder cannot be written.
     """
     source = demo_folder(name)

@@ -87,12 +87,12 @@ def with_code(text: str, project: Project) -> str:
         DataError: If there is no such file.
     """
 
-    def filled(fence: re.Match[str]) -> str:
+    def _filled(fence: re.Match[str]) -> str:
         code = include(textwrap.dedent(fence["code"]), project).rstrip()  # an included file ends in an empty line
         whole = f"{fence['ticks']}{fence['head']}\n{code}\n{fence['ticks']}"
         return textwrap.indent(whole, fence["indent"])
 
-    return FENCED.sub(filled, text)
+    return FENCED.sub(_filled, text)
 
 
 @cache

@@ -31,7 +31,7 @@ MODEL_FILES = (
 )
 """What a page needs of it: the first three to train, the others for those who keep what was trained."""
 _USUAL = {"model": MODEL, "packing": True, "dtype": "float32", "device": "cpu"}
-"""Of all lessons. Rows are packed, so that all batches have one shape: a browser compiles each shape anew."""
+"""Of all lessons. Rows are packed, so that all batches have one shape: a browser compiles code for each new shape."""
 _READ_BY_PAGES = {
     *("method", "seed", "max_length", "batch_tokens", "eval_every", "answer_tokens"),
     *("lr", "schedule", "warmup", "weight_decay", "rank", "alpha", "lr_ratio"),
@@ -124,7 +124,7 @@ def _content(settings: dict[str, Any], learner: Learner) -> dict[str, Any]:
 
 
 def _prompted(learner: Learner) -> Sequence[Any]:
-    """The held-out rows that are answered."""
+    """The held-out examples that are answered."""
     return learner.splits.heldout[: learner.recipe.sample_prompts]
 
 
@@ -157,7 +157,7 @@ def _measure(learner: Learner, job: str) -> dict[str, float]:
 
 
 def _count_right(learner: Learner, job: str) -> tuple[int, int]:
-    """How many held-out rows are answered correctly, and how many of those that a page shows.
+    """How many held-out examples are answered correctly, and how many of those that a page shows.
 
     Of a text, how many of 100 tokens are predicted, twice.
     """

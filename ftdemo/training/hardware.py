@@ -194,7 +194,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def give_memory_back() -> None:
-    """Give the system what this process holds and no longer uses; glibc keeps it otherwise, for each thread anew."""
+    """Give the system what this process holds and no longer uses; glibc would keep it, for each thread."""
     import ctypes
 
     import torch

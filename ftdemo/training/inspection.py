@@ -41,7 +41,7 @@ class Inspection:
 
 
 def inspect_recipe(recipe: Recipe) -> Inspection:
-    """Encode a recipe's training rows as training would, without loading the model's weights.
+    """Encode a recipe's training examples as training would, without loading the model's weights.
 
     Raises:
         FtdemoError: If the rows cannot be read, or do not go with the model.

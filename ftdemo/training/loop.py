@@ -1,6 +1,6 @@
 """The training loop, as a generator of events. Read it top to bottom: there is nothing else.
 
-Saving, sampling, scoring and drawing do not live here: whoever iterates does them between two events.
+Saving, sampling, scoring and drawing do not live here: the caller does them between two events.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def assemble(learner: Learner, examples: Examples, batch: Packed) -> Batch:
 
 
 def evaluate_heldout(learner: Learner, step: int) -> Evaluated:
-    """Mean cross-entropy over all targets of the held-out rows; of running text, also in bits a byte."""
+    """Mean cross-entropy over all targets of the held-out examples; of running text, also in bits per byte."""
     import torch
 
     total, count = 0.0, 0.0

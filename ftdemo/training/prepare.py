@@ -225,7 +225,7 @@ def _refuse_packing_beyond_window(model: Any, recipe: Recipe) -> None:
 
 
 def _labels(splits: Splits, recipe: Recipe) -> tuple[str, ...]:
-    """The classes: the labels of the training rows, and of the held-out rows whose class `examples` leaves out."""
+    """The classes: labels of the training examples, and of the held-out examples whose class `examples` leaves out."""
     trained = _labels_of(splits.train)
     if len(trained) < 2:
         what = f"All training examples have the label {trained.pop()!r}."
@@ -250,7 +250,7 @@ def _labels_of(rows: Iterable[AnyRow]) -> set[str]:
 
 
 def evaluated_rows(splits: Splits, recipe: Recipe) -> Sequence[Any]:
-    """The held-out rows that have a part in the held-out loss: of chats those that are answered, else all."""
+    """The held-out examples that have a part in the held-out loss: of chats those that are answered, else all."""
     chats = splits.heldout and isinstance(splits.heldout[0], Row)
     return splits.heldout[: recipe.sample_prompts] if chats else splits.heldout
 

@@ -105,7 +105,7 @@ class RunView:
         """Status, chart, figures, the demo's own part, answers, download and command, in the order of the outputs.
 
         Args:
-            text: The status, in place of the run's own.
+            text: The status, instead of the run's own.
             error: Whether that is an error.
         """
         samples = [event for event in self._events if isinstance(event, Sampled)]

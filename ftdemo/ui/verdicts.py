@@ -46,7 +46,7 @@ def verdict_of(answer: Answer, data: str) -> Verdict:
 
 @cache
 def _constraints_of(data: str) -> Mapping[str, constraints.Constraints]:
-    """The checks of a built-in set's held-out rows, by their prompts."""
+    """The checks of a built-in set's held-out examples, by their prompts."""
     if data not in BUILT_IN:
         return {}
     rows = (row for row in load_splits(data, seed=0, examples=1).heldout if isinstance(row, Row))
