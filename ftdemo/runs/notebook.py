@@ -166,7 +166,7 @@ def _cells(recipe: Recipe, name: str) -> list[tuple[str, str]]:
     return [
         (
             "text",
-            f"# {name.replace('-', ' ').capitalize()}, step by step\n\nThis notebook uses the engine of the demo.",
+            f"# {_DEMOS.get(name, name)}, step by step\n\nThis notebook uses the engine of the demo.",
         ),
         ("code", _INSTALL.format(repository=REPOSITORY)),
         ("text", f"## The recipe\n\nIt contains every setting of the run. To train on {mine}, set `data` to its path."),
