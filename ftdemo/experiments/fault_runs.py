@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -43,6 +43,8 @@ _LONGEST = 400
 """Characters of an answer or a line that a record keeps."""
 _TOLD = 3
 _COMMAND_SECONDS = 1800
+_FOLDERS = re.compile(r"(?<!\S)/\S*/")
+"""Where something is on this machine, which is no part of a record."""
 _DATA, _RECIPE, _RUN = "data", "recipe.yaml", "run"
 """Names in a case's folder, as commands give them."""
 
@@ -190,7 +192,8 @@ def _answers(
 
     It answers the held-out examples, and where that is something else, what those who use it ask.
     """
-    place, groups = folder / _DATA, {}
+    place = folder / _DATA
+    groups: dict[str, tuple[str, Sequence[Any], Callable[..., tuple[Answer, ...]]]] = {}
     heldout, fresh = (
         [parse_row(place, number, line) for number, line in enumerate(part, 1)] for part in (rows.heldout, rows.fresh)
     )
@@ -267,7 +270,7 @@ def _told(case: FaultCase, recipe: Recipe, folder: Path) -> list[str]:
     if not lines:
         what = f"{case.id}: no line of `{case.command}` has {case.tells!r}."
         raise UsageError(what, f"Its output begins with: {(done.stdout + done.stderr)[:300]!r}")
-    return [line[:_LONGEST] for line in lines[:_TOLD]]
+    return [_FOLDERS.sub("…/", line)[:_LONGEST] for line in lines[:_TOLD]]
 
 
 def _as_record(found: FaultCases, runs: dict[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _in_words(text: str, numbers: Mapping[str, float]) -> Markup:
 def _evidence(run: _Run, name: str) -> dict[str, Any]:
     """What a reader sees of a run before they choose a cause."""
     numbers = run["numbers"]
-    chart = charts.curve_chart(run["curve"], run["heldout"], numbers["steps"], f"Loss in nats per token, {name}")
+    chart = charts.curve_chart(run["curve"], run["heldout"], int(numbers["steps"]), f"Loss in nats per token, {name}")
     return {
         "chart": chart,
         "curve": [(step, _loss_before(run, step), f"{loss:.3f}") for step, loss in run["heldout"]],
