@@ -61,7 +61,7 @@ def fault_page(name: str, spec: FaultSpec, record: Mapping[str, Any] | None) -> 
         name=name,
         record=record,
         missing=len(spec.cases) - len(recorded),
-        healthy=_evidence(runs["healthy"], "healthy") if runs else None,
+        healthy=_evidence(runs["healthy"], "without a fault") if runs else None,
         cases=[_case(case, spec, runs, number) for number, case in enumerate(recorded, 1)],
     )
 
@@ -139,12 +139,12 @@ def _settings(run: _Run) -> dict[str, str]:
     texts = numbers["tokens_per_example"] > 2 * recipe["answer_tokens"] and "score_stopped" not in numbers
     return {
         "Method": f"LoRA, rank {recipe['rank']}" if low_rank else "full fine-tuning",
-        "Learning rate": f"{numbers['lr']:g}, {recipe['schedule']} (usual here: {numbers['usual_lr']:g})",
+        "Learning rate": f"{numbers['lr']:g}, {recipe['schedule']} (usual: {numbers['usual_lr']:g})",
         "Passes": f"{numbers['passes']:g}, which are {numbers['steps']:g} steps",
         "Examples": f"{numbers['examples']:g} to train on, {numbers['heldout_examples']:g} held out",
         "Columns": "running text" if texts else f"{columns['prompt']} → {columns['completion']}",
-        "Tokens per example": f"{numbers['tokens_per_example']:.0f}, at most {numbers['longest_example']:g}"
-        f" (limit: {recipe['max_length']})",
+        "Tokens per example": f"{numbers['tokens_per_example']:.0f}, longest {numbers['longest_example']:g}",
+        "Maximum length": f"{recipe['max_length']} tokens",
         "Trained tokens per example": f"{numbers['trained_per_example']:.0f}",
         "Weights stored in": "bfloat16" if in_bfloat16 else "float32",
         "Trained weights that changed": f"{numbers['changed']:.0%}",
