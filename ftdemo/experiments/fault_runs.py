@@ -137,8 +137,8 @@ def _heldout_after(learner: Learner) -> float:
 def _training_numbers(learner: Learner, events: Sequence[Event], start: Mapping[str, Any]) -> dict[str, Any]:
     """The curves of a run and its counts."""
     started = next(event for event in events if isinstance(event, Started))
-    steps = [(event.step, round(event.loss, 4)) for event in events if isinstance(event, Step)]
-    heldout = [(event.step, round(event.loss, 4)) for event in events if isinstance(event, Evaluated)]
+    steps = [[event.step, round(event.loss, 4)] for event in events if isinstance(event, Step)]
+    heldout = [[event.step, round(event.loss, 4)] for event in events if isinstance(event, Evaluated)]
     every = max(1, -(-len(steps) // _POINTS))
     last = [loss for _, loss in steps[-max(1, len(steps) // 10) :]]
     weights = sum(weight.numel() for weight in start.values())
