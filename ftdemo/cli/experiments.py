@@ -14,6 +14,10 @@ from ftdemo.cli.terminal import UserPath, hangup_as_ctrl_c, plain_console
 from ftdemo.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ftdemo.experiments.fault_spec import FaultCases
+    from ftdemo.experiments.runner import RunProgress
     from ftdemo.experiments.spec import Experiment
 
 
@@ -50,11 +54,13 @@ def record_command(
 ) -> None:
     """Run experiments and write their records.
 
-    A record contains every arm with every seed, and the verdict on each claim.
+    A record contains every arm with every seed, and the verdict on each claim. `find-the-fault` is a collection of runs
+    with a planted fault, and its record says whether every fault shows; `--all` leaves it out.
     """
+    from ftdemo.experiments.fault_spec import find_fault_cases
     from ftdemo.experiments.spec import find_experiments
 
-    known = find_experiments(folder)
+    known, collections = find_experiments(folder), find_fault_cases(folder)
     if not names and not everything:
         raise UsageError(
             "No experiment is given.", f"Name some, or use --all: {', '.join(known) or f'none is in {folder}'}."
@@ -65,13 +71,16 @@ def record_command(
         raise UsageError(f"--{'check' if check else 'quick'} has no effect with --decide.", "Leave it out.")
     if keep and (check or decide):
         raise UsageError(f"--keep has no effect with --{'check' if check else 'decide'}.", "Leave it out.")
-    if unknown := [name for name in names if name not in known]:
-        raise UsageError(
-            f"There is no experiment {unknown[0]} in {folder}.", f"The experiments are: {', '.join(known)}."
-        )
+    if unknown := [name for name in names if name not in known and name not in collections]:
+        there = ", ".join([*known, *collections])
+        raise UsageError(f"There is no experiment {unknown[0]} in {folder}.", f"The experiments are: {there}.")
     changed = []
     for name in names or known:
-        if decide:
+        if name in collections:
+            if quick or decide:
+                raise UsageError(f"{name} has no quick form and no claims.", "Run it in full, or with `--check`.")
+            changed += _record_faults(collections[name], check, keep)
+        elif decide:
             _decide_again(known[name])
         elif check:
             changed += _check_experiment(known[name])
@@ -127,18 +136,46 @@ def _check_experiment(found: Experiment) -> list[str]:
     return [f"{found.name}: {problem}" for problem in repetition.problems]
 
 
+def _record_faults(found: FaultCases, check: bool, keep: Path | None) -> list[str]:
+    """Record runs with a planted fault, or repeat them. What does not show or differs is returned, a sentence each."""
+    from ftdemo.experiments.fault_runs import compare_fault_records, hidden_symptoms, run_fault_cases
+    from ftdemo.experiments.runner import run_folder, write_record
+    from ftdemo.experiments.spec import RECORD
+
+    recorded = found.record() if check else None
+    if check and recorded is None:
+        return [f"{found.name}: no {RECORD} is recorded. Run `ftdemo record {found.name}`."]
+    with hangup_as_ctrl_c(), run_folder(keep and keep / found.name) as runs:
+        record = _follow(found.name, run_fault_cases(found, runs))
+    if recorded is None:
+        write_record(record, found.folder / RECORD)
+        click.echo(f"Written: {found.folder / RECORD}, {record['seconds']:.0f} s")
+        return [f"{found.name}: {hidden}" for hidden in hidden_symptoms(record)]
+    repetition = compare_fault_records(found.spec, recorded, record)
+    click.echo(
+        f"{found.name}: {repetition.losses} held-out losses compared, largest difference {repetition.largest:.2%}."
+    )
+    return [f"{found.name}: {problem}" for problem in repetition.problems]
+
+
 def _run(found: Experiment, quick: bool, runs: Path) -> dict[str, Any]:
-    """An experiment's record. Meanwhile a line shows the current run."""
-    from ftdemo.events import Evaluated, Finished, Step
+    """An experiment's record."""
     from ftdemo.experiments.runner import run_experiment
 
+    return _follow(found.name, run_experiment(found, quick=quick, folder=runs))
+
+
+def _follow(name: str, running: Generator[RunProgress | dict[str, Any]]) -> dict[str, Any]:
+    """The record with which runs end. Meanwhile a line shows the current run."""
+    from ftdemo.events import Evaluated, Finished, Step
+
     console, record, reported = plain_console(stderr=True), {}, 0.0
-    with closing(run_experiment(found, quick=quick, folder=runs)) as running, console.status(found.name) as status:
+    with closing(running), console.status(name) as status:
         for progress in running:
             if isinstance(progress, dict):
                 record = progress
                 continue
-            run = f"{found.name}: {progress.run} ({progress.place} of {progress.of})"
+            run = f"{name}: {progress.run} ({progress.place} of {progress.of})"
             match progress.event:
                 case Step(step=step, total_steps=total, loss=loss):
                     status.update(f"{run}, step {step} of {total}, loss {loss:.3f}")

@@ -78,7 +78,7 @@ def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Generator
     sweeps: dict[str, Any] = {}
     memory: dict[Any, Any] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    with _fixed_threads(spec.numerics.threads):
+    with fixed_threads(spec.numerics.threads):
         for place, (name, seed) in enumerate(plan, 1):
             swept = None if quick else spec.swept_arm(name)
             if swept and swept not in sweeps:
@@ -102,7 +102,7 @@ def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Generator
 
 
 @contextmanager
-def _fixed_threads(count: int) -> Iterator[None]:
+def fixed_threads(count: int) -> Iterator[None]:
     """Within this, torch computes with so many threads, whatever the machine has."""
     import torch
 

@@ -19,7 +19,7 @@ from ftdemo.site.plugins import Plugin
 from ftdemo.site.project import Project
 
 KNOTS = Path(__file__).parent / "knots"
-PLUGINS = ("experiment_pages", "lessons")
+PLUGINS = ("experiment_pages", "fault_pages", "lessons")
 BUILD = """
 import sys
 
