@@ -118,7 +118,7 @@ def _export_recipe(what: str, trainer: str, out: Path, model: str | None, size: 
             "run": list(done.tool.run(done.job)),
         }
         return print_json(values, indent=2)
-    click.echo(f"Written: {done.folder}, for {done.tool.title} {done.tool.version}")
+    click.echo(f"Written: {done.folder}, for {done.tool.package} {done.tool.version}")
     for note in done.job.adapted:
         click.echo(f"Adapted to the size: {note}")
     for note in done.notes:

@@ -158,6 +158,7 @@ def _differs(job: Job) -> Iterator[str]:
 AXOLOTL: Tool = Tool(
     name="axolotl",
     title=_TITLE,
+    package=_TITLE,
     version="0.19.0",
     settings=_settings,
     obstacle=_obstacle,

@@ -135,12 +135,12 @@ def translate(recipe: Recipe, *, model: str | None = None, parameters: int | Non
             raise UsageError(f"The size of {model} is not known.", "Name it: `--size 8B`.")
         recipe, changes = _for_size(recipe, model, adapted_to)
     rate, reason = _rate(recipe, adapted_to)
+    name, files = _model(recipe.model)
     splits = load_splits(recipe.data, seed=recipe.seed, examples=recipe.examples)
     tokenizer = _tokenizer(own_model)
     contents, first = _contents(splits.train), list(islice(splits.train, _LOOKED_AT))
     batches, by_size = _in_micro_batches(_batches(recipe, splits, first, tokenizer), adapted_to)
     chats = [row for row in first if isinstance(row, Row)]
-    name, files = _model(recipe.model)
     return Job(
         recipe=recipe,
         model=name,
@@ -205,15 +205,17 @@ def _model(model: str) -> tuple[str, Path | None]:
     """The name of a model for other machines, and the folder to copy, if it is not on the Hub.
 
     Raises:
-        ModelError: If the folder holds no weights as safetensors.
+        ModelError: If there is no such folder, or it holds no weights as safetensors.
     """
-    row = CATALOG.get(model)
-    if row is not None and (row.hub_id or row.source in ("hub", "made")):
-        return row.hub_id or model, None
-    source = models.resolve(model) if row is not None or Path(model).exists() else None
-    if source is None:
+    row, folder = CATALOG.get(model), Path(model)
+    if row is not None:
+        if row.hub_id or row.source in ("hub", "made"):
+            return row.hub_id or model, None
+        folder = Path(models.resolve(model).path)
+    elif not folder.exists():
+        if model.count("/") != 1 or model.startswith((".", "/", "~")):
+            raise ModelError(f"There is no model in {model}.", "Name the one to train: `--model ID --size 8B`.")
         return model, None
-    folder = Path(source.path)
     if not any(folder.glob("*.safetensors")) or not (folder / "config.json").is_file():
         what = f"{model} holds no model that other tools load: no config.json with *.safetensors."
         raise ModelError(what, "Name the Hub id of the original model: `--model ID --size 8B`.")
@@ -225,16 +227,16 @@ def _name(model: str) -> str:
 
 
 def _tokenizer(model: str) -> Any | None:
-    """The model's tokenizer, if it is on this machine; the Hub is not asked."""
+    """The model's tokenizer, if it can be read. For it alone, the Hub is not asked."""
     from transformers import AutoTokenizer
 
     if model == NEW:
         return None
-    if (model in CATALOG and CATALOG[model].source != "hub") or Path(model).exists():
-        return models.load_tokenizer(models.resolve(model))
     try:
+        if (model in CATALOG and CATALOG[model].source != "hub") or Path(model).exists():
+            return models.load_tokenizer(models.resolve(model))
         return AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ModelError):
         return None
 
 
@@ -294,7 +296,8 @@ def _in_micro_batches(batches: Batches, parameters: int | None) -> tuple[Batches
         return batches, ()
     wanted = batches.examples * batches.accumulate
     accumulate = math.ceil(wanted / most)
-    note = f"{most} examples at once, {accumulate} times per step: the recipe has {wanted} per step."
+    at_once = "1 example" if most == 1 else f"{most} examples"
+    note = f"{at_once} at once, {accumulate} times per step: the recipe has {wanted} per step."
     return Batches(**{**vars(batches), "examples": most, "accumulate": accumulate}), (note,)
 
 

@@ -136,6 +136,7 @@ def _differs(job: Job) -> Iterator[str]:
 LLAMA_FACTORY: Tool = Tool(
     name="llama-factory",
     title=_TITLE,
+    package=_TITLE,
     version="0.9.5",
     settings=_settings,
     obstacle=_obstacle,

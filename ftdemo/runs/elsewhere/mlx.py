@@ -37,6 +37,12 @@ def _schedule(job: Job) -> dict[str, Any]:
     return {"name": name, "arguments": arguments, "warmup": job.batches.warmup_steps}
 
 
+def _batch_size(job: Job) -> int:
+    """No larger than the data: mlx-lm refuses to train or to evaluate on fewer examples than a batch has."""
+    heldout = len(job.heldout) if job.evaluates else job.batches.examples
+    return min(job.batches.examples, len(job.splits.train), heldout)
+
+
 def _adapter(job: Job) -> Setting:
     targets = job.recipe.targets
     keys = {} if isinstance(targets, str) else {"keys": [f"{_PARTS[name]}.{name}" for name in targets]}
@@ -54,7 +60,7 @@ def _training(job: Job) -> Sequence[Setting]:
         Setting("optimizer_config", {"adamw": adam}, corrected),
         Setting("learning_rate", job.learning_rate, job.rate_reason),
         Setting("lr_schedule", _schedule(job), common.reason_for_warmup(job)),
-        Setting("batch_size", batches.examples, common.reason_for_batch(job)),
+        Setting("batch_size", _batch_size(job), common.reason_for_batch(job)),
         Setting("grad_accumulation_steps", batches.accumulate),
         Setting("iters", batches.steps * batches.accumulate, f"{batches.steps:,} steps, {recipe.epochs:g} epochs"),
         Setting("max_seq_length", recipe.max_length),
@@ -92,14 +98,11 @@ def _settings(job: Job) -> Groups:
 def _obstacle(job: Job) -> str:
     unknown = [name for name in job.recipe.targets if not isinstance(job.recipe.targets, str) and name not in _PARTS]
     where = f"`targets` names {unknown[0]}, and ftdemo does not know where mlx-lm has it." if unknown else ""
-    rows = len(job.splits.train)
-    few = f"There are {rows} training examples, and mlx-lm needs a batch of {job.batches.examples} at least."
     return common.first_of(
         common.common_obstacle(job),
         common.adapter_obstacle(job, _TITLE, ratio=False),
         common.names_obstacle(job, _TITLE),
         where if job.method.is_low_rank else "",
-        few if rows < job.batches.examples else "",
     )
 
 
@@ -135,6 +138,7 @@ def _run(job: Job) -> Sequence[str]:
 MLX: Tool = Tool(
     name="mlx",
     title="MLX",
+    package=_TITLE,
     version="0.32.2",
     settings=_settings,
     obstacle=_obstacle,

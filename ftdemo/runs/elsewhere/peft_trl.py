@@ -137,6 +137,7 @@ def _install(job: Job) -> Sequence[str]:
 TRL: Tool = Tool(
     name="peft-trl",
     title="PEFT + TRL",
+    package="TRL",
     version="1.16.0",
     settings=_settings,
     obstacle=_obstacle,

@@ -23,6 +23,8 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     undefined=StrictUndefined,
 )
+
+
 @dataclass(frozen=True)
 class Setting:
     """A key of another trainer, and its value."""
@@ -51,8 +53,10 @@ class Tool:
     name: str
     """As `--as` has it."""
     title: str
+    package: str
+    """Whose options these are."""
     version: str
-    """The release from whose source the options were taken."""
+    """Its release from whose source the options were taken."""
     settings: Callable[[Job], Groups]
     """Everything that the tool is told, as its own keys and values."""
     obstacle: Callable[[Job], str]
@@ -71,6 +75,8 @@ class Tool:
     """Where the trained model is then, in words."""
     differs: Callable[[Job], Iterator[str]]
     """What this tool does in another way than ftdemo, a sentence each."""
+    is_ours: bool = False
+    """Whether it is ftdemo itself, which has its models and data sets on every machine."""
 
 
 def as_yaml(groups: Groups) -> str:

@@ -55,6 +55,7 @@ def _differs(_job: Job) -> Iterator[str]:
 TORCHRUN: Tool = Tool(
     name="torchrun",
     title="ftdemo on several GPUs",
+    package="ftdemo",
     version=__version__,
     settings=_settings,
     obstacle=lambda _job: "",
@@ -66,4 +67,5 @@ TORCHRUN: Tool = Tool(
     run=_run,
     result="`run/`",
     differs=_differs,
+    is_ours=True,
 )

@@ -103,6 +103,7 @@ def _differs(job: Job) -> Iterator[str]:
 UNSLOTH: Tool = Tool(
     name="unsloth",
     title=_TITLE,
+    package=_TITLE,
     version="2026.10.9",
     settings=_settings,
     obstacle=_obstacle,

@@ -12,6 +12,7 @@ from pathlib import Path
 from ftdemo.data import AnyRow
 from ftdemo.data.atomic import atomic_write, require_place, require_space
 from ftdemo.errors import UsageError, writing
+from ftdemo.models.catalog import CATALOG
 from ftdemo.runs.elsewhere.axolotl import AXOLOTL
 from ftdemo.runs.elsewhere.job import MODEL_FOLDER, Job
 from ftdemo.runs.elsewhere.llama_factory import LLAMA_FACTORY
@@ -46,7 +47,7 @@ class Exported:
 
 def notes_on(job: Job, tool: Tool) -> list[str]:
     """What a trainer does in another way than ftdemo, a sentence each."""
-    return [*tool.differs(job)] if tool is TORCHRUN else [*job.differs, *tool.differs(job)]
+    return [*tool.differs(job)] if tool.is_ours else [*job.differs, *tool.differs(job)]
 
 
 def export_job(job: Job, tool: Tool, out: Path) -> Exported:
@@ -70,8 +71,8 @@ def export_job(job: Job, tool: Tool, out: Path) -> Exported:
             counts[1] = _write_rows(job, tool, new / tool.heldout_file, job.heldout)
         for name, text in tool.files(job).items():
             (new / name).write_text(text, encoding="utf-8")
-        if job.model_files:
-            _copy_model(job.model_files, new / MODEL_FOLDER, out)
+        if files := _model_files(job, tool):
+            _copy_model(files, new / MODEL_FOLDER, out)
         exported = Exported(out, tool, job, *counts)
         (new / "README.md").write_text(_readme(exported), encoding="utf-8")
     return exported
@@ -100,6 +101,10 @@ def _write_rows(job: Job, tool: Tool, file: Path, rows: Iterable[AnyRow]) -> int
     return count
 
 
+def _model_files(job: Job, tool: Tool) -> Path | None:
+    return None if tool.is_ours and job.recipe.model in CATALOG else job.model_files
+
+
 def _copy_model(source: Path, folder: Path, out: Path) -> None:
     files = [file for pattern in _MODEL_FILES for file in sorted(source.glob(pattern))]
     require_space(out, sum(file.stat().st_size for file in files), "The model", _REMEDY)
@@ -117,7 +122,7 @@ def _readme(exported: Exported) -> str:
         exported=exported,
         notes=exported.notes,
         files=sorted(tool.files(job)),
-        model_folder=MODEL_FOLDER if job.model_files else "",
+        model_folder=MODEL_FOLDER if _model_files(job, tool) else "",
         install=tool.install(job),
         run=tool.run(job),
     )
