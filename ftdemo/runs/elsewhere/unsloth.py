@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ftdemo.runs.elsewhere import common
 from ftdemo.runs.elsewhere.job import Job
 from ftdemo.runs.elsewhere.peft_trl import sft_settings
-from ftdemo.runs.elsewhere.tool import Groups, Setting, Tool, as_arguments, from_template
+from ftdemo.runs.elsewhere.tool import Code, Groups, Setting, Tool, as_arguments, from_template
 
 _TITLE = "Unsloth"
 _OUTPUT = "output"
@@ -16,11 +16,13 @@ _OUTPUT = "output"
 def _load_settings(job: Job) -> Sequence[Setting]:
     recipe = job.recipe
     four_bits = bool(job.method.frozen_format)
-    by_device = "None: by the device, as in ftdemo" if recipe.dtype == "auto" else ""
+    by_device = "by the device; float16 on GPUs without bfloat16, where ftdemo uses float32"
     return [
         Setting("model_name", job.model),
         Setting("max_seq_length", recipe.max_length),
-        Setting("dtype", None if recipe.dtype == "auto" else recipe.dtype, by_device),
+        Setting("dtype", None, by_device)
+        if recipe.dtype == "auto"
+        else Setting("dtype", Code(f"torch.{recipe.dtype}"), "set in the recipe"),
         Setting("load_in_4bit", four_bits, "Unsloth's default is True"),
         Setting("full_finetuning", not job.method.is_low_rank),
         Setting("random_state", recipe.seed),
