@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import runpy
+import site
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -270,32 +271,19 @@ def test_the_first_losses_of_the_script_for_trl_equal_ours(
     assert theirs == pytest.approx(our_losses(recipe, job.batches.examples, monkeypatch), abs=1e-3)
 
 
-# With the tools themselves: each in an environment of its own, on top of the one that runs these tests
+# The oldest release, in an environment of its own on top of the one that runs these tests
+
+_OLDEST = "trl==1.0.0"
+"""By `pyproject.toml`. It is installed without what it asks for: torch, above all, is the one that is here already."""
 
 
-ENVIRONMENTS = {
-    "trl": ["trl==1.0.0"],
-    "mlx": ["mlx==0.32.4", "mlx-cpu==0.32.4", "mlx-lm==0.32.2"],
-    "llama-factory": [
-        *("llamafactory==0.9.5", "transformers==5.6.0", "peft==0.18.1", "accelerate==1.11.0", "datasets==4.0.0"),
-        *("trl==0.24.0", "huggingface_hub<2", "fsspec==2025.3.0", "dill==0.3.8", "multiprocess==0.70.16", "omegaconf"),
-        *("antlr4-python3-runtime==4.9.3", "fire", "tyro<0.9", "shtab", "docstring-parser", "einops", "modelscope"),
-        *("av<=16", "torchdata==0.11.0", "hf-transfer", "matplotlib", "contourpy", "cycler", "fonttools", "kiwisolver"),
-        *("sentencepiece", "tiktoken", "protobuf", "termcolor"),
-    ],
-}
-"""Releases that are installed without what they ask for: torch, above all, is the one that is here already."""
-
-
-def environment(name: str, folder: Path) -> str:
-    """The Python of a new environment with a tool."""
-    import site
-
+def environment(folder: Path) -> str:
+    """The Python of a new environment with the oldest release of TRL."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     (packages,) = folder.glob("lib/python3*/site-packages")
     (packages / "zz_tests.pth").write_text(site.getsitepackages()[0] + "\n", encoding="utf-8")
     python = str(folder / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *ENVIRONMENTS[name]], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", _OLDEST], check=True)
     return python
 
 
@@ -304,7 +292,7 @@ def test_the_script_for_trl_runs_with_the_oldest_release(tmp_path: Path, monkeyp
     recipe = Recipe(**QUICK)
     job = translate(recipe)
     export_job(job, TOOLS["peft-trl"], tmp_path / "out")
-    python = environment("trl", tmp_path / "environment")
+    python = environment(tmp_path / "environment")
     subprocess.run([python, "train.py", "--in-order"], cwd=tmp_path / "out", check=True)
     assert losses_in(tmp_path / "out") == pytest.approx(our_losses(recipe, job.batches.examples, monkeypatch), abs=1e-3)
 
