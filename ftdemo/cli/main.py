@@ -18,7 +18,7 @@ _MODULES = {
     "evaluate": "runs",
     "chat": "chat",
     "chart": "runs",
-    "export": "runs",
+    "export": "export",
     "compare": "compare",
     "workflow": "workflow",
     "judge": "workflow",

@@ -1,16 +1,15 @@
-"""What to do with a finished run: `ftdemo evaluate`, `chart` and `export`."""
+"""What to do with a finished run: `ftdemo evaluate` and `chart`."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ftdemo.cli.terminal import UserPath, name_or_path, plain_console, print_json
 from ftdemo.data.atomic import atomic_write
-from ftdemo.errors import DataError, UsageError, shell_line, writing
+from ftdemo.errors import DataError, UsageError, writing
 
 if TYPE_CHECKING:
     from ftdemo.runs.heldout import Heldout
@@ -123,47 +122,3 @@ def chart_command(run: Path, what: str, out: Path | None) -> None:
     with writing(out, "Name another file with `--out`."), atomic_write(out, replace=True) as new:
         new.write_bytes(picture)
     click.echo(f"Written: {out}")
-
-
-@click.command("export")
-@click.argument("run", type=UserPath())
-@click.option("--to", "form", type=click.Choice(["adapter", "merged"]), required=True, help="Form of the export.")
-@click.option("--out", type=UserPath(), required=True, help="New folder for the export.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="Number format of the weights.",
-)
-@click.option("--base", metavar="MODEL", type=name_or_path, help="Base model of the adapter: a folder or a Hub id.")
-@click.option("--judge", "judged", is_flag=True, help="Measure what the model forgot, for its model card.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def export_command(
-    run: Path, form: Literal["adapter", "merged"], out: Path, dtype: str, base: str | None, judged: bool, as_json: bool
-) -> None:
-    """Export a run's adapter or its merged model.
-
-    The folder also contains the tokenizer, the stop tokens and a model card. To check the export, ftdemo loads it with
-    plain transformers and PEFT, and compares its logits with those of the run. If they differ by more than rounding, it
-    writes nothing.
-    """
-    from ftdemo.runs.publish import release, release_as_dict
-    from ftdemo.runs.run import Run
-
-    loaded = Run.load(run)
-    if judged and not loaded.has_base:
-        raise UsageError(f"--judge has no effect: {run} has no base that knew something before.", "Leave it out.")
-    if base and not (loaded.recipe.is_low_rank or (judged and loaded.has_base)):
-        raise UsageError(f"--base has no effect: {run} holds a whole model, not an adapter.", "Leave it out.")
-    done = release(loaded, out, form, dtype=dtype, base=base, test_old_skill=judged)
-    if as_json:
-        return print_json(release_as_dict(done), indent=2)
-    click.echo(f"Written: {done.folder}, {done.bytes / 1e6:,.1f} MB of weights")
-    difference = f"{done.largest_difference:.1g} (largest logit: {done.largest_logit:.0f})"
-    click.echo(f"Loaded by plain libraries, its logits differ from the run's by at most {difference}.")
-    if done.untied:
-        click.echo("Embedding and head are now two separate matrices, because the adapter changed only one of them.")
-    name = re.sub(r"[^\w.-]+", "-", out.resolve().name)  # what the Hub allows in a name
-    command = shell_line("hf", "upload", f"OWNER/{name}", str(out))
-    click.echo(f"Upload it: {command}")

@@ -14,6 +14,7 @@ DORA = replace(
     summary="LoRA with a trained length for each output",
     prepare=partial(add_lora, use_dora=True),
     count_parameters=count_dora,
+    has_magnitudes=True,
     describe=lambda recipe: f"A rank-{recipe.rank} DoRA adapter (alpha {recipe.alpha:g})",
     title="DoRA adapter for {name}",
 )

@@ -78,6 +78,7 @@ LORA = Method(
     describe=lambda recipe: f"A rank-{recipe.rank} LoRA adapter (alpha {recipe.alpha:g})",
     title="LoRA adapter for {name}",
     is_low_rank=True,
+    peft_config="LoraConfig",
     keys=LORA_KEYS,
     rate_family="lora",
 )

@@ -46,6 +46,10 @@ class Method:
     """The title of a model card, with the base's `{name}`."""
     is_low_rank: bool = False
     """Whether an adapter is trained next to frozen weights, and only the adapter is saved."""
+    peft_config: str = ""
+    """PEFT's configuration of the adapter, where one is trained."""
+    has_magnitudes: bool = False
+    """Whether the adapter also trains a length for each output of a matrix (DoRA)."""
     is_classifier: bool = False
     """Whether the model sorts texts, instead of continuing them."""
     starts_new: bool = False

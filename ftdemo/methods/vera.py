@@ -54,6 +54,7 @@ VERA = Method(
     describe=lambda recipe: f"A rank-{recipe.rank} VeRA adapter",
     title="VeRA adapter for {name}",
     is_low_rank=True,
+    peft_config="VeraConfig",
     keys=frozenset({"rank", "targets"}),
     defaults={"rank": 256},
     rate_family="lora",

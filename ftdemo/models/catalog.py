@@ -5,6 +5,7 @@ To offer another model, add a row. Nothing else lists models.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -121,6 +122,56 @@ Checked November 2026.
 
 
 @dataclass(frozen=True)
+class UsualSettings:
+    """Where to begin with a model of some size, beside its learning rate."""
+
+    rank: int
+    """The least rank of an adapter."""
+    micro_batch: int
+    """The most examples that go through the model at once; gradient accumulation makes up for the rest of a batch."""
+    gradient_checkpointing: bool
+    """Whether to compute activations twice instead of storing them."""
+    frozen_in_four_bits: bool
+    """Whether to keep frozen weights in 4 bits."""
+
+
+_BY_SIZE = (
+    (1e9, UsualSettings(8, 64, gradient_checkpointing=False, frozen_in_four_bits=False)),
+    (10e9, UsualSettings(16, 4, gradient_checkpointing=True, frozen_in_four_bits=False)),
+    (30e9, UsualSettings(16, 1, gradient_checkpointing=True, frozen_in_four_bits=False)),
+    (float("inf"), UsualSettings(16, 1, gradient_checkpointing=True, frozen_in_four_bits=True)),
+)
+"""For models below so many parameters. Rank 16 is the default of Unsloth and of TRL's command line (November 2026).
+
+A GPU with 80 GB holds the frozen weights of 30 billion parameters in 16 bits, which are 60 GB, and little else. Above
+that, they are kept in 4 bits, as Dettmers et al. (2023) did with 65 billion parameters on 48 GB. The sizes of batches
+are our own careful start for GPUs with 24 to 80 GB.
+"""
+_SIZE_IN_NAME = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+"""A size as names of models have it: Llama-3.1-8B, SmolLM2-360M."""
+
+
+def usual_settings(parameters: int) -> UsualSettings:
+    """Where to begin with a model of this size, beside its learning rate: see `usual_learning_rate`."""
+    return next(settings for most, settings in _BY_SIZE if parameters < most)
+
+
+def known_parameters(model: str) -> int | None:
+    """The number of a model's parameters, by the catalogue or by its name; None where neither says it."""
+    row = CATALOG.get(model) or next((each for each in CATALOG.values() if each.hub_id == model), None)
+    if row is not None:
+        return row.parameters or None
+    sizes = [parse_size("".join(found)) for found in _SIZE_IN_NAME.findall(model.rpartition("/")[2])]
+    return sizes[0] if len(sizes) == 1 else None
+
+
+def parse_size(text: str) -> int | None:
+    """A number of parameters that is written as 8B, 1.7B or 360M; None if the text is nothing like that."""
+    found = _SIZE_IN_NAME.fullmatch(text.strip())
+    return round(float(found[1]) * {"b": 1e9, "m": 1e6}[found[2].lower()]) if found else None
+
+
+@dataclass(frozen=True)
 class LearningRate:
     """A peak learning rate, and why it is this one."""
 
@@ -157,10 +208,11 @@ def usual_learning_rate(parameters: int, family: str, factor: float) -> Learning
     """
     low_rank, full = next(rates for most, *rates in _STARTING_POINTS if parameters < most)
     rate = (low_rank if family == "lora" else full) * factor
-    return LearningRate(rate, f"the usual starting point for a model of {_in_short(parameters)} parameters")
+    return LearningRate(rate, f"the usual starting point for a model of {in_words(parameters)} parameters")
 
 
-def _in_short(parameters: int) -> str:
+def in_words(parameters: int) -> str:
+    """A number of parameters as people say it: 8 billion."""
     for size, unit in ((1e9, "billion"), (1e6, "million")):
         if parameters >= size:
             return f"{parameters / size:.3g} {unit}"
