@@ -63,6 +63,7 @@ NOT_RUN = {
     "use-it-elsewhere/export.sh": "needs a run of the reader's; tests/runs/test_save.py exports others",
     "use-it-elsewhere/llama_cpp.sh": "needs llama.cpp",
     "use-it-elsewhere/ollama.sh": "needs Ollama",
+    "use-it-elsewhere/trainers.sh": "needs a run of the reader's; tests/runs/test_elsewhere.py exports others",
     "use-it-elsewhere/upload.sh": "needs an account on the Hub",
     "use-it-elsewhere/vllm.sh": "needs vLLM and a GPU",
     "your-own-data/folder.sh": "trains SmolLM2 for minutes, on a file of the reader",

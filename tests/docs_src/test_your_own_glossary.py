@@ -31,6 +31,13 @@ def test_the_settings_are_about_terms_of_that_glossary(tmp_path: Path) -> None:
     assert (shown.levels, shown.flagships, shown.paths) == (built.levels, built.flagships, built.paths)
 
 
+def test_subjects_and_misspellings_can_follow(tmp_path: Path) -> None:
+    both = source("your-own-glossary/glossary.yaml") + source("your-own-glossary/subjects.yaml")
+    (tmp_path / "glossary.yaml").write_text(both, encoding="utf-8")
+    shown = load_settings(tmp_path)
+    assert set(shown.also_typed) == set(shown.subjects["Loops"]) == {"bowline"}
+
+
 def test_a_new_term_gets_the_headings_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("docs").mkdir()
