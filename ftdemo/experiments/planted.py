@@ -173,13 +173,13 @@ def _store_in_bfloat16(learner: Learner) -> Learner:
     """
     import torch
 
-    def round_weights(*_: Any) -> None:
+    def _round_weights(*_: Any) -> None:
         with torch.no_grad():
             for weight in learner.trainable.values():
                 weight.copy_(weight.bfloat16())
 
-    round_weights()
-    learner.optimizer.register_step_post_hook(round_weights)
+    _round_weights()
+    learner.optimizer.register_step_post_hook(_round_weights)
     return learner
 
 

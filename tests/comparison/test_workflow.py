@@ -71,7 +71,7 @@ def test_all_steps_are_done_in_order_and_leave_a_release(carried_out: tuple[Path
     card = (release / "model" / "README.md").read_text(encoding="utf-8")
     assert "Letters of one shop." in card
     assert "old skill: loss" in (release / "evaluation.md").read_text(encoding="utf-8")
-    assert "25 rows, 1 of them left out" in (release / "data-card.md").read_text(encoding="utf-8")
+    assert "25 examples, 1 of them left out" in (release / "data-card.md").read_text(encoding="utf-8")
 
 
 def test_the_bad_row_is_left_out_and_near_twins_stay_on_one_side(carried_out: tuple[Path, dict[str, Done]]) -> None:

@@ -52,7 +52,7 @@ def test_a_prompt_that_fills_the_context_is_refused_in_a_chat_and_not_answered_i
     model, tokenizer = tiny
     window = model.config.max_position_embeddings
     turns = (Turn("user", "far " * window), Turn("assistant", "Aye."))
-    with pytest.raises(UsageError, match=rf"The prompt has [\d,]+ tokens, but the model reads {window:,} at most"):
+    with pytest.raises(UsageError, match=rf"The prompt has [\d,]+ tokens, but the model reads at most {window:,}"):
         next(stream_reply(model, tokenizer, turns[:1]))
     (alone,) = answer_rows(model, tokenizer, [rows[0]], max_new_tokens=12)
     for mixed in ([Row(1, turns), rows[0]], [rows[0], Row(1, turns)], [Row(1, turns)]):

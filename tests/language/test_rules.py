@@ -28,7 +28,8 @@ RULES = yaml.safe_load((Path(__file__).parent / "rules.yaml").read_text(encoding
 SHOWN = ("site_description", "nav")
 """The keys of the site's settings that a reader sees."""
 SAID = ("title", "question", "says", "label", "lines", "about", "limits")
-"""The keys of an experiment that its page shows."""
+SAID += ("causes", "story", "others", "why", "clue", "remedy")
+"""The keys of an experiment, and of a planted fault, that its page shows."""
 LESSON = ("about", "why", "unit", "asks", "placeholder", "starts")
 """The keys of a lesson that its trainer shows; `own` is an invented job's text."""
 
@@ -67,7 +68,8 @@ def _settings() -> Iterator[Passage]:
     for folder in (ROOT / "docs" / "experiments").iterdir():
         if folder.is_dir() and not folder.name.startswith("house-"):
             # A plan replaces the experiment that was recorded before it.
-            path = next(path for name in ("planned", "experiment") if (path := folder / f"{name}.yaml").exists())
+            names = ("planned", "experiment", "cases")
+            path = next(path for name in names if (path := folder / f"{name}.yaml").exists())
             yield from yaml_passages(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix(), SAID)
     for path in (ROOT / "docs" / "assets" / "train-here" / "lessons").glob("*.yaml"):
         yield from yaml_passages(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix(), LESSON)

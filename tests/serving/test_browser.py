@@ -465,16 +465,17 @@ def test_the_calculator_has_the_formulas_of_the_package(server: Server, watched:
 def test_the_calculator_follows_the_reader_and_names_a_number_that_cannot_be(server: Server, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{server.url}/guides/calculators/")
-    result = page.locator("ft-calculator [role=status]")
-    page.get_by_label("Model").select_option("Llama 2, 7 billion")
+    calculator = page.locator("ft-calculator")
+    result = calculator.get_by_role("status")
+    calculator.get_by_label("Model").select_option("Llama 2, 7 billion")
     assert "19,988,480 of 6,738,415,616" in result.inner_text()
-    page.get_by_label("Rank").fill("16")
+    calculator.get_by_label("Rank").fill("16")
     assert "39,976,960" in result.inner_text()
-    page.get_by_label("Method").select_option("full")
+    calculator.get_by_label("Method").select_option("full")
     assert "does not fit" in result.inner_text()
-    assert page.get_by_label("Rank").is_disabled()
-    assert page.get_by_label("Accelerator utilisation (%)").input_value() == "30"
-    page.get_by_label("Epochs").fill("0")
+    assert calculator.get_by_label("Rank").is_disabled()
+    assert calculator.get_by_label("Accelerator utilisation (%)").input_value() == "30"
+    calculator.get_by_label("Epochs").fill("0")
     assert result.inner_text() == "Epochs: enter a whole number from 1 to 1,000."
     assert watched.errors == []
 

@@ -295,7 +295,7 @@ def test_an_error_of_this_process_is_not_put_down_to_another(monkeypatch: pytest
         raise torch.OutOfMemoryError("CUDA out of memory, says NCCL")
     with pytest.raises(RuntimeError, match="sizes do not match"), distributed.explaining_lost_peers(tmp_path):
         raise RuntimeError("sizes do not match")
-    with pytest.raises(TrainingError, match="has gone"), distributed.explaining_lost_peers(tmp_path):
+    with pytest.raises(TrainingError, match="has ended"), distributed.explaining_lost_peers(tmp_path):
         raise RuntimeError("gloo/transport/tcp/pair.cc: Connection closed by peer")
 
 

@@ -288,7 +288,7 @@ def test_in_public_a_run_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     large.write_text("word " * 300_000)
     with pytest.raises(FtdemoError, match="larger than 1 MB"):
         user_file(str(large), None)
-    with pytest.raises(FtdemoError, match="longer than 1 MB"):
+    with pytest.raises(FtdemoError, match="larger than 1 MB"):
         user_file(None, "word " * 300_000)
     many = tmp_path / "many.txt"
     many.write_text("word\n\n" * 3000)

@@ -38,7 +38,7 @@ _CHARACTERS_PER_TOKEN, _TOKENS_PER_TURN = 4, 5
 
 @dataclass(frozen=True)
 class Contents:
-    """What the training rows hold."""
+    """What the training examples hold."""
 
     kind: Literal["chats", "texts", "labels", "mixed"]
     trained: Literal["every", "last", "some"]
