@@ -27,8 +27,21 @@ from ftdemo.cli.main import main
 RULES = yaml.safe_load((Path(__file__).parent / "rules.yaml").read_text(encoding="utf-8"))
 SHOWN = ("site_description", "nav")
 """The keys of the site's settings that a reader sees."""
-SAID = ("title", "question", "says", "label", "lines", "about", "limits")
-SAID += ("causes", "story", "others", "why", "clue", "remedy")
+SAID = (
+    "title",
+    "question",
+    "says",
+    "label",
+    "lines",
+    "about",
+    "limits",
+    "causes",
+    "story",
+    "others",
+    "why",
+    "clue",
+    "remedy",
+)
 """The keys of an experiment, and of a planted fault, that its page shows."""
 LESSON = ("about", "why", "unit", "asks", "placeholder", "starts")
 """The keys of a lesson that its trainer shows; `own` is an invented job's text."""
