@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ftdemo.data.files import as_json_lines
 from ftdemo.errors import UsageError
 from ftdemo.evaluation.evaluate import bootstrap
 from ftdemo.events import Answer
@@ -78,8 +79,7 @@ def write_pairs(folder: Path, base: Sequence[Answer], tuned: Sequence[Answer], *
         first, second = answers[::-1] if tuned_first else answers
         pairs.append({"number": number, "prompt": first.prompt, "a": first.text, "b": second.text})
         key.append({"tuned": "a" if tuned_first else "b", "answers": [asdict(answer) for answer in answers]})
-    lines = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
-    (folder / PAIRS).write_text(lines, encoding="utf-8")
+    (folder / PAIRS).write_text(as_json_lines(pairs), encoding="utf-8")
     (folder / ANSWERS).write_text(json.dumps({"of": of, "pairs": key}, ensure_ascii=False), encoding="utf-8")
     (folder / JUDGEMENTS).unlink(missing_ok=True)  # they were of other answers
 

@@ -103,6 +103,11 @@ def values(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[tup
                 yield number, _renamed(value, columns)
 
 
+def as_json_lines(values: Iterable[Any]) -> str:
+    """Values as text, a line of JSON each."""
+    return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+
+
 def texts_in(folder: Path) -> list[Path]:
     """The text and Markdown files in a folder and those within it, in the order of their names.
 

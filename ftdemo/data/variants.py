@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdemo.data import AnyRow, Labelled, Row, load_splits
+from ftdemo.data.files import as_json_lines
 from ftdemo.data.rows import Turn
 from ftdemo.errors import DataError
 
@@ -124,5 +124,4 @@ def _write_splits(folder: Path, train: Sequence[dict[str, Any]], heldout: Sequen
     for name, lines in (("train", train), ("heldout", heldout)):
         if not lines:
             continue  # data need not have held-out examples, and a file of none cannot be read
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text(as_json_lines(lines), encoding="utf-8")

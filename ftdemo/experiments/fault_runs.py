@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ftdemo.data import AnyPrompt, Row, load_splits
+from ftdemo.data.files import as_json_lines
 from ftdemo.data.rows import parse_row
 from ftdemo.data.trial import Trial
 from ftdemo.errors import TrainingError, UsageError
@@ -25,13 +25,11 @@ from ftdemo.events import Answer, Evaluated, Event, Started, Step
 from ftdemo.experiments.check import TOLERANCE, Repetition
 from ftdemo.experiments.fault_spec import Asking, FaultCase, FaultCases, FaultSpec, FaultyRun, case_numbers
 from ftdemo.experiments.planted import SpoiledRows, joined_text, plant_in_code, spoil, write_rows
-from ftdemo.experiments.runner import RunProgress, fixed_threads
+from ftdemo.experiments.runner import RunProgress, fixed_threads, record_head, write_whole
 from ftdemo.models import load as models
 from ftdemo.recipe import Recipe
 from ftdemo.runs import save
 from ftdemo.runs.perform import perform
-from ftdemo.runs.run import versions
-from ftdemo.training import hardware
 from ftdemo.training.learner import Learner
 from ftdemo.training.loop import evaluate_heldout, train
 from ftdemo.training.prepare import prepare
@@ -78,7 +76,7 @@ def run_fault_cases(found: FaultCases, folder: Path) -> Generator[RunProgress | 
                     results[name] = event | {"seconds": round(time.perf_counter() - began, 1)}
                 else:
                     yield RunProgress(name, place, len(runs), event)
-            done.write_text(json.dumps({"asked": asked, "run": results[name]}), encoding="utf-8")
+            write_whole(done, json.dumps({"asked": asked, "run": results[name]}))
     yield _as_record(found, results)
 
 
@@ -96,8 +94,7 @@ def carry_out(spec: FaultSpec, run: FaultyRun, folder: Path) -> Iterator[Event |
     rows = spoil(load_splits(source.data, seed=source.seed, examples=source.examples), run.rows)
     write_rows(rows, folder / _DATA)
     if rows.shown:
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in rows.shown)
-        (folder / "export.jsonl").write_text(text, encoding="utf-8")
+        (folder / "export.jsonl").write_text(as_json_lines(rows.shown), encoding="utf-8")
     recipe = spec.recipe_of(run, str(folder / _DATA))
     (folder / _RECIPE).write_text(recipe.with_settings({"data": _DATA}).to_yaml(), encoding="utf-8")
     learner = prepare(recipe)
@@ -274,23 +271,14 @@ def _told(case: FaultCase, recipe: Recipe, folder: Path) -> list[str]:
 
 
 def _as_record(found: FaultCases, runs: dict[str, Any]) -> dict[str, Any]:
-    device = hardware.pick_device(found.spec.numerics.device)
     for case in found.spec.cases:
         numbers = case_numbers(runs[case.id], runs["healthy"])
         runs[case.id]["symptoms"] = [
             {"says": one.in_words(), "value": _short(one.measure(numbers)), "shown": one.is_shown(numbers)}
             for one in case.symptoms
         ]
-    return {
-        "version": 1,
-        "experiment": found.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(sum(run["seconds"] for run in runs.values()), 1),
-        "numerics": found.spec.numerics.model_dump(mode="json"),
-        "versions": versions(),
-        "hardware": hardware.describe(device),
-        "runs": runs,
-    }
+    seconds = sum(run["seconds"] for run in runs.values())
+    return {**record_head(found.name, found.spec.numerics, seconds), "runs": runs}
 
 
 def hidden_symptoms(record: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,6 @@ here.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ftdemo.errors import DataError, RecipeError, first_problem
-from ftdemo.experiments.spec import RECORD, Numerics
+from ftdemo.experiments.spec import Numerics, RecordedFolder
 from ftdemo.recipe import Recipe
 
 CASES = "cases.yaml"
@@ -129,15 +128,8 @@ class FaultSpec(BaseModel):
 
 
 @dataclass(frozen=True)
-class FaultCases:
+class FaultCases(RecordedFolder):
     """A collection's folder."""
-
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return self.folder.name
 
     @cached_property
     def spec(self) -> FaultSpec:
@@ -157,12 +149,6 @@ class FaultCases:
             raise RecipeError(f"{path}: {error}.", "It is a YAML file with the keys of `FaultSpec`.") from None
         _refuse_unknown_causes(spec, path)
         return spec
-
-    def record(self) -> dict[str, Any] | None:
-        """What the runs gave, if they were carried out."""
-        path = self.folder / RECORD
-        found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        return found
 
 
 def find_fault_cases(folder: Path) -> dict[str, FaultCases]:

@@ -5,7 +5,6 @@ Everything else that can go wrong needs no code: a setting of the recipe, or a m
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftdemo.data import Row, Splits
+from ftdemo.data.files import as_json_lines
 from ftdemo.experiments.fault_spec import CodeFault, RowFault
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def write_rows(rows: SpoiledRows, folder: Path) -> None:
     """Write examples to a folder that can be trained on."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in ((TRAIN, rows.train), (HELDOUT, rows.heldout)):
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(as_json_lines(lines), encoding="utf-8")
 
 
 def joined_text(message: str, answer: str = "") -> str:

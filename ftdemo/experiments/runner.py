@@ -25,7 +25,7 @@ from ftdemo.events import Evaluated, Event, Sampled, Started, Step
 from ftdemo.experiments import spec as experiment
 from ftdemo.experiments.check import TOLERANCE
 from ftdemo.experiments.intervals import SWEEP
-from ftdemo.experiments.spec import Arm, Experiment, Spec
+from ftdemo.experiments.spec import Arm, Experiment, Numerics, Spec
 from ftdemo.experiments.sweep import sweep_rates
 from ftdemo.methods import METHODS
 from ftdemo.models import load as models
@@ -97,7 +97,7 @@ def run_experiment(found: Experiment, *, quick: bool, folder: Path) -> Generator
                     runs[key] = {"arm": name, "seed": seed, **event, **sweep, "wall_seconds": wall}
                 else:
                     yield RunProgress(key, place, len(plan), event)
-            _write(done, json.dumps({"asked": settings, "run": runs[key]}))
+            write_whole(done, json.dumps({"asked": settings, "run": runs[key]}))
     yield _as_record(found, runs, sweeps, quick=quick)
 
 
@@ -159,10 +159,10 @@ def write_record(record: dict[str, Any], path: Path) -> None:
             f"{path}: the record has {len(text) // 1024} kB, but the limit is {_MAX_BYTES // 1024} kB.",
             "Use fewer arms, or show an arm with shorter answers.",
         )
-    _write(path, text)
+    write_whole(path, text)
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all: an earlier record stays where there is no room for the new one."""
     with writing(path, "Make room."), atomic_write(path, replace=True) as new:
         new.write_text(text, encoding="utf-8")
@@ -170,20 +170,26 @@ def _write(path: Path, text: str) -> None:
 
 def _as_record(found: Experiment, runs: dict[str, Any], sweeps: dict[str, Any], *, quick: bool) -> dict[str, Any]:
     claims = experiment.decide(found.spec, runs, quick=quick)
-    device = hardware.pick_device(found.spec.numerics.device)
     seconds = [*(run["wall_seconds"] for run in runs.values()), *(sweep["seconds"] for sweep in sweeps.values())]
     return {
-        "version": 1,
-        "experiment": found.name,
+        **record_head(found.name, found.spec.numerics, sum(seconds)),
         "quick": quick,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(sum(seconds), 1),
-        "numerics": found.spec.numerics.model_dump(mode="json"),
         "tolerance": TOLERANCE,
-        "versions": versions(),
-        "hardware": hardware.describe(device),
         "claims": experiment.as_record(claims),
         "runs": runs,
+    }
+
+
+def record_head(name: str, numerics: Numerics, seconds: float) -> dict[str, Any]:
+    """What every record begins with: what was carried out, when, in how long, and on what."""
+    return {
+        "version": 1,
+        "experiment": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "numerics": numerics.model_dump(mode="json"),
+        "versions": versions(),
+        "hardware": hardware.describe(hardware.pick_device(numerics.device)),
     }
 
 

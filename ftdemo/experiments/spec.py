@@ -205,8 +205,8 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """An experiment's folder."""
+class RecordedFolder:
+    """A folder with what is to be done and, once it was carried out, with its record."""
 
     folder: Path
 
@@ -214,6 +214,26 @@ class Experiment:
     def name(self) -> str:
         """What it is called."""
         return self.folder.name
+
+    def record(self, file: str = RECORD) -> dict[str, Any] | None:
+        """What came out, if it was carried out.
+
+        Raises:
+            DataError: If the record is not valid JSON.
+        """
+        path = self.folder / file
+        if not path.exists():
+            return None
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise DataError(f"{path}: not valid JSON.", f"Run `ftdemo record {self.name}` again.") from None
+        return record
+
+
+@dataclass(frozen=True)
+class Experiment(RecordedFolder):
+    """An experiment's folder."""
 
     @cached_property
     def spec(self) -> Spec:
@@ -230,17 +250,6 @@ class Experiment:
         _refuse_unknown_arms(spec, path)
         _refuse_impossible_arms(spec, path)
         return spec
-
-    def record(self, file: str = RECORD) -> dict[str, Any] | None:
-        """What came out, if it was carried out."""
-        path = self.folder / file
-        if not path.exists():
-            return None
-        try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise DataError(f"{path}: not valid JSON.", f"Run `ftdemo record {self.name}` again.") from None
-        return record
 
 
 def find_experiments(folder: Path) -> dict[str, Experiment]:

@@ -65,11 +65,6 @@ def _adapter(job: Job) -> Sequence[Setting]:
         if recipe.targets == common.ALL_LINEAR
         else Setting("lora_target_modules", recipe.targets if isinstance(recipe.targets, str) else [*recipe.targets])
     )
-    optional = (
-        ("peft_use_dora", method.has_magnitudes, True),
-        ("peft_use_rslora", recipe.rank_stabilized, True),
-        ("loraplus_lr_ratio", recipe.lr_ratio != 1, recipe.lr_ratio),
-    )
     return [
         Setting("adapter", "qlora" if method.frozen_format else "lora"),
         Setting("load_in_4bit", bool(method.frozen_format)),
@@ -77,17 +72,14 @@ def _adapter(job: Job) -> Sequence[Setting]:
         Setting("lora_alpha", round(recipe.alpha), "the update is scaled by alpha / r"),
         Setting("lora_dropout", 0.0, "ftdemo uses none"),
         targets,
-        *(Setting(key, value) for key, wanted, value in optional if wanted),
+        *common.adapter_options(
+            job, dora="peft_use_dora", rank_stabilized="peft_use_rslora", ratio="loraplus_lr_ratio"
+        ),
     ]
 
 
 def _steps(job: Job) -> Sequence[Setting]:
     recipe, batches = job.recipe, job.batches
-    length = (
-        Setting("max_steps", recipe.max_steps)
-        if recipe.max_steps
-        else Setting("num_epochs", recipe.epochs, f"about {batches.steps:,} steps")
-    )
     float32 = recipe.dtype == "float32"
     by_device = "by the device, as in ftdemo" if recipe.dtype == "auto" else "set in the recipe"
     return [
@@ -99,7 +91,7 @@ def _steps(job: Job) -> Sequence[Setting]:
         Setting("max_grad_norm", common.MAX_GRAD_NORM, common.CLIPPED),
         Setting("micro_batch_size", batches.examples, common.reason_for_batch(job)),
         Setting("gradient_accumulation_steps", batches.accumulate),
-        length,
+        common.length(job, "num_epochs"),
         Setting("seed", recipe.seed),
         Setting("bf16", {"auto": "auto", "bfloat16": True, "float32": False}[recipe.dtype], by_device),
         *([Setting("float32", True)] if float32 else []),
@@ -110,8 +102,7 @@ def _steps(job: Job) -> Sequence[Setting]:
 
 def _evaluation(job: Job) -> Sequence[Setting]:
     recipe = job.recipe
-    stops = job.evaluates and recipe.patience
-    every = recipe.eval_every if stops else recipe.save_every
+    stops, every = job.stops_early, job.saves_every
     return [
         *([Setting("eval_strategy", "steps"), Setting("eval_steps", recipe.eval_every)] if job.evaluates else []),
         *([Setting("early_stopping_patience", recipe.patience)] if stops else []),
@@ -151,8 +142,7 @@ def _half_marked(job: Job) -> str:
 def _differs(job: Job) -> Iterator[str]:
     if job.method.is_low_rank:
         yield "Axolotl draws the adapter's first weights in another way. Only the loss of the first step can be equal."
-    if job.contents.kind == "texts":
-        yield f"A text is cut after {job.recipe.max_length} tokens. ftdemo trains a long text in several pieces."
+    yield from common.long_texts_differ(job)
 
 
 AXOLOTL: Tool = Tool(

@@ -123,14 +123,33 @@ def reason_for_decay(job: Job) -> str:
     return "ftdemo: matrices alone; here also embeddings, but no norms or biases" if job.recipe.weight_decay else ""
 
 
+def length(job: Job, epochs: str) -> Setting:
+    """How long training lasts: in steps, or in passes under the key that a tool has for them."""
+    if job.recipe.max_steps:
+        return Setting("max_steps", job.recipe.max_steps)
+    return Setting(epochs, job.recipe.epochs, f"about {job.batches.steps:,} steps")
+
+
+def adapter_options(job: Job, *, dora: str, rank_stabilized: str, ratio: str = "") -> Sequence[Setting]:
+    """What a recipe asks of an adapter besides its usual settings, under the keys that a tool has for it."""
+    recipe = job.recipe
+    options = (
+        (dora, job.method.has_magnitudes, True),
+        (rank_stabilized, recipe.rank_stabilized, True),
+        (ratio, bool(ratio) and recipe.lr_ratio != 1, recipe.lr_ratio),
+    )
+    return [Setting(key, value) for key, wanted, value in options if wanted]
+
+
+def long_texts_differ(job: Job) -> Iterator[str]:
+    """What becomes of a text that is longer than an example may be."""
+    if job.contents.kind == "texts":
+        yield f"A text is cut after {job.recipe.max_length} tokens. ftdemo trains a long text in several pieces."
+
+
 def trainer_settings(job: Job) -> Sequence[Setting]:
     """The arguments of transformers' Trainer that decide the steps; TRL, Unsloth and LLaMA-Factory take them, too."""
     recipe, batches = job.recipe, job.batches
-    length = (
-        Setting("max_steps", recipe.max_steps)
-        if recipe.max_steps
-        else Setting("num_train_epochs", recipe.epochs, f"about {batches.steps:,} steps")
-    )
     return [
         Setting("learning_rate", job.learning_rate, job.rate_reason),
         Setting("lr_scheduler_type", scheduler(job)),
@@ -140,7 +159,7 @@ def trainer_settings(job: Job) -> Sequence[Setting]:
         Setting("optim", "adamw_torch", "betas 0.9 and 0.999, as in ftdemo"),
         Setting("per_device_train_batch_size", batches.examples, reason_for_batch(job)),
         Setting("gradient_accumulation_steps", batches.accumulate),
-        length,
+        length(job, "num_train_epochs"),
         Setting("seed", recipe.seed),
         Setting("logging_steps", 1),
         Setting("report_to", "none"),
@@ -157,10 +176,10 @@ def evaluation_settings(job: Job) -> Sequence[Setting]:
             Setting("eval_steps", recipe.eval_every),
             Setting("per_device_eval_batch_size", job.batches.examples),
         ]
-    every = recipe.eval_every if job.evaluates and recipe.patience else recipe.save_every
+    every = job.saves_every
     settings += [Setting("save_strategy", "steps"), Setting("save_steps", every)] if every else []
     settings += [] if every else [Setting("save_strategy", "no", "the trained model is saved at the end")]
-    if job.evaluates and recipe.patience:
+    if job.stops_early:
         settings += [
             Setting("load_best_model_at_end", True, "ftdemo keeps the best weights, too"),
             Setting("metric_for_best_model", "eval_loss"),

@@ -110,6 +110,21 @@ class Job:
         return bool(self.heldout) and self.recipe.eval_every is not None
 
     @property
+    def stops_early(self) -> bool:
+        """Whether training ends when the held-out loss no longer falls."""
+        return self.evaluates and bool(self.recipe.patience)
+
+    @property
+    def saves_every(self) -> int | None:
+        """Steps between checkpoints: where training stops early, each evaluation needs one to go back to."""
+        return self.recipe.eval_every if self.stops_early else self.recipe.save_every
+
+    @property
+    def continues_after_stop(self) -> bool:
+        """Whether the chat template writes something after the stop token, as far as is known."""
+        return self.chat is None or bool(self.chat.after_stop)
+
+    @property
     def masks_prompts(self) -> bool:
         """Whether the loss is computed on answers alone."""
         return self.recipe.train_on == "completion" and self.contents.kind == "chats"

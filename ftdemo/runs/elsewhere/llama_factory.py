@@ -77,23 +77,17 @@ def _data(job: Job) -> Sequence[Setting]:
 def _adapter(job: Job) -> Sequence[Setting]:
     recipe = job.recipe
     targets = "all" if recipe.targets == common.ALL_LINEAR else ",".join(recipe.targets)
-    optional = (
-        ("use_dora", job.method.has_magnitudes, True),
-        ("use_rslora", recipe.rank_stabilized, True),
-        ("loraplus_lr_ratio", recipe.lr_ratio != 1, recipe.lr_ratio),
-    )
     return [
         Setting("lora_rank", recipe.rank),
         Setting("lora_alpha", round(recipe.alpha), "the update is scaled by alpha / rank"),
         Setting("lora_dropout", 0.0, "ftdemo uses none"),
         Setting("lora_target", targets, "all-linear" if targets == "all" else ""),
-        *(Setting(key, value) for key, wanted, value in optional if wanted),
+        *common.adapter_options(job, dora="use_dora", rank_stabilized="use_rslora", ratio="loraplus_lr_ratio"),
     ]
 
 
 def _settings(job: Job) -> Groups:
     bf16 = "set it to false on a CPU, or on a GPU older than 2020" if job.recipe.dtype == "auto" else ""
-    stops = job.evaluates and job.recipe.patience
     return {
         "Model": _model(job),
         "Method": [
@@ -106,7 +100,7 @@ def _settings(job: Job) -> Groups:
         "Training": [*common.trainer_settings(job), Setting("bf16", job.recipe.dtype != "float32", bf16)],
         "Evaluation and output": [
             *common.evaluation_settings(job),
-            *([Setting("early_stopping_steps", job.recipe.patience, "evaluations")] if stops else []),
+            *([Setting("early_stopping_steps", job.recipe.patience, "evaluations")] if job.stops_early else []),
             Setting("output_dir", _OUTPUT),
         ],
     }
@@ -123,14 +117,13 @@ def _obstacle(job: Job) -> str:
 
 
 def _differs(job: Job) -> Iterator[str]:
-    if job.contents.kind == "chats" and (job.chat is None or job.chat.after_stop) and job.masks_prompts:
+    if job.contents.kind == "chats" and job.continues_after_stop and job.masks_prompts:
         yield "LLaMA-Factory also trains what the chat template writes after the stop token, often a line end."
     if job.batches.too_long:
         yield "LLaMA-Factory shortens the prompt and the answer of a long example; ftdemo cuts its end."
     if job.method.is_low_rank:
         yield "The adapter's first weights are drawn in another way. Only the loss of the first step can be equal."
-    if job.contents.kind == "texts":
-        yield f"A text is cut after {job.recipe.max_length} tokens. ftdemo trains a long text in several pieces."
+    yield from common.long_texts_differ(job)
 
 
 LLAMA_FACTORY: Tool = Tool(

@@ -109,7 +109,7 @@ def _obstacle(job: Job) -> str:
 def _differs(job: Job) -> Iterator[str]:
     yield "mlx-lm does not clip the gradient. If the loss jumps, lower the learning rate."
     yield "mlx-lm also trains one token of padding after each example, and leaves out examples that fill no batch."
-    if job.masks_prompts and (job.chat is None or job.chat.after_stop):
+    if job.masks_prompts and job.continues_after_stop:
         yield "mlx-lm also trains what the chat template writes after the stop token, often a line end."
     if job.masks_prompts and job.contents.conversations_with_several:
         yield "A conversation with several trained answers is written as several examples, one for each answer."

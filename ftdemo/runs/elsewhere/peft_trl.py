@@ -70,7 +70,6 @@ def adapter_settings(job: Job) -> Sequence[Setting]:
             Setting("target_modules", targets),
             Setting("projection_prng_key", recipe.seed),
         ]
-    optional = (("use_dora", job.method.has_magnitudes), ("use_rslora", recipe.rank_stabilized))
     scale = "sqrt(r)" if recipe.rank_stabilized else "r"
     return [
         Setting("task_type", "CAUSAL_LM"),
@@ -78,7 +77,7 @@ def adapter_settings(job: Job) -> Sequence[Setting]:
         Setting("lora_alpha", recipe.alpha, f"the update is scaled by alpha / {scale}"),
         Setting("lora_dropout", 0.0, "ftdemo uses none"),
         Setting("target_modules", targets),
-        *(Setting(key, True) for key, wanted in optional if wanted),
+        *common.adapter_options(job, dora="use_dora", rank_stabilized="use_rslora"),
     ]
 
 
@@ -121,7 +120,7 @@ def _obstacle(job: Job) -> str:
 
 
 def _differs(job: Job) -> Iterator[str]:
-    if _needs_pairs(job) and (job.chat is None or job.chat.after_stop):
+    if _needs_pairs(job) and job.continues_after_stop:
         yield "TRL also trains what the chat template writes after the stop token, often a line end. ftdemo does not."
     if job.contents.kind == "texts":
         yield f"TRL cuts a text after {job.recipe.max_length} tokens. ftdemo trains a long text in several pieces."

@@ -98,8 +98,7 @@ def _differs(job: Job) -> Iterator[str]:
         yield "Unsloth draws the adapter's first weights in another way. Only the loss of the first step can be equal."
     if job.contents.conversations_with_several and job.masks_prompts:
         yield "In a conversation, Unsloth also trains what the template writes between two turns. ftdemo does not."
-    if job.contents.kind == "texts":
-        yield f"A text is cut after {job.recipe.max_length} tokens. ftdemo trains a long text in several pieces."
+    yield from common.long_texts_differ(job)
 
 
 UNSLOTH: Tool = Tool(
