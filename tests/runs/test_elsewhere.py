@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import write_rows
 from trainer_options import FILE, read_options
 
+from ftdemo.cli.export import export_command
 from ftdemo.cli.main import main
 from ftdemo.data import BUILT_IN
 from ftdemo.errors import ModelError, UsageError
@@ -210,6 +212,12 @@ def test_answers_that_are_not_trained_are_left_to_the_tools_that_can_tell_them(t
     assert values_of(last, "peft-trl")["completion_only_loss"] is True
     assert values_of(last, "unsloth")["last_response_only"] is True
     assert values_of(last, "llama-factory")["mask_history"] is True
+
+
+def test_the_command_offers_every_tool() -> None:
+    (trainer,) = (option for option in export_command.params if option.name == "trainer")
+    assert isinstance(trainer.type, click.Choice)
+    assert [*trainer.type.choices] == [*TOOLS]
 
 
 def test_the_command_writes_a_folder_and_says_what_differs(tmp_path: Path) -> None:
